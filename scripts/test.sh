@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# Runs the tests on a Debian 12 machine with a Rust toolchain; installs what is missing first.
+#
+#   scripts/test.sh              every stage
+#   scripts/test.sh STAGE…       only these
+#
+# Stages: shell fmt clippy deny test docs live pjdfstest fsx quickstart
+# A stage that cannot run has failed: nothing is skipped. No mount, process or file stays behind.
+# Unit and integration tests run in the dev profile, with its checks for overflow and its
+# assertions; whatever mounts runs the program as it is shipped (release).
+
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+readonly all_stages=(shell fmt clippy deny test docs live pjdfstest fsx quickstart)
+
+# --- the stages -----------------------------------------------------------------------------------
+
+stage_shell() {
+    need_packages shellcheck
+    shellcheck --external-sources --source-path=SCRIPTDIR scripts/*.sh .ci/run
+}
+
+stage_fmt() { cargo fmt --check; }
+
+stage_clippy() { cargo clippy --locked --all-targets -- --deny warnings; }
+
+stage_deny() {
+    need_packages git
+    need_cargo_tool cargo-deny 0.20.2
+    if cargo deny fetch db >/dev/null 2>&1; then
+        cargo deny check
+    else
+        warn "the advisory database cannot be fetched here: advisories were NOT checked"
+        cargo deny check bans licenses sources
+    fi
+}
+
+stage_test() {
+    need_packages openssl
+    local target targets=()
+    while read -r target; do
+        targets+=(--test "$target")
+    done < <(integration_tests | grep -vx live)
+    cargo test --locked --lib --bins "${targets[@]}"
+}
+
+stage_docs() {
+    RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items
+    cargo test --locked --doc
+}
+
+stage_live() {
+    need_fuse
+    need_packages sqlite3 nginx openssl rsync git getfattr:attr setfacl:acl python3 jq
+    build_release
+    local tests
+    tests=$(cargo test --locked --test live --no-run --message-format=json |
+        jq -r 'select(.profile.test == true and .target.name == "live").executable')
+    as_root env ENVELOPEFS="$ENVELOPEFS" timeout --kill-after=30 900 "$tests"
+}
+
+stage_pjdfstest() { "$project/scripts/conformance.sh" pjdfstest; }
+
+stage_fsx() { "$project/scripts/conformance.sh" fsx; }
+
+# What the README tells a new user to start with; the second run finds everything there already.
+stage_quickstart() {
+    build_release
+    export XDG_CONFIG_HOME=$work/config
+    "$project/scripts/quickstart.sh" "$work/quickstart"
+    "$project/scripts/quickstart.sh" "$work/quickstart" >/dev/null
+    as_root umount "$work/quickstart/secrets"
+}
+
+# The integration tests that cargo knows, one name a line.
+integration_tests() {
+    cargo metadata --locked --no-deps --format-version 1 |
+        jq -r '.packages[0].targets[] | select(.kind == ["test"]).name'
+}
+
+# --- running them -----------------------------------------------------------------------------------
+
+check_names() {
+    local stage
+    for stage in "$@"; do
+        [[ " ${all_stages[*]} " == *" $stage "* ]] ||
+            die "no stage is called '$stage': there are ${all_stages[*]}"
+    done
+}
+
+# Runs one stage in a shell of its own, in which any failing command ends it.
+run_stage() {
+    local status=0 start=$SECONDS
+    step "$1"
+    set +e
+    (
+        set -e
+        "stage_$1"
+    )
+    status=$?
+    set -e
+    if [ "$status" -eq 0 ]; then
+        passed=$((passed + 1))
+        summary+=("$(printf '%-10s ok      %4d s' "$1" $((SECONDS - start)))")
+    else
+        failed=$((failed + 1))
+        summary+=("$(printf '%-10s FAILED  %4d s  (exit code %d)' "$1" $((SECONDS - start)) "$status")")
+    fi
+}
+
+main() {
+    if [ "${1:-}" = --help ] || [ "${1:-}" = -h ]; then
+        usage
+        exit
+    fi
+    local stage passed=0 failed=0 summary=()
+    check_names "$@"
+    [ $# -gt 0 ] || set -- "${all_stages[@]}"
+    cd "$project"
+    need_rust
+    need_packages jq
+    make_work_folder
+    for stage in "$@"; do
+        run_stage "$stage"
+    done
+    step "summary"
+    printf '%s\n' "${summary[@]}"
+    say "$passed passed, $failed failed"
+    [ "$failed" -eq 0 ]
+}
+
+main "$@"

@@ -1,0 +1,443 @@
+//! `envelopefs mount`: its arguments and the request they make. The request is the same whether
+//! it comes from a person's command line or from mount(8).
+
+mod run;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::args::{PassphraseArgs, PassphraseFrom};
+use crate::cli::failure::Failure;
+use crate::cli::options::{self, Atime, MountOption, UnknownOption};
+use crate::cli::values::{self, ValueError};
+
+pub use run::run;
+
+const AFTER: &str = "\
+MOUNT OPTIONS (-o):
+  ro, rw                      read-only, or not (default)
+  allow_other                 as --allow-other
+  default_permissions         let the kernel check permissions, by mode and owner
+  dev, suid, exec             honour device files, set-uid bits, programs; each with `no` in
+                              front to refuse them. Default: nodev, nosuid, exec
+  atime, relatime, noatime    access times: at each read; as Linux has it by default; never.
+                              Default: relatime
+  fsname=TEXT                 the source that mount(8) and df show. Default: CIPHERDIR
+  nonempty                    mount over a folder that holds something
+  shared                      as --shared; so every other long option, with `_` for `-`:
+                              accept_empty, allow_unlocked_memory, cache_ttl=, key_cache_entries=,
+                              key_cache_ttl=, log_file=, log_format=, passphrase_command=,
+                              passphrase_file=, threads=
+  A backslash before a comma keeps it in a value. Where an option comes twice the last one counts;
+  -o outranks the options outside it. Options for mount(8) and systemd (defaults, noauto, user,
+  nofail, _netdev, x-…, comment=…) are passed over; an unknown option is an error.
+
+EXAMPLES:
+  envelopefs mount ~/secrets.enc ~/secrets
+  envelopefs mount -f --read-only /srv/archive.enc /mnt
+  envelopefs mount /srv/a.enc /srv/a -o allow_other,noatime,key_cache_ttl=1m
+  /etc/fstab:  /srv/a.enc /srv/a envelopefs allow_other,passphrase_file=/etc/a.pass,nofail 0 0";
+
+/// Arguments of `mount`.
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = AFTER)]
+pub struct MountArgs {
+    /// The ciphertext folder, made by `envelopefs init`
+    #[arg(value_name = "CIPHERDIR")]
+    pub cipherdir: PathBuf,
+
+    /// Where the plaintext appears: an empty folder outside CIPHERDIR
+    #[arg(value_name = "MOUNTPOINT")]
+    pub mountpoint: PathBuf,
+
+    /// Stay in the foreground and log to stderr; Ctrl-C unmounts
+    #[arg(short, long)]
+    pub foreground: bool,
+
+    /// Change nothing: neither through the mount nor in CIPHERDIR
+    #[arg(long)]
+    pub read_only: bool,
+
+    /// Let other users in, as the files' modes and owners say
+    ///
+    /// Default: only the user who mounted. Needs `user_allow_other` in /etc/fuse.conf, unless root
+    /// mounts.
+    #[arg(long)]
+    pub allow_other: bool,
+
+    /// Let other mounts of the same volume run, on this machine or another
+    ///
+    /// Changes show when a file is opened after it was closed elsewhere (close-to-open, as NFS has
+    /// it), and the kernel caches less. Default: one mount at a time, which may cache everything.
+    #[arg(long)]
+    pub shared: bool,
+
+    /// Mount options, separated by commas; see MOUNT OPTIONS
+    #[arg(short, value_name = "OPTIONS")]
+    pub options: Vec<String>,
+
+    /// How many data keys stay unwrapped in locked memory, 1 to 1048576
+    #[arg(long, value_name = "N", value_parser = parse_entries, default_value = "65536", help_heading = "Keys")]
+    pub key_cache_entries: u32,
+
+    /// How long an unwrapped data key is used before the provider is asked again, 1s to 1d
+    ///
+    /// The bound on how long a file stays readable after its key was revoked. A number is seconds;
+    /// 90s, 5m, 1h say it plainly.
+    #[arg(long, value_name = "DURATION", value_parser = parse_key_ttl, default_value = "5m", help_heading = "Keys")]
+    pub key_cache_ttl: Duration,
+
+    /// Mount even where memory for keys cannot be locked, so that keys may reach swap
+    ///
+    /// Default: refuse. Raising the limit (ulimit -l, LimitMEMLOCK=) is better.
+    #[arg(long, help_heading = "Keys")]
+    pub allow_unlocked_memory: bool,
+
+    /// Where a passphrase comes from.
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+
+    /// Threads that serve requests, 1 to 256. Default: one for each processor
+    #[arg(long, value_name = "N", value_parser = parse_threads, help_heading = "Tuning")]
+    pub threads: Option<u32>,
+
+    /// How long the kernel may keep names and attributes, 0 to 1d. Default: 1h; with --shared 1s
+    #[arg(long, value_name = "DURATION", value_parser = parse_cache_ttl, help_heading = "Tuning")]
+    pub cache_ttl: Option<Duration>,
+
+    /// Read a file whose header a crash left unwritten as empty, instead of an I/O error
+    #[arg(long, help_heading = "Tuning")]
+    pub accept_empty: bool,
+}
+
+fn parse_entries(text: &str) -> Result<u32, ValueError> {
+    values::parse_count_in(text, options::KEY_CACHE_ENTRIES)
+}
+
+fn parse_threads(text: &str) -> Result<u32, ValueError> {
+    values::parse_count_in(text, options::THREADS)
+}
+
+fn parse_key_ttl(text: &str) -> Result<Duration, ValueError> {
+    values::parse_duration_in(text, options::KEY_CACHE_TTL)
+}
+
+fn parse_cache_ttl(text: &str) -> Result<Duration, ValueError> {
+    values::parse_duration_in(text, options::CACHE_TTL)
+}
+
+/// Whether other mounts of the volume may run meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// None: this mount is the only writer and the kernel may cache everything.
+    #[default]
+    Exclusive,
+    /// Others may; close-to-open.
+    Shared,
+}
+
+/// What the kernel is asked for, as mount(8) names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelOptions {
+    /// Others than the user who mounted get in.
+    pub allow_other: bool,
+    /// The kernel checks permissions by mode and owner.
+    pub default_permissions: bool,
+    /// Device files work.
+    pub dev: bool,
+    /// Set-uid and set-gid bits work.
+    pub suid: bool,
+    /// Programs run.
+    pub exec: bool,
+    /// Access times.
+    pub atime: Atime,
+    /// What stands as the mount's source; None: the ciphertext folder.
+    pub fsname: Option<String>,
+}
+
+impl Default for KernelOptions {
+    fn default() -> Self {
+        Self {
+            allow_other: false,
+            default_permissions: false,
+            dev: false,
+            suid: false,
+            exec: true,
+            atime: Atime::default(),
+            fsname: None,
+        }
+    }
+}
+
+/// A mount that was asked for, every value inside its range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountRequest {
+    /// The ciphertext folder as given.
+    pub cipherdir: PathBuf,
+    /// The mount point as given.
+    pub mountpoint: PathBuf,
+    /// Serve in this process, on this terminal.
+    pub foreground: bool,
+    /// Change nothing.
+    pub read_only: bool,
+    /// The mount point need not be empty.
+    pub nonempty: bool,
+    /// Whether other mounts may run meanwhile.
+    pub sharing: Sharing,
+    /// What the kernel is asked for.
+    pub kernel: KernelOptions,
+    /// Data keys that the keyring holds at most.
+    pub key_cache_entries: u32,
+    /// How long the keyring uses a data key before its provider is asked again.
+    pub key_cache_ttl: Duration,
+    /// Keys may lie in memory that is not locked.
+    pub allow_unlocked_memory: bool,
+    /// Where a passphrase comes from.
+    pub passphrase: PassphraseFrom,
+    /// Threads that serve requests; None: one for each processor.
+    pub threads: Option<u32>,
+    /// How long the kernel may keep names and attributes; None: what `sharing` suggests.
+    pub cache_ttl: Option<Duration>,
+    /// A file without a header reads as empty.
+    pub accept_empty: bool,
+}
+
+/// The default of `--key-cache-entries`: 2 MiB of locked memory when full.
+pub const DEFAULT_KEY_CACHE_ENTRIES: u32 = 65_536;
+/// The default of `--key-cache-ttl`.
+pub const DEFAULT_KEY_CACHE_TTL: Duration = Duration::from_mins(5);
+/// The default of `--cache-ttl` for the only mount of a volume.
+pub const DEFAULT_CACHE_TTL: Duration = Duration::from_hours(1);
+/// The default of `--cache-ttl` with `--shared`.
+pub const DEFAULT_SHARED_CACHE_TTL: Duration = Duration::from_secs(1);
+
+/// Options of `-o` that concern the logs, not the mount.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    /// `log_file=`
+    pub file: Option<PathBuf>,
+    /// `log_format=`
+    pub format: Option<crate::cli::logging::LogFormat>,
+}
+
+impl MountRequest {
+    /// A mount with nothing but defaults.
+    pub fn new(cipherdir: PathBuf, mountpoint: PathBuf) -> Self {
+        Self {
+            cipherdir,
+            mountpoint,
+            foreground: false,
+            read_only: false,
+            nonempty: false,
+            sharing: Sharing::default(),
+            kernel: KernelOptions::default(),
+            key_cache_entries: DEFAULT_KEY_CACHE_ENTRIES,
+            key_cache_ttl: DEFAULT_KEY_CACHE_TTL,
+            allow_unlocked_memory: false,
+            passphrase: PassphraseFrom::default(),
+            threads: None,
+            cache_ttl: None,
+            accept_empty: false,
+        }
+    }
+
+    /// How long the kernel may keep names and attributes.
+    pub fn effective_cache_ttl(&self) -> Duration {
+        self.cache_ttl.unwrap_or(match self.sharing {
+            Sharing::Exclusive => DEFAULT_CACHE_TTL,
+            Sharing::Shared => DEFAULT_SHARED_CACHE_TTL,
+        })
+    }
+
+    /// Follows the texts behind each `-o`, in order; the last word counts.
+    ///
+    /// # Errors
+    /// An option that is unknown or has a wrong value; it is named.
+    pub fn apply(
+        &mut self,
+        texts: &[String],
+        unknown: UnknownOption,
+    ) -> Result<LogOptions, Failure> {
+        let mut logs = LogOptions::default();
+        for text in texts {
+            let options = options::parse(text, unknown).map_err(|error| {
+                Failure::usage("cannot follow the mount options", error)
+                    .advise("`envelopefs mount --help` lists the mount options")
+            })?;
+            for option in options {
+                self.apply_one(option, &mut logs);
+            }
+        }
+        Ok(logs)
+    }
+
+    fn apply_one(&mut self, option: MountOption, logs: &mut LogOptions) {
+        match option {
+            MountOption::AcceptEmpty => self.accept_empty = true,
+            MountOption::AllowOther => self.kernel.allow_other = true,
+            MountOption::AllowUnlockedMemory => self.allow_unlocked_memory = true,
+            MountOption::Atime(atime) => self.kernel.atime = atime,
+            MountOption::CacheTtl(ttl) => self.cache_ttl = Some(ttl),
+            MountOption::DefaultPermissions => self.kernel.default_permissions = true,
+            MountOption::Dev(on) => self.kernel.dev = on,
+            MountOption::Exec(on) => self.kernel.exec = on,
+            MountOption::FsName(name) => self.kernel.fsname = Some(name),
+            MountOption::KeyCacheEntries(count) => self.key_cache_entries = count,
+            MountOption::KeyCacheTtl(ttl) => self.key_cache_ttl = ttl,
+            MountOption::LogFile(path) => logs.file = Some(path),
+            MountOption::LogFormat(format) => logs.format = Some(format),
+            MountOption::NonEmpty => self.nonempty = true,
+            MountOption::PassphraseCommand(text) => self.passphrase = PassphraseFrom::Command(text),
+            MountOption::PassphraseFile(path) => self.passphrase = PassphraseFrom::File(path),
+            MountOption::ReadOnly(on) => self.read_only = on,
+            MountOption::Shared => self.sharing = Sharing::Shared,
+            MountOption::Suid(on) => self.kernel.suid = on,
+            MountOption::Threads(count) => self.threads = Some(count),
+        }
+    }
+}
+
+impl MountArgs {
+    /// The request that these arguments make, and what `-o` says of the logs.
+    ///
+    /// # Errors
+    /// A mount option that cannot be followed.
+    pub fn into_request(self) -> Result<(MountRequest, LogOptions), Failure> {
+        let mut request = MountRequest {
+            foreground: self.foreground,
+            read_only: self.read_only,
+            sharing: if self.shared {
+                Sharing::Shared
+            } else {
+                Sharing::Exclusive
+            },
+            kernel: KernelOptions {
+                allow_other: self.allow_other,
+                ..KernelOptions::default()
+            },
+            key_cache_entries: self.key_cache_entries,
+            key_cache_ttl: self.key_cache_ttl,
+            allow_unlocked_memory: self.allow_unlocked_memory,
+            passphrase: self.passphrase.into(),
+            threads: self.threads,
+            cache_ttl: self.cache_ttl,
+            accept_empty: self.accept_empty,
+            ..MountRequest::new(self.cipherdir, self.mountpoint)
+        };
+        let logs = request.apply(&self.options, UnknownOption::Refuse)?;
+        Ok((request, logs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::args::{Cli, Command};
+    use crate::cli::logging::LogFormat;
+
+    fn args(line: &str) -> Result<MountArgs, clap::Error> {
+        let line = format!("envelopefs mount {line}");
+        match Cli::try_parse_from(line.split_whitespace())?.command {
+            Command::Mount(args) => Ok(args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn request(line: &str) -> MountRequest {
+        args(line).unwrap().into_request().unwrap().0
+    }
+
+    fn defaults() -> MountRequest {
+        MountRequest::new("c".into(), "m".into())
+    }
+
+    #[test]
+    fn two_folders_alone_make_the_default_request() {
+        assert_eq!(request("c m"), defaults());
+    }
+
+    #[test]
+    fn options_and_flags_make_the_same_request() {
+        let flags = "c m --read-only --allow-other --shared --key-cache-entries 9 --key-cache-ttl 90s --threads 3 \
+                     --accept-empty --allow-unlocked-memory --passphrase-file /p --cache-ttl 0";
+        let options = "c m -o ro,allow_other,shared,key_cache_entries=9,key_cache_ttl=90s -o \
+                       threads=3,accept_empty,allow_unlocked_memory,passphrase_file=/p,cache_ttl=0";
+        assert_eq!(request(flags), request(options));
+    }
+
+    #[test]
+    fn the_last_option_counts_and_outranks_the_flags() {
+        assert!(!request("c m --read-only -o ro -o rw").read_only);
+        assert!(request("c m -o rw,ro").read_only);
+        assert_eq!(request("c m --threads 2 -o threads=5").threads, Some(5));
+    }
+
+    #[test]
+    fn kernel_options_start_careful() {
+        let kernel = request("c m").kernel;
+        assert!(!kernel.dev && !kernel.suid && kernel.exec && !kernel.allow_other);
+        let kernel = request("c m -o dev,suid,noexec,noatime,fsname=x").kernel;
+        assert!(kernel.dev && kernel.suid && !kernel.exec);
+        assert_eq!(
+            (kernel.atime, kernel.fsname.as_deref()),
+            (Atime::Never, Some("x"))
+        );
+    }
+
+    #[test]
+    fn cache_time_follows_sharing_unless_given() {
+        assert_eq!(request("c m").effective_cache_ttl(), DEFAULT_CACHE_TTL);
+        assert_eq!(
+            request("c m --shared").effective_cache_ttl(),
+            DEFAULT_SHARED_CACHE_TTL
+        );
+        let given = request("c m --shared --cache-ttl 5m").effective_cache_ttl();
+        assert_eq!(given, Duration::from_mins(5));
+    }
+
+    #[test]
+    fn log_options_are_told_apart() {
+        let (_, logs) = args("c m -o log_file=/l,log_format=json")
+            .unwrap()
+            .into_request()
+            .unwrap();
+        assert_eq!(
+            logs,
+            LogOptions {
+                file: Some("/l".into()),
+                format: Some(LogFormat::Json)
+            }
+        );
+    }
+
+    #[test]
+    fn an_unknown_mount_option_is_named() {
+        let failure = args("c m -o ro,frob=1")
+            .unwrap()
+            .into_request()
+            .unwrap_err();
+        assert!(failure.to_string().contains("\"frob\""), "{failure}");
+        assert_eq!(failure.exit(), crate::cli::exit::Exit::Usage);
+    }
+
+    #[test]
+    fn values_outside_their_range_are_refused() {
+        for line in [
+            "c m --threads 0",
+            "c m --threads 257",
+            "c m --key-cache-ttl 0",
+            "c m --key-cache-ttl 25h",
+            "c m --key-cache-entries 0",
+            "c m --cache-ttl x",
+            "c",
+            "c m x",
+            "c m --passphrase-file a --passphrase-command b",
+        ] {
+            assert!(args(line).is_err(), "{line}");
+        }
+    }
+}

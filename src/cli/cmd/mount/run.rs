@@ -1,0 +1,209 @@
+//! Mounts the volume and serves it.
+
+use std::path::PathBuf;
+
+use super::{MountRequest, Sharing};
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Failure, chain};
+use crate::cli::logging::Logs;
+use crate::cli::options::Atime;
+use crate::cli::{errors, providers};
+use crate::crypto::MemoryPolicy;
+use crate::daemon::background::{self, Readiness, Side, StartOutcome};
+use crate::daemon::harden;
+use crate::daemon::mountpoint::{self, Contents};
+use crate::daemon::serve::{self, ServeError, ServeRequest};
+use crate::fs::FsOptions;
+use crate::fuse::MountConfig;
+use crate::keys::Confirm;
+use crate::volume::{self, UnlockOptions};
+
+/// Mounts a volume. In the background it returns in the process that the user started, when the
+/// mount works; in the foreground when the mount has ended.
+///
+/// # Errors
+/// Why the volume cannot be mounted there.
+pub fn run(request: &MountRequest, logs: &Logs) -> Result<(), Failure> {
+    let what = what(request);
+    let contents = if request.nonempty {
+        Contents::Any
+    } else {
+        Contents::Nothing
+    };
+    if let Err(error) = std::fs::metadata(&request.cipherdir) {
+        return Err(Failure::new(Exit::NotAVolume, what, error).advise(format!(
+            "make a volume with `envelopefs init {}`",
+            request.cipherdir.display()
+        )));
+    }
+    let mountpoint = mountpoint::check(&request.mountpoint, &request.cipherdir, contents);
+    let mountpoint = mountpoint.map_err(|error| not_usable(&what, &error))?;
+    if request.foreground {
+        return serve(request, mountpoint, logs, Readiness::foreground());
+    }
+    match background::split().map_err(|error| Failure::new(Exit::Failure, &what, error))? {
+        Side::Starter(started) => report(&what, started.wait()),
+        Side::Mount(readiness) => serve(request, mountpoint, logs, readiness),
+    }
+}
+
+fn what(request: &MountRequest) -> String {
+    format!("cannot mount {}", request.cipherdir.display())
+}
+
+/// The starter's end: the child's word is the command's.
+fn report(what: &str, outcome: StartOutcome) -> Result<(), Failure> {
+    match outcome {
+        StartOutcome::Works => Ok(()),
+        StartOutcome::Failed { exit, message } => Err(Failure::reported(
+            Exit::from_number(exit).unwrap_or(Exit::Failure),
+            message,
+        )),
+        StartOutcome::Vanished { how } => Err(Failure::new(Exit::Failure, what, how)
+            .advise("mount with --foreground to see what happens")),
+    }
+}
+
+/// Does all the work, in the process that serves the mount; what keeps it from starting goes to the starter.
+fn serve(
+    request: &MountRequest,
+    mountpoint: PathBuf,
+    logs: &Logs,
+    readiness: Readiness,
+) -> Result<(), Failure> {
+    let background = readiness.is_background();
+    let mut readiness = Some(readiness);
+    let served = prepare(request, mountpoint).and_then(|prepared| {
+        let served = serve::serve(prepared, || {
+            if background {
+                logs.leave_terminal();
+            }
+            readiness.take().map_or(Ok(()), Readiness::works)
+        });
+        served.map_err(|error| cannot_serve(request, &error))
+    });
+    match (served, readiness) {
+        (Err(failure), Some(readiness)) if background => {
+            if !readiness.failed(failure.exit().number(), &failure.to_string()) {
+                tracing::error!(%failure, "nobody waits for this");
+            }
+            Err(Failure::reported(failure.exit(), String::new()))
+        }
+        (served, _) => served,
+    }
+}
+
+fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, Failure> {
+    let what = what(request);
+    let hardening =
+        harden::harden().map_err(|error| Failure::new(Exit::Failure, &what, chain(&error)))?;
+    let policy = if request.allow_unlocked_memory {
+        MemoryPolicy::BestEffort
+    } else {
+        MemoryPolicy::Required
+    };
+    providers::lock_memory(&what, policy)?;
+    let providers = providers::providers(&request.passphrase, Confirm::No);
+    let exclusive = request.sharing == Sharing::Exclusive;
+    let unlock = UnlockOptions {
+        sharing: if exclusive {
+            volume::Sharing::Exclusive
+        } else {
+            volume::Sharing::Shared
+        },
+        read_only: request.read_only,
+        key_cache_entries: request.key_cache_entries as usize,
+        key_cache_ttl: request.key_cache_ttl,
+    };
+    let volume = volume::open(&request.cipherdir, &unlock, providers);
+    let volume = volume.map_err(|error| errors::volume(&what, &error))?;
+    let fs = FsOptions {
+        accept_empty: request.accept_empty,
+        ..FsOptions::default()
+    };
+    let cipherdir = std::fs::canonicalize(&request.cipherdir)
+        .map_err(|error| Failure::new(Exit::NotAVolume, &what, error))?;
+    Ok(ServeRequest {
+        volume,
+        fs,
+        mount: mount_config(request, &cipherdir.to_string_lossy(), exclusive),
+        cipherdir,
+        mountpoint,
+        read_only: request.read_only,
+        hardening,
+    })
+}
+
+fn mount_config(request: &MountRequest, cipherdir: &str, exclusive: bool) -> MountConfig {
+    let kernel = &request.kernel;
+    let or_no = |on: bool, name: &str| {
+        if on {
+            name.to_owned()
+        } else {
+            format!("no{name}")
+        }
+    };
+    let mut options = vec![
+        format!("fsname={}", kernel.fsname.as_deref().unwrap_or(cipherdir)),
+        "subtype=envelopefs".to_owned(),
+        if request.read_only { "ro" } else { "rw" }.to_owned(),
+        or_no(kernel.dev, "dev"),
+        or_no(kernel.suid, "suid"),
+        or_no(kernel.exec, "exec"),
+    ];
+    match kernel.atime {
+        Atime::Strict => options.push("atime".to_owned()),
+        Atime::Never => options.push("noatime".to_owned()),
+        Atime::Relative => {}
+    }
+    MountConfig {
+        options,
+        allow_other: kernel.allow_other,
+        exclusive,
+        cache_ttl: request.effective_cache_ttl(),
+        threads: request
+            .threads
+            .map_or_else(serve::default_threads, |threads| threads as usize),
+    }
+}
+
+fn not_usable(what: &str, error: &mountpoint::MountpointError) -> Failure {
+    use mountpoint::MountpointError as Error;
+    let failure = Failure::new(Exit::Mountpoint, what, chain(error));
+    match error {
+        Error::AlreadyMounted(_) => failure.advise("`envelopefs umount` it first"),
+        Error::HoldsVolume(_) | Error::InsideVolume(_) => {
+            failure.advise("choose a mount point apart from the volume")
+        }
+        Error::Missing(path) => failure.advise(format!("make it: mkdir {}", path.display())),
+        Error::NotEmpty(_) => {
+            failure.advise("choose an empty folder, or hide what it holds with -o nonempty")
+        }
+        Error::NotAFolder(_) | Error::Unusable { .. } => failure,
+    }
+}
+
+fn cannot_serve(request: &MountRequest, error: &ServeError) -> Failure {
+    let what = what(request);
+    match error {
+        ServeError::Mount(source) if is_without_fuse(source) => {
+            Failure::new(Exit::NoFuse, what, "there is no /dev/fuse, or this user may not open it")
+                .advise("install fuse3 and load the kernel's module (modprobe fuse), or ask for access to /dev/fuse")
+        }
+        ServeError::Mount(source) if source.to_string().contains("user_allow_other") => {
+            Failure::new(Exit::NoFuse, what, source.to_string().trim().to_owned())
+                .advise("put `user_allow_other` into /etc/fuse.conf, or mount as root")
+        }
+        ServeError::Mount(source) => Failure::new(Exit::NoFuse, what, source.to_string().trim().to_owned())
+            .advise("see that fusermount3 is installed (package fuse3), or mount as root"),
+        error => Failure::new(Exit::Failure, what, chain(error)),
+    }
+}
+
+fn is_without_fuse(error: &std::io::Error) -> bool {
+    let device = std::path::Path::new("/dev/fuse");
+    let refused = [libc::ENODEV, libc::EACCES]
+        .map(Some)
+        .contains(&error.raw_os_error());
+    !device.exists() || refused
+}

@@ -1,0 +1,85 @@
+//! From the errors of the rooms below to what a user is told: the exit code, and what to do.
+
+use std::path::Path;
+
+use super::exit::Exit;
+use super::failure::{Failure, chain};
+use crate::crypto::LockedMemoryError;
+use crate::format::volume_config::VolumeConfigError;
+use crate::keys::{KeyError, KeyErrorKind};
+use crate::maint::MaintError;
+use crate::volume::VolumeError;
+
+/// A volume that could not be made or opened, while doing `what`.
+pub(super) fn volume(what: impl Into<String>, error: &VolumeError) -> Failure {
+    match error {
+        VolumeError::NotAVolume(path) => Failure::new(Exit::NotAVolume, what, error).advise(
+            format!("make one with `envelopefs init {}`", path.display()),
+        ),
+        VolumeError::NotEmpty(_) => Failure::new(Exit::Failure, what, error)
+            .advise("name an empty folder, or one that is not there yet"),
+        VolumeError::InUse(_) => Failure::new(Exit::VolumeInUse, what, error).advise(
+            "unmount it (`envelopefs status` lists mounts), or mount it everywhere with --shared",
+        ),
+        VolumeError::Config(VolumeConfigError::NewerVersion(_)) => {
+            Failure::new(Exit::NewerVolume, what, chain(error)).advise("use a newer envelopefs")
+        }
+        VolumeError::Config(_) => Failure::new(Exit::DamagedVolume, what, chain(error))
+            .advise("restore .envelopefs/volume.json from a backup: it was changed"),
+        VolumeError::WrongKey(_) => Failure::new(Exit::KeyDenied, what, error)
+            .advise("give the key or passphrase that the volume was made with"),
+        VolumeError::HeaderTooSmall(_) => Failure::new(Exit::Usage, what, error)
+            .advise("give fewer keys, or a larger --header-size"),
+        VolumeError::Key(error) => key(what, error),
+        VolumeError::LockedMemory(error) => locked_memory(what, error),
+        VolumeError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            Failure::new(Exit::NotAVolume, what, chain(error))
+        }
+        _ => Failure::new(Exit::Failure, what, chain(error)),
+    }
+}
+
+/// A key provider that refused or failed, while doing `what`.
+pub(super) fn key(what: impl Into<String>, error: &KeyError) -> Failure {
+    let why = chain(error);
+    match error.kind() {
+        KeyErrorKind::Denied | KeyErrorKind::Corrupt => Failure::new(Exit::KeyDenied, what, why)
+            .advise("give the key or passphrase that it was made with"),
+        KeyErrorKind::NotFound | KeyErrorKind::Revoked => Failure::new(Exit::KeyDenied, what, why)
+            .advise("see that the key is still there, and enabled"),
+        KeyErrorKind::Unavailable => Failure::new(Exit::KeyUnavailable, what, why)
+            .advise("see that the key provider is reachable"),
+        KeyErrorKind::Config => Failure::new(Exit::KeyDenied, what, why),
+    }
+}
+
+pub(super) fn locked_memory(what: impl Into<String>, error: &LockedMemoryError) -> Failure {
+    Failure::new(Exit::MemoryNotLocked, what, error).advise(
+        "raise the limit (ulimit -l, LimitMEMLOCK=), or accept that keys may reach swap: --allow-unlocked-memory",
+    )
+}
+
+/// Work on a whole volume or on one file that failed, while doing `what`.
+pub(super) fn maint(what: impl Into<String>, error: &MaintError) -> Failure {
+    match error {
+        MaintError::OutputExists(path) => output_exists(what, path),
+        MaintError::HeldByVolume(_) => Failure::new(Exit::KeyDenied, what, error)
+            .advise("mount that volume and read the file there"),
+        MaintError::HeaderTooSmall(_) => Failure::new(Exit::Usage, what, error)
+            .advise("give fewer keys, or a larger --header-size"),
+        MaintError::Key(error) => key(what, error),
+        MaintError::LockedMemory(error) => locked_memory(what, error),
+        MaintError::Volume(error) => volume(what, error),
+        _ => Failure::new(Exit::Failure, what, chain(error)),
+    }
+}
+
+/// An output that is there already and was not to be replaced.
+pub(super) fn output_exists(what: impl Into<String>, path: &Path) -> Failure {
+    Failure::new(
+        Exit::OutputExists,
+        what,
+        format!("{} is there already", path.display()),
+    )
+    .advise("name another output, or replace it with --force")
+}

@@ -1,0 +1,158 @@
+//! The exit codes: one table. A number is never reused for another meaning; docs/CLI.md holds
+//! the same table and a test holds the two together.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+/// How long a code keeps its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stability {
+    /// Scripts may rely on it in every later version.
+    Stable,
+    /// May be split into finer codes; the number itself is not reused.
+    Provisional,
+}
+
+impl Stability {
+    /// The word that stands in the documentation.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stable => "stable",
+            Self::Provisional => "provisional",
+        }
+    }
+}
+
+macro_rules! exit_codes {
+    ($($variant:ident = $number:literal, $name:literal, $stability:ident, $meaning:literal;)*) => {
+        /// What the process ends with.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Exit {
+            $(#[doc = concat!(stringify!($number), ": ", $meaning)] $variant = $number,)*
+        }
+
+        impl Exit {
+            /// Every code, by ascending number.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The number that the shell sees.
+            pub fn number(self) -> u8 {
+                match self { $(Self::$variant => $number,)* }
+            }
+
+            /// A short name for documents and JSON.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// One line for a person.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)* }
+            }
+
+            /// Whether scripts may rely on it.
+            pub fn stability(self) -> Stability {
+                match self { $(Self::$variant => Stability::$stability,)* }
+            }
+        }
+    };
+}
+
+exit_codes! {
+    Ok = 0, "ok", Stable, "the command did what it says";
+    Failure = 1, "failure", Stable, "a failure that has no code of its own";
+    Usage = 2, "usage", Stable, "the command line is wrong";
+    NotAVolume = 10, "not-a-volume", Stable, "the ciphertext folder is missing or holds no volume";
+    NewerVolume = 11, "newer-volume", Stable, "the volume was made by a newer version of this program";
+    KeyDenied = 12, "key-denied", Stable, "the key provider refused, or the key or passphrase is wrong";
+    KeyUnavailable = 13, "key-unavailable", Stable, "the key provider cannot be reached";
+    Mountpoint = 14, "mountpoint", Stable, "the mount point is missing, not an empty folder, in use, or inside the volume";
+    VolumeInUse = 15, "volume-in-use", Stable, "another mount holds the volume";
+    NoFuse = 16, "no-fuse", Stable, "FUSE is not available, or not to this user";
+    MemoryNotLocked = 17, "memory-not-locked", Stable, "memory for keys cannot be locked";
+    NotMounted = 18, "not-mounted", Stable, "no envelopefs is mounted there";
+    Busy = 19, "busy", Stable, "the mount is in use";
+    DamageFound = 20, "damage-found", Stable, "check found damage";
+    DamagedVolume = 21, "damaged-volume", Stable, "the volume is damaged and cannot be opened";
+    OutputExists = 22, "output-exists", Stable, "the output is there already";
+    NoAnswer = 23, "no-answer", Provisional, "a mount is there and its process does not answer";
+}
+
+impl Exit {
+    /// The code with this number, if one is declared.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|exit| exit.number() == number)
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.number())
+    }
+}
+
+/// The EXIT STATUS section of `--help`.
+pub fn help_section() -> String {
+    let mut text = String::from("EXIT STATUS:\n");
+    for exit in Exit::ALL {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {:<4}{}", exit.number(), exit.meaning());
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// The table of docs/CLI.md.
+pub fn markdown_table() -> String {
+    let mut text = String::from("| code | name | stability | meaning |\n|---|---|---|---|\n");
+    for exit in Exit::ALL {
+        let (number, name, stability) = (exit.number(), exit.name(), exit.stability().as_str());
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "| {number} | `{name}` | {stability} | {} |",
+            exit.meaning()
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_unique_and_ascend() {
+        assert!(
+            Exit::ALL
+                .windows(2)
+                .all(|pair| pair[0].number() < pair[1].number())
+        );
+        let names: HashSet<_> = Exit::ALL.iter().map(|exit| exit.name()).collect();
+        assert_eq!(names.len(), Exit::ALL.len());
+    }
+
+    #[test]
+    fn numbers_stay_below_what_shells_use_for_signals() {
+        assert!(Exit::ALL.iter().all(|exit| exit.number() < 64));
+    }
+
+    #[test]
+    fn a_number_finds_its_code_and_an_undeclared_one_none() {
+        assert_eq!(Exit::from_number(18), Some(Exit::NotMounted));
+        assert_eq!(Exit::from_number(3), None);
+        assert_eq!(Exit::from_number(255), None);
+    }
+
+    #[test]
+    fn help_names_every_code() {
+        let help = help_section();
+        assert!(Exit::ALL.iter().all(|exit| help.contains(exit.meaning())));
+    }
+}

@@ -1,0 +1,265 @@
+//! The command line: arguments, configuration, exit codes, human and JSON output.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Command};
+use exit::Exit;
+use failure::Failure;
+use helper::HelperArgs;
+use logging::{LogRequest, Logs};
+
+pub mod args;
+pub mod cmd;
+mod errors;
+pub mod exit;
+pub mod failure;
+pub mod helper;
+pub mod logging;
+pub mod options;
+pub mod output;
+mod pending;
+mod providers;
+pub mod reference;
+pub mod values;
+
+/// A command, its values parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// `check`
+    Check(cmd::check::CheckRequest),
+    /// `decrypt`
+    Decrypt(cmd::decrypt::DecryptRequest),
+    /// `encrypt`
+    Encrypt(cmd::encrypt::EncryptRequest),
+    /// `init`
+    Init(cmd::init::InitRequest),
+    /// `inspect`
+    Inspect(cmd::inspect::InspectRequest),
+    /// `mount`, also by mount(8)
+    Mount(Box<cmd::mount::MountRequest>),
+    /// A correct call that asks for nothing: `mount.envelopefs -f`
+    Nothing,
+    /// `speed`
+    Speed(cmd::speed::SpeedRequest),
+    /// `status`
+    Status(cmd::status::StatusRequest),
+    /// `umount`
+    Umount(cmd::umount::UmountRequest),
+}
+
+/// All that the command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    /// Of the logs.
+    pub logs: LogRequest,
+    /// Of the program.
+    pub request: Request,
+}
+
+/// A command line that makes no invocation.
+#[derive(Debug)]
+pub enum NoInvocation {
+    /// clap has something to print: help, the version, or what is wrong.
+    Clap(Box<clap::Error>),
+    /// A value that clap does not check.
+    Failure(Failure),
+}
+
+impl From<clap::Error> for NoInvocation {
+    fn from(error: clap::Error) -> Self {
+        Self::Clap(Box::new(error))
+    }
+}
+
+impl From<Failure> for NoInvocation {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+/// The whole program. Starts no thread by itself, so that `mount` can still fork.
+pub fn main() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let outcome = Invocation::parse(&argv).and_then(|invocation| Ok(invocation.run()?));
+    match outcome {
+        Ok(()) => Exit::Ok.into(),
+        Err(NoInvocation::Clap(error)) => {
+            // Nowhere is left to say that this failed.
+            drop(error.print());
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.number()))
+        }
+        Err(NoInvocation::Failure(failure)) => {
+            let text = failure.to_string();
+            if !text.is_empty() {
+                // Nowhere is left to say that this failed.
+                drop(writeln!(std::io::stderr(), "{text}"));
+            }
+            failure.exit().into()
+        }
+    }
+}
+
+impl Invocation {
+    /// Reads a command line, the program's name first.
+    ///
+    /// # Errors
+    /// It is wrong, or asks for help or the version.
+    pub fn parse(argv: &[OsString]) -> Result<Self, NoInvocation> {
+        if argv
+            .first()
+            .is_some_and(|name| helper::is_helper_name(name))
+        {
+            let call = HelperArgs::try_parse_from(argv)?.into_call()?;
+            let request = if call.fake {
+                Request::Nothing
+            } else {
+                Request::Mount(Box::new(call.request))
+            };
+            return Ok(Self {
+                logs: call.logs,
+                request,
+            });
+        }
+        let Cli { global, command } = Cli::try_parse_from(argv)?;
+        let mut logs = LogRequest::from(global);
+        let request = command.into_request(&mut logs)?;
+        Ok(Self { logs, request })
+    }
+
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// What to print and the code to exit with.
+    pub fn run(self) -> Result<(), Failure> {
+        let logs = logging::start(self.logs)?;
+        run(self.request, &logs)
+    }
+}
+
+impl Command {
+    fn into_request(self, logs: &mut LogRequest) -> Result<Request, Failure> {
+        Ok(match self {
+            Self::Check(args) => Request::Check(args.into()),
+            Self::Decrypt(args) => Request::Decrypt(args.into()),
+            Self::Encrypt(args) => Request::Encrypt(args.try_into()?),
+            Self::Init(args) => Request::Init(args.try_into()?),
+            Self::Inspect(args) => Request::Inspect(args.into()),
+            Self::Mount(args) => {
+                let (request, said) = args.into_request()?;
+                logs.file = said.file.or(logs.file.take());
+                logs.format = said.format.unwrap_or(logs.format);
+                Request::Mount(Box::new(request))
+            }
+            Self::Speed(args) => Request::Speed(args.into()),
+            Self::Status(args) => Request::Status(args.into()),
+            Self::Umount(args) => Request::Umount(args.into()),
+        })
+    }
+}
+
+fn run(request: Request, logs: &Logs) -> Result<(), Failure> {
+    match request {
+        Request::Nothing => Ok(()),
+        Request::Speed(request) => cmd::speed::run(&request),
+        Request::Status(request) => cmd::status::run(&request),
+        Request::Umount(request) => cmd::umount::run(&request),
+        Request::Check(request) => cmd::check::run(&request),
+        Request::Decrypt(request) => cmd::decrypt::run(&request),
+        Request::Encrypt(request) => cmd::encrypt::run(&request),
+        Request::Init(request) => cmd::init::run(&request),
+        Request::Inspect(request) => cmd::inspect::run(&request),
+        Request::Mount(request) => cmd::mount::run(&request, logs),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use logging::LogFormat;
+
+    fn parsed(line: &str) -> Result<Invocation, NoInvocation> {
+        let argv: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+        Invocation::parse(&argv)
+    }
+
+    fn mount(line: &str) -> cmd::mount::MountRequest {
+        match parsed(line).unwrap().request {
+            Request::Mount(request) => *request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_name_decides_how_arguments_are_read() {
+        let by_person = mount("envelopefs mount c m --read-only");
+        let by_mount = mount("/sbin/mount.envelopefs c m -o ro");
+        assert_eq!(by_person, by_mount);
+    }
+
+    #[test]
+    fn a_fake_mount_asks_for_nothing() {
+        let invocation = parsed("mount.envelopefs c m -f").unwrap();
+        assert_eq!(invocation.request, Request::Nothing);
+    }
+
+    #[test]
+    fn log_options_count_wherever_they_stand() {
+        let logs = parsed("envelopefs -v mount c m -o log_file=/l,log_format=json")
+            .unwrap()
+            .logs;
+        let expected = LogRequest {
+            format: LogFormat::Json,
+            file: Some("/l".into()),
+            quiet: false,
+            verbose: 1,
+        };
+        assert_eq!(logs, expected);
+        let logs = parsed("envelopefs mount c m --log-file /l").unwrap().logs;
+        assert_eq!(logs.file, Some("/l".into()));
+    }
+
+    #[test]
+    fn help_and_version_are_no_failures() {
+        for line in [
+            "envelopefs --help",
+            "envelopefs -V",
+            "envelopefs help mount",
+            "mount.envelopefs --help",
+        ] {
+            match parsed(line) {
+                Err(NoInvocation::Clap(error)) => assert_eq!(error.exit_code(), 0, "{line}"),
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_command_lines_are_usage_errors() {
+        for line in [
+            "envelopefs",
+            "envelopefs frob",
+            "mount.envelopefs c",
+            "",
+            "envelopefs umount",
+        ] {
+            match parsed(line) {
+                Err(NoInvocation::Clap(error)) => assert_eq!(error.exit_code(), 2, "{line:?}"),
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+        match parsed("envelopefs mount c m -o zap") {
+            Err(NoInvocation::Failure(failure)) => assert_eq!(failure.exit(), Exit::Usage),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn clap_s_own_usage_code_is_ours() {
+        let error = Cli::try_parse_from(["envelopefs", "frob"]).unwrap_err();
+        assert_eq!(error.exit_code(), i32::from(Exit::Usage.number()));
+    }
+}

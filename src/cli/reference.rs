@@ -1,0 +1,184 @@
+//! The parts of docs/CLI.md that are made from the declarations, so that they never say
+//! something else than the program: the exit codes and every option.
+
+use std::fmt::Write as _;
+
+use clap::builder::StyledStr;
+use clap::{Arg, Command, CommandFactory as _};
+
+use super::args::Cli;
+use super::exit;
+
+/// The generated parts by name; each stands in docs/CLI.md between `<!-- begin NAME -->` and
+/// `<!-- end NAME -->`.
+pub fn parts() -> [(&'static str, String); 2] {
+    [
+        ("exit codes", exit::markdown_table()),
+        ("options", options()),
+    ]
+}
+
+fn options() -> String {
+    let program = Cli::command();
+    let mut text = String::from("### Options of every command\n\n");
+    text.push_str(&table(program.get_arguments()));
+    for command in program.get_subcommands() {
+        text.push_str(&section(command));
+    }
+    text
+}
+
+fn section(command: &Command) -> String {
+    let name = command.get_name();
+    let about = command.get_long_about().or(command.get_about());
+    let usage: Vec<String> = command.get_positionals().map(show_positional).collect();
+    let mut text = format!(
+        "\n### {name}\n\n`envelopefs {name} [OPTIONS] {}`\n\n",
+        usage.join(" ")
+    );
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{}\n", plain(about));
+    text.push_str(&table(command.get_arguments()));
+    text
+}
+
+fn show_positional(argument: &Arg) -> String {
+    let name = argument.get_value_names().and_then(<[_]>::first);
+    let name = name.map_or_else(|| argument.get_id().as_str(), |name| name.as_str());
+    if argument.is_required_set() {
+        name.to_owned()
+    } else {
+        format!("[{name}]")
+    }
+}
+
+fn table<'a>(arguments: impl Iterator<Item = &'a Arg>) -> String {
+    let mut text = String::from("| option | meaning |\n|---|---|\n");
+    for argument in arguments {
+        let help = argument.get_long_help().or(argument.get_help());
+        let meaning = cell(&plain(help));
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "| `{}` | {meaning}{} |",
+            show(argument),
+            default(argument)
+        );
+    }
+    text
+}
+
+fn show(argument: &Arg) -> String {
+    if argument.is_positional() {
+        return show_positional(argument);
+    }
+    let short = argument.get_short().map(|letter| format!("-{letter}"));
+    let long = argument.get_long().map(|word| format!("--{word}"));
+    let names: Vec<String> = short.into_iter().chain(long).collect();
+    let takes_value = argument.get_action().takes_values();
+    let value = argument
+        .get_value_names()
+        .and_then(<[_]>::first)
+        .filter(|_| takes_value);
+    names.join(", ") + &value.map_or_else(String::new, |value| format!(" {value}"))
+}
+
+fn default(argument: &Arg) -> String {
+    let values = argument.get_default_values();
+    let shown: Vec<_> = values.iter().map(|value| value.to_string_lossy()).collect();
+    match shown.as_slice() {
+        // Flags have a default too, which says nothing.
+        _ if !argument.get_action().takes_values() => String::new(),
+        [] => String::new(),
+        values => format!(" Default: `{}`.", values.join(" ")),
+    }
+}
+
+fn plain(text: Option<&StyledStr>) -> String {
+    text.map(ToString::to_string).unwrap_or_default()
+}
+
+/// A table's cell has one line and no bars.
+fn cell(text: &str) -> String {
+    let words: Vec<&str> = text.split("\n\n").map(str::trim).collect();
+    let sentences = words.iter().map(|part| match part.ends_with(['.', ':']) {
+        true => (*part).to_owned(),
+        false => format!("{part}."),
+    });
+    sentences
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace('\n', " ")
+        .replace('|', "\\|")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/CLI.md");
+
+    /// The document with each part as it should be.
+    fn with_parts(document: &str) -> String {
+        let mut text = document.to_owned();
+        for (name, part) in parts() {
+            let (begin, end) = (
+                format!("<!-- begin {name} -->\n"),
+                format!("<!-- end {name} -->"),
+            );
+            let start = text.find(&begin).unwrap_or_else(|| panic!("no {begin}")) + begin.len();
+            let stop = text.find(&end).unwrap_or_else(|| panic!("no {end}"));
+            text.replace_range(start..stop, &part);
+        }
+        text
+    }
+
+    /// `ENVELOPEFS_UPDATE_DOCS=1 cargo test --lib cli::reference` writes the parts anew.
+    #[test]
+    fn the_document_says_what_the_program_declares() {
+        let document = std::fs::read_to_string(PATH).unwrap();
+        let wanted = with_parts(&document);
+        if std::env::var_os("ENVELOPEFS_UPDATE_DOCS").is_some() {
+            std::fs::write(PATH, &wanted).unwrap();
+        } else {
+            assert!(
+                document == wanted,
+                "docs/CLI.md is behind: run this test with ENVELOPEFS_UPDATE_DOCS=1"
+            );
+        }
+    }
+
+    #[test]
+    fn the_document_names_every_mount_option_and_status_field() {
+        let document = std::fs::read_to_string(PATH).unwrap();
+        let names = crate::cli::options::names();
+        let status = serde_json::to_value(crate::daemon::status::MountStatus::default()).unwrap();
+        let fields = status.as_object().unwrap().keys().map(String::as_str);
+        for name in names.into_iter().chain(fields) {
+            assert!(
+                document.contains(&format!("`{name}")),
+                "docs/CLI.md lacks {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_option_has_a_row() {
+        let options = options();
+        for name in [
+            "--key-cache-ttl DURATION",
+            "-f, --foreground",
+            "CIPHERDIR",
+            "[MOUNT]",
+            "--log-file FILE",
+        ] {
+            assert!(options.contains(&format!("| `{name}` |")), "{name}");
+        }
+        assert!(options.contains("Default: `5m`."));
+    }
+
+    #[test]
+    fn a_cell_is_one_line_without_bars() {
+        assert_eq!(cell("Do\nit\n\nDefault: a|b"), "Do it. Default: a\\|b.");
+    }
+}

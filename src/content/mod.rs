@@ -1,0 +1,229 @@
+//! An open file: plaintext reads, writes, resizing, holes, commit and recovery over one ciphertext file.
+//!
+//! One [`OpenFile`] stands for one ciphertext inode, however many handles are open on it. The rules
+//! it keeps are docs/FORMAT.md's "Commit rules":
+//!
+//! * a block is written whole, so that after a crash it is old or new;
+//! * the committed length is raised only to what is already durable, and lowered, durably, before a
+//!   block below it may vanish;
+//! * `st_size` tells the plaintext length to whoever has no key; it follows every change of length.
+
+mod buffers;
+mod commit;
+mod error;
+mod holes;
+mod keys;
+mod probe;
+mod reader;
+mod recovery;
+mod resize;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::crypto::LockedMemoryError;
+use crate::format::chunk::{ChunkContext, WriterNonces};
+use crate::format::header::{FileHeader, HeaderFlags};
+use crate::format::layout::Layout;
+use crate::storage::{Access, Stat, StorageFile, TimeSet};
+use crate::units::{ChunkIndex, FileId, PlainLen};
+use crate::volume::FileMaterial;
+
+pub use buffers::with_buffer;
+pub use commit::{CommitTicket, SyncKind};
+pub use error::{ContentError, Damage};
+pub use holes::Seek;
+pub use keys::EpochKeys;
+pub use probe::{Probe, probe, probe_any_layout};
+
+use keys::SubkeyCache;
+
+/// One ciphertext file, open. Shared by all handles of its inode.
+#[derive(Debug)]
+pub struct OpenFile {
+    layout: Layout,
+    context: ChunkContext,
+    keys: EpochKeys,
+    subkeys: SubkeyCache,
+    /// Held shared by reads, exclusively by what changes the file. Nothing else is locked while it is held.
+    state: RwLock<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    file: Arc<StorageFile>,
+    header: FileHeader,
+    /// False only in a new file's first moments: the header goes to disk with the first data.
+    header_on_disk: bool,
+    /// That there may be holes was durable on disk when last it had to be. `header.flags` says whether there may be.
+    sparse_durable: bool,
+    /// The plaintext length: the truth, where `st_size` and the committed length may lag.
+    len: PlainLen,
+    /// A crash left blocks past the end; they must be cut off before the file may grow over them.
+    untidy_tail: bool,
+    session: Option<WriterSession>,
+    /// Counts shrinks: a commit begun before one must not raise the committed length after it.
+    shrinks: u64,
+}
+
+/// The nonces of one writer, and the AES-GCM key that their common prefix selects.
+#[derive(Debug)]
+struct WriterSession {
+    nonces: WriterNonces,
+    subkey: Arc<crate::crypto::xaes::Subkey>,
+}
+
+impl OpenFile {
+    /// A file that was just created, empty on disk. Its header follows with the first data or at [`OpenFile::close`].
+    ///
+    /// # Errors
+    /// [`LockedMemoryError`] where no key memory is to be had.
+    pub fn create(
+        file: StorageFile,
+        layout: Layout,
+        new: FileMaterial,
+    ) -> Result<Self, LockedMemoryError> {
+        let header = FileHeader {
+            layout,
+            file_id: new.file_id,
+            volume_id: new.volume_id,
+            committed_len: PlainLen(0),
+            generation: 0,
+            flags: HeaderFlags { sparse: false },
+            epochs: vec![new.epoch],
+            header_tag: [0; 32],
+            membership_tag: new.membership_tag,
+        };
+        let keys = EpochKeys::derive(&header, &[new.dek])?;
+        Ok(Self::with_state(
+            layout,
+            keys,
+            State::new(file, header, false),
+        ))
+    }
+
+    /// Opens a file whose header was [probed](probe()) and whose data keys are at hand: checks the
+    /// header's tag and, where a crash left the end in doubt, finds the end.
+    ///
+    /// # Errors
+    /// [`ContentError::Damaged`] where the header is not authentic, [`ContentError::Io`].
+    pub fn open(
+        file: StorageFile,
+        header: FileHeader,
+        keys: EpochKeys,
+    ) -> Result<Self, ContentError> {
+        let layout = header.layout;
+        if !header.verify(keys.header_key()) {
+            return Err(ContentError::damaged(header.file_id, Damage::Header));
+        }
+        let open = Self::with_state(layout, keys, State::new(file, header, true));
+        open.find_end(&mut open.state.write())?;
+        Ok(open)
+    }
+
+    fn with_state(layout: Layout, keys: EpochKeys, state: State) -> Self {
+        Self {
+            layout,
+            context: ChunkContext::new(layout, state.header.file_id),
+            keys,
+            subkeys: SubkeyCache::default(),
+            state: RwLock::new(state),
+        }
+    }
+
+    /// The plaintext length in bytes.
+    pub fn len(&self) -> PlainLen {
+        self.state.read().len
+    }
+
+    /// Whether the file holds no byte.
+    pub fn is_empty(&self) -> bool {
+        self.len() == PlainLen(0)
+    }
+
+    /// The file's id, as its header has it.
+    pub fn file_id(&self) -> FileId {
+        self.context.file_id()
+    }
+
+    /// Whether a write would be refused for want of a writable descriptor.
+    pub fn is_read_only(&self) -> bool {
+        self.state.read().file.access() == Access::Read
+    }
+
+    /// Whether a crash left the end in doubt, so that `st_size` may tell a wrong length until [`OpenFile::mend`].
+    pub fn is_untidy(&self) -> bool {
+        self.state.read().untidy_tail
+    }
+
+    /// Replaces the descriptor by one that may write, when a reader's file is opened by a writer.
+    pub fn make_writable(&self, file: StorageFile) {
+        let mut state = self.state.write();
+        if state.file.access() == Access::Read {
+            state.file = Arc::new(file);
+        }
+    }
+
+    /// Attributes of the ciphertext inode (its `size` is the physical one).
+    ///
+    /// # Errors
+    /// What `fstat` answers.
+    pub fn stat(&self) -> io::Result<Stat> {
+        self.state.read().file.stat()
+    }
+
+    /// Sets times, in order with the writes that keep times as they are.
+    ///
+    /// # Errors
+    /// What `futimens` answers.
+    pub fn set_times(&self, atime: TimeSet, mtime: TimeSet) -> io::Result<()> {
+        self.state.write().file.set_times(atime, mtime)
+    }
+
+    /// Sets the mode bits (07777).
+    ///
+    /// # Errors
+    /// What `fchmod` answers.
+    pub fn set_mode(&self, mode: u32) -> io::Result<()> {
+        self.state.read().file.set_mode(mode)
+    }
+
+    /// The plaintext length of chunk `index` in a file of `len` bytes.
+    fn chunk_len(&self, len: PlainLen, index: ChunkIndex) -> u64 {
+        let start = self.layout.chunk_start(index).0;
+        len.0.saturating_sub(start).min(self.layout.capacity(index))
+    }
+
+    fn last_chunk(&self, len: PlainLen) -> ChunkIndex {
+        ChunkIndex(self.layout.chunk_count(len) - 1)
+    }
+
+    /// Header and only chunk share one page that the backing store writes atomically: every write commits.
+    fn is_one_page(&self, len: PlainLen) -> bool {
+        self.layout.block_len() == ATOMIC_WRITE_LEN && self.layout.chunk_count(len) == 1
+    }
+}
+
+/// What a backing store writes all or not at all: one aligned page.
+const ATOMIC_WRITE_LEN: u64 = 4096;
+
+impl State {
+    fn new(file: StorageFile, header: FileHeader, header_on_disk: bool) -> Self {
+        Self {
+            file: Arc::new(file),
+            sparse_durable: header_on_disk && header.flags.sparse,
+            len: header.committed_len,
+            header,
+            header_on_disk,
+            untidy_tail: false,
+            session: None,
+            shrinks: 0,
+        }
+    }
+}

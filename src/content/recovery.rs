@@ -1,0 +1,102 @@
+//! Finding the end of a file whose `st_size` and committed length disagree: after a crash, or an attack.
+
+use std::num::NonZeroU64;
+
+use crate::format::chunk::{self, Area};
+use crate::units::{ChunkIndex, CipherOffset, PlainLen};
+
+use super::buffers::with_buffer;
+use super::error::ContentError;
+use super::{OpenFile, State};
+
+/// What a look at one block past the committed length shows.
+enum Found {
+    /// A whole chunk: the file goes on.
+    Full,
+    /// A short chunk: the file ends in it.
+    Short(u64),
+    /// Zeros: a hole, or a block that never reached the disk.
+    Hole,
+    /// Nothing authentic.
+    Nothing,
+}
+
+impl OpenFile {
+    /// Sets the length from what is on disk: the committed length where `st_size` agrees, else the end of
+    /// the first short chunk from there on. What is committed is never given up: where it is missing,
+    /// reads of it fail.
+    pub(super) fn find_end(&self, state: &mut State) -> Result<(), ContentError> {
+        let committed = state.header.committed_len;
+        let physical = state.file.len()?;
+        state.len = committed;
+        if self.layout.physical_len(committed) == physical {
+            return Ok(());
+        }
+        state.untidy_tail = true;
+        let blocks = physical.0 / self.layout.block_len();
+        if let Some(blocks) = NonZeroU64::new(blocks) {
+            let end = self.scan(state, ChunkIndex(blocks.get() - 1))?;
+            state.len = end.max(committed);
+        }
+        Ok(())
+    }
+
+    /// The end of the authentic chunks from the last committed one up to block `last`. Holes lie between them
+    /// only where the header says so: it does before a file with holes is synced.
+    fn scan(&self, state: &State, last: ChunkIndex) -> Result<PlainLen, ContentError> {
+        let committed = state.header.committed_len;
+        let mut end = committed;
+        let mut index = self.last_chunk(committed);
+        while index <= last {
+            let len = match self.look_at(state, index)? {
+                Found::Nothing => break,
+                Found::Hole if !state.header.flags.sparse => break,
+                Found::Hole => {
+                    index = self.next_backed(state, index)?;
+                    continue;
+                }
+                Found::Full => self.layout.capacity(index),
+                Found::Short(len) => len,
+            };
+            end = PlainLen(self.layout.chunk_start(index).0 + len);
+            if len < self.layout.capacity(index) {
+                break;
+            }
+            index = ChunkIndex(index.0 + 1);
+        }
+        Ok(end)
+    }
+
+    fn look_at(&self, state: &State, index: ChunkIndex) -> Result<Found, ContentError> {
+        let block_len = self.layout.block_len() as usize;
+        with_buffer(block_len, |block| {
+            let got = state.file.read_at(block, self.layout.block_start(index))?;
+            if got < block_len {
+                return Ok(Found::Nothing);
+            }
+            let sealed = match chunk::parse(&self.context, index, self.sealed_area(index, block)) {
+                Ok(Area::Hole) => return Ok(Found::Hole),
+                Ok(Area::Sealed(sealed)) => sealed,
+                Err(_) => return Ok(Found::Nothing),
+            };
+            let opened = with_buffer(sealed.len(), |out| {
+                self.open_chunk(index, &sealed, &mut None, out)
+            });
+            let len = sealed.len() as u64;
+            Ok(match opened {
+                Err(_) => Found::Nothing,
+                Ok(()) if len == self.layout.capacity(index) => Found::Full,
+                Ok(()) => Found::Short(len),
+            })
+        })
+    }
+
+    /// The next block after `index` that the disk holds data for, so that a hole of terabytes costs one call.
+    fn next_backed(&self, state: &State, index: ChunkIndex) -> Result<ChunkIndex, ContentError> {
+        let next = ChunkIndex(index.0 + 1);
+        let data: Option<CipherOffset> = state.file.seek_data(self.layout.block_start(next))?;
+        Ok(data.map_or(ChunkIndex(u64::MAX), |data| {
+            ChunkIndex(data.0 / self.layout.block_len()).max(next)
+        }))
+    }
+}

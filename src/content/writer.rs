@@ -1,0 +1,323 @@
+//! Plaintext writes: head and tail chunks are read and opened where the write covers them in part,
+//! all are sealed with fresh nonces, and go to disk as whole blocks in one write.
+
+use std::sync::Arc;
+
+use crate::format::chunk::{self, NonceRun, WriterNonces};
+use crate::storage::{Access, TimeSet};
+use crate::units::{ChunkIndex, CipherLen, CipherOffset, PlainLen, PlainOffset};
+
+use super::buffers::with_buffer;
+use super::error::ContentError;
+use super::{OpenFile, State, WriterSession};
+
+/// How a write must reach the disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// With the next sync.
+    Lazy,
+    /// Before the call returns.
+    Durable,
+}
+
+impl OpenFile {
+    /// Writes `data` at `at`; a gap between the end and `at` reads as zeros.
+    ///
+    /// # Errors
+    /// [`ContentError::Io`] (a full disk among them): the file is then as a shorter write would have left it.
+    pub fn write(&self, at: PlainOffset, data: &[u8]) -> Result<(), ContentError> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        let end =
+            at.0.checked_add(data.len() as u64)
+                .ok_or(ContentError::TooLarge)?;
+        self.change(|state| {
+            self.check_len(PlainLen(end))?;
+            let first = self.layout.locate(at).0;
+            self.open_gap(state, first)?;
+            let len = PlainLen(state.len.0.max(end));
+            self.write_blocks(state, at, data, len)?;
+            self.set_len(state, len)
+        })
+    }
+
+    /// Runs a change of the file under its lock. After an error the end is found again, as after a crash.
+    pub(super) fn change<T>(
+        &self,
+        work: impl FnOnce(&mut State) -> Result<T, ContentError>,
+    ) -> Result<T, ContentError> {
+        let mut state = self.state.write();
+        if state.file.access() == Access::Read {
+            return Err(std::io::Error::from_raw_os_error(libc::EBADF).into());
+        }
+        self.cut_untidy_tail(&mut state)?;
+        let result = work(&mut state);
+        match (&result, state.header_on_disk) {
+            (Ok(_), _) => {}
+            (Err(_), true) => self.find_end(&mut state)?,
+            (Err(_), false) => state.untidy_tail = true,
+        }
+        result
+    }
+
+    pub(super) fn check_len(&self, len: PlainLen) -> Result<(), ContentError> {
+        if len > self.layout.max_plain_len() {
+            Err(ContentError::TooLarge)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Blocks that a crash left past the end would otherwise turn up inside the file as it grows.
+    fn cut_untidy_tail(&self, state: &mut State) -> Result<(), ContentError> {
+        if state.untidy_tail {
+            let len = state.len;
+            self.keep_times(state, |state| Ok(self.cut_to(state, len)?))?;
+            state.untidy_tail = false;
+        }
+        Ok(())
+    }
+
+    /// Takes over a new length and lets `st_size` tell it.
+    pub(super) fn set_len(&self, state: &mut State, len: PlainLen) -> Result<(), ContentError> {
+        if len < state.len {
+            self.cut_to(state, len)?;
+        } else if len > state.len {
+            state.file.set_len(self.layout.physical_len(len))?;
+        }
+        state.len = len;
+        Ok(())
+    }
+
+    /// Cuts behind the last block first: the bytes past it that tell the tail's length must be a hole,
+    /// not the beginning of the block that stood there.
+    fn cut_to(&self, state: &State, len: PlainLen) -> std::io::Result<()> {
+        let blocks = CipherLen(self.layout.chunk_count(len) * self.layout.block_len());
+        state.file.set_len(blocks)?;
+        state.file.set_len(self.layout.physical_len(len))
+    }
+
+    /// Before chunk `first` is written: the last chunk must be full if it is no longer the last, and what lies between is a hole.
+    pub(super) fn open_gap(
+        &self,
+        state: &mut State,
+        first: ChunkIndex,
+    ) -> Result<(), ContentError> {
+        let last = self.last_chunk(state.len);
+        if first <= last {
+            return Ok(());
+        }
+        let full = self.layout.capacity(last);
+        let full_len = PlainLen(self.layout.chunk_start(last).0 + full);
+        if self.chunk_len(state.len, last) < full || !state.header_on_disk {
+            self.reseal(state, last, full_len, Durability::Lazy)?;
+            state.len = full_len;
+        }
+        if first.0 > last.0 + 1 {
+            self.declare_holes(state, Durability::Lazy)?;
+        }
+        Ok(())
+    }
+
+    /// Seals chunk `index` again at the length that it has in a file of `len` bytes: cut, or filled up with zeros.
+    pub(super) fn reseal(
+        &self,
+        state: &mut State,
+        index: ChunkIndex,
+        len: PlainLen,
+        durability: Durability,
+    ) -> Result<(), ContentError> {
+        let new = self.chunk_len(len, index) as usize;
+        let had = self.chunk_len(state.len, index) as usize;
+        let block_len = self.layout.block_len() as usize;
+        with_buffer(had.max(new), |plain| {
+            self.read_chunk(state, index, &mut plain[..had])?;
+            plain[had.min(new)..new].fill(0);
+            with_buffer(block_len, |block| {
+                let mut nonces = self.nonces(state, 1);
+                self.seal_block(&mut nonces, index, &plain[..new], block);
+                self.put_blocks(state, index, block, len, durability)
+            })
+        })
+    }
+
+    /// Writes `data` at `at` into whole blocks; `len` is the file's length afterwards.
+    pub(super) fn write_blocks(
+        &self,
+        state: &mut State,
+        at: PlainOffset,
+        data: &[u8],
+        len: PlainLen,
+    ) -> Result<(), ContentError> {
+        let span = self.layout.span(at, data.len() as u64);
+        let block_len = self.layout.block_len() as usize;
+        let blocks = (span.last.0 - span.first.0 + 1) as usize;
+        with_buffer(blocks * block_len, |cipher| {
+            let mut nonces = self.nonces(state, blocks);
+            let (mut rest, mut skip) = (data, span.skip as usize);
+            for (nth, block) in cipher.chunks_exact_mut(block_len).enumerate() {
+                let index = ChunkIndex(span.first.0 + nth as u64);
+                let room = self.layout.capacity(index) as usize - skip;
+                let (part, later) = rest.split_at(room.min(rest.len()));
+                self.seal_part(state, &mut nonces, index, skip, part, block)?;
+                (rest, skip) = (later, 0);
+            }
+            self.put_blocks(state, span.first, cipher, len, Durability::Lazy)
+        })
+    }
+
+    /// Seals chunk `index` with `part` laid over what it holds from `skip` on.
+    fn seal_part(
+        &self,
+        state: &State,
+        nonces: &mut SealingRun,
+        index: ChunkIndex,
+        skip: usize,
+        part: &[u8],
+        block: &mut [u8],
+    ) -> Result<(), ContentError> {
+        let had = self.chunk_len(state.len, index) as usize;
+        let end = skip + part.len();
+        if skip == 0 && end >= had {
+            self.seal_block(nonces, index, part, block);
+            return Ok(());
+        }
+        with_buffer(had.max(end), |plain| {
+            self.read_chunk(state, index, &mut plain[..had])?;
+            if skip > had {
+                plain[had..skip].fill(0);
+            }
+            plain[skip..end].copy_from_slice(part);
+            self.seal_block(nonces, index, plain, block);
+            Ok(())
+        })
+    }
+
+    fn seal_block(&self, run: &mut SealingRun, index: ChunkIndex, plain: &[u8], block: &mut [u8]) {
+        let header = if index.0 == 0 {
+            self.layout.header_len()
+        } else {
+            0
+        };
+        let nonce = run
+            .nonces
+            .next()
+            .expect("the run was drawn for as many blocks");
+        chunk::seal(
+            &self.context,
+            &run.subkey,
+            &nonce,
+            self.keys.newest_epoch(),
+            index,
+            plain,
+            &mut block[header..],
+        );
+    }
+
+    /// `count` nonces of this writer, and their key. A new session begins when the counter is used up.
+    fn nonces(&self, state: &mut State, count: usize) -> SealingRun {
+        let count = u32::try_from(count).expect("a request has far fewer than 2^32 blocks");
+        loop {
+            let session = state.session.get_or_insert_with(|| self.begin_session());
+            if let Some(nonces) = session.nonces.take(count) {
+                return SealingRun {
+                    nonces,
+                    subkey: Arc::clone(&session.subkey),
+                };
+            }
+            state.session = None;
+        }
+    }
+
+    fn begin_session(&self) -> WriterSession {
+        let nonces = WriterNonces::new();
+        let id = (self.keys.newest_epoch(), *nonces.prefix());
+        let subkey = self
+            .subkeys
+            .subkey(&self.keys, id)
+            .expect("the newest epoch has a key");
+        WriterSession { nonces, subkey }
+    }
+
+    /// Puts sealed blocks on disk from chunk `first` on; `len` is the file's length afterwards. Block 0 takes
+    /// the header with it where the header is new, or where one page holds all and so commits itself.
+    fn put_blocks(
+        &self,
+        state: &mut State,
+        first: ChunkIndex,
+        cipher: &mut [u8],
+        len: PlainLen,
+        durability: Durability,
+    ) -> Result<(), ContentError> {
+        let one_page = self.is_one_page(len);
+        if first.0 > 0 || (state.header_on_disk && !one_page) {
+            let header = if first.0 == 0 {
+                self.layout.header_len()
+            } else {
+                0
+            };
+            let at = CipherOffset(self.layout.block_start(first).0 + header as u64);
+            return Ok(write_to(state, &cipher[header..], at, durability)?);
+        }
+        let committed = if one_page {
+            len
+        } else {
+            state.header.committed_len
+        };
+        self.write_with_header(state, committed, cipher, durability)?;
+        state.header_on_disk = true;
+        Ok(())
+    }
+
+    /// Writes `bytes` to the front of the file, with the header's next generation laid over their beginning. After
+    /// a failure the committed length is the old one; the generation stays used, so that no two headers share one.
+    pub(super) fn write_with_header(
+        &self,
+        state: &mut State,
+        committed: PlainLen,
+        bytes: &mut [u8],
+        durability: Durability,
+    ) -> Result<(), ContentError> {
+        let before = std::mem::replace(&mut state.header.committed_len, committed);
+        state.header.generation += 1;
+        state.header.seal(self.keys.header_key());
+        let encoded = state.header.encode(&mut bytes[..self.layout.header_len()]);
+        let written = encoded
+            .map_err(ContentError::from)
+            .and_then(|()| Ok(write_to(state, bytes, CipherOffset(0), durability)?));
+        written.inspect_err(|_error| state.header.committed_len = before)
+    }
+
+    /// Runs a write of this module's own accord (not the user's) so that the file's times stay as they are.
+    pub(super) fn keep_times<T>(
+        &self,
+        state: &mut State,
+        work: impl FnOnce(&mut State) -> Result<T, ContentError>,
+    ) -> Result<T, ContentError> {
+        let mtime = state.file.stat()?.mtime;
+        let result = work(state);
+        state
+            .file
+            .set_times(TimeSet::Keep, TimeSet::At(mtime.secs, mtime.nanos))?;
+        result
+    }
+}
+
+/// Nonces for one write, and the AES-GCM key of their prefix.
+struct SealingRun {
+    nonces: NonceRun,
+    subkey: Arc<crate::crypto::xaes::Subkey>,
+}
+
+fn write_to(
+    state: &State,
+    bytes: &[u8],
+    at: CipherOffset,
+    durability: Durability,
+) -> std::io::Result<()> {
+    match durability {
+        Durability::Lazy => state.file.write_at(bytes, at),
+        Durability::Durable => state.file.write_at_synced(bytes, at),
+    }
+}

@@ -1,0 +1,268 @@
+//! The daemon's side of the control socket.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::Shutdown;
+
+use super::{Answer, MAX_REQUEST, Op, Request, read_line, write_line};
+use crate::daemon::runtime;
+
+/// Makes the answer to `status`. May take its time: it runs on the connection's own thread.
+pub type StatusSource = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+
+/// Connections served at the same time; more are told to come again.
+pub(super) const MAX_CONNECTIONS: usize = 16;
+/// Clients that wait for the end at the same time.
+const MAX_WAITERS: usize = 64;
+/// How long a client may take to send its request or to take its answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A control socket that is served until [`ControlServer::finish`] or drop.
+#[derive(Debug)]
+pub struct ControlServer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    socket: SocketFile,
+}
+
+struct Shared {
+    listener: UnixListener,
+    status: StatusSource,
+    connections: AtomicUsize,
+    stopping: AtomicBool,
+    /// None once the end has been announced: who asks then is answered at once.
+    waiters: Mutex<Option<Vec<UnixStream>>>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("listener", &self.listener)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Serves the control socket of the mount at this canonical path, in the first folder that can be
+/// used. A socket that another daemon left there is replaced.
+///
+/// # Errors
+/// No folder can be used, or the socket cannot be made.
+pub fn serve(mountpoint: &Path, status: &StatusSource) -> io::Result<ControlServer> {
+    let owner = rustix::process::geteuid().as_raw();
+    let mut result = Err(io::ErrorKind::NotFound.into());
+    for folder in runtime::folders(owner, runtime::runtime_dir(owner).as_deref()) {
+        result = runtime::prepare(&folder, owner)
+            .and_then(|()| serve_in(&folder, mountpoint, Arc::clone(status)));
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+pub(super) fn serve_in(
+    folder: &Path,
+    mountpoint: &Path,
+    status: StatusSource,
+) -> io::Result<ControlServer> {
+    let (listener, socket) = SocketFile::bind(folder, mountpoint)?;
+    let shared = Arc::new(Shared {
+        listener,
+        status,
+        connections: AtomicUsize::new(0),
+        stopping: AtomicBool::new(false),
+        waiters: Mutex::new(Some(Vec::new())),
+    });
+    let accepting = Arc::clone(&shared);
+    let thread = thread::Builder::new()
+        .name("control".to_owned())
+        .spawn(move || accept_all(&accepting))?;
+    Ok(ControlServer {
+        shared,
+        thread: Some(thread),
+        socket,
+    })
+}
+
+impl ControlServer {
+    /// Everything is written and the process is about to exit: tells those who wait, and takes
+    /// the socket away.
+    pub fn finish(self) {
+        drop(self);
+    }
+}
+
+impl Drop for ControlServer {
+    fn drop(&mut self) {
+        self.socket.remove();
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        // Wakes the thread in accept, on Linux also for a socket that listens.
+        let _ = rustix::net::shutdown(&self.shared.listener, Shutdown::Both);
+        let waiters = self.shared.waiters.lock().take();
+        for mut waiter in waiters.into_iter().flatten() {
+            // Who left meanwhile needs no answer.
+            drop(write_line(&mut waiter, &Answer::Done));
+        }
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// A bound socket's name, and which file it was: another daemon may have replaced it since.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    /// Binds beside the final name and renames: whatever was there is replaced in one step, and
+    /// nobody sees a socket that does not listen.
+    fn bind(folder: &Path, mountpoint: &Path) -> io::Result<(UnixListener, Self)> {
+        let path = folder.join(runtime::socket_name(mountpoint));
+        let fresh = folder.join(format!("{}.new", std::process::id()));
+        drop(fs::remove_file(&fresh));
+        let listener = UnixListener::bind(&fresh)?;
+        fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))?;
+        let identity = identity(&fresh)?;
+        fs::rename(&fresh, &path)?;
+        Ok((listener, Self { path, identity }))
+    }
+
+    fn remove(&self) {
+        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+            // A name that stays does no harm: nobody listens and the next mount replaces it.
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
+fn accept_all(shared: &Arc<Shared>) {
+    loop {
+        let accepted = shared.listener.accept();
+        if shared.stopping.load(Ordering::SeqCst) {
+            return;
+        }
+        match accepted {
+            Ok((stream, _)) => take_connection(shared, stream),
+            Err(error) => {
+                tracing::warn!(%error, "control socket");
+                // No descriptors left, most likely: trying at once would only burn time.
+                thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+}
+
+/// Counts a connection for as long as it is served, even if serving it panics.
+struct Counted(Arc<Shared>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn take_connection(shared: &Arc<Shared>, mut stream: UnixStream) {
+    let before = shared.connections.fetch_add(1, Ordering::SeqCst);
+    let counted = Counted(Arc::clone(shared));
+    if before >= MAX_CONNECTIONS {
+        // The socket's own buffer takes the short line without waiting.
+        drop(write_line(
+            &mut stream,
+            &error("too many connections; try again"),
+        ));
+        return;
+    }
+    let spawned = thread::Builder::new()
+        .name("control-client".to_owned())
+        .spawn(move || {
+            if let Err(error) = serve_one(&counted.0, stream) {
+                tracing::debug!(%error, "control client");
+            }
+        });
+    if let Err(error) = spawned {
+        tracing::warn!(%error, "control socket: no thread");
+    }
+}
+
+fn error(message: impl fmt::Display) -> Answer {
+    Answer::Error {
+        message: message.to_string(),
+    }
+}
+
+fn serve_one(shared: &Shared, mut stream: UnixStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    if !is_welcome(&stream)? {
+        return write_line(
+            &mut stream,
+            &error("only root and the user who mounted are answered"),
+        );
+    }
+    match read_request(&mut stream) {
+        Ok(Op::Status) => write_line(
+            &mut stream,
+            &Answer::Status {
+                status: (shared.status)(),
+            },
+        ),
+        Ok(Op::Wait) => shared.let_wait(stream),
+        Err(problem) => write_line(&mut stream, &error(problem)),
+    }
+}
+
+fn is_welcome(stream: &UnixStream) -> io::Result<bool> {
+    let peer = rustix::net::sockopt::socket_peercred(stream)?;
+    Ok(peer.uid.is_root() || peer.uid == rustix::process::geteuid())
+}
+
+fn read_request(stream: &mut UnixStream) -> io::Result<Op> {
+    let line = read_line(stream, MAX_REQUEST)?;
+    Ok(serde_json::from_slice::<Request>(&line)?.op)
+}
+
+impl Shared {
+    fn let_wait(&self, mut stream: UnixStream) -> io::Result<()> {
+        let mut waiters = self.waiters.lock();
+        let answer = match waiters.as_mut() {
+            Some(waiting) => {
+                waiting.retain(still_there);
+                if waiting.len() < MAX_WAITERS {
+                    waiting.push(stream);
+                    return Ok(());
+                }
+                error("too many wait already")
+            }
+            None => Answer::Done,
+        };
+        drop(waiters);
+        write_line(&mut stream, &answer)
+    }
+}
+
+fn still_there(stream: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(stream, PollFlags::RDHUP)];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    matches!(rustix::event::poll(&mut fds, Some(&at_once)), Ok(0))
+}

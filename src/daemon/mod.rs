@@ -1,0 +1,18 @@
+//! The running mount: background start, hardening, signals, mount point, control socket.
+//!
+//! Start in this order: [`background::split`] before any thread, [`harden::harden`] before any
+//! key, then unlock and mount, [`control::serve`], [`signals::on_termination`], and at last
+//! [`background::Readiness::works`].
+
+pub mod background;
+pub mod control;
+pub mod harden;
+pub mod mountpoint;
+pub mod mounts;
+pub mod notify;
+mod report;
+pub mod runtime;
+pub mod serve;
+pub mod signals;
+pub mod status;
+pub mod unmount;

@@ -1,0 +1,202 @@
+//! Serving a mount, from its volume to its end.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use thiserror::Error;
+
+use crate::fs::{FileSystem, FsOptions};
+use crate::fuse::{self, MountConfig, Mounted};
+use crate::maint::{self, MaintError, Recovery};
+use crate::volume::Volume;
+
+use super::control::{self, ControlServer, StatusSource};
+use super::harden::HardeningReport;
+use super::report::StatusReporter;
+use super::unmount::{self, Detach};
+use super::{mounts, notify, signals};
+
+/// A volume to be served, and where.
+#[derive(Debug)]
+pub struct ServeRequest {
+    /// The unlocked volume.
+    pub volume: Volume,
+    /// How its files are served.
+    pub fs: FsOptions,
+    /// What the kernel is told.
+    pub mount: MountConfig,
+    /// The ciphertext folder's canonical path.
+    pub cipherdir: PathBuf,
+    /// The mount point's canonical path.
+    pub mountpoint: PathBuf,
+    /// Nothing is written.
+    pub read_only: bool,
+    /// What hardening achieved.
+    pub hardening: HardeningReport,
+}
+
+/// Why a volume is not served, or not to the end.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The mount itself failed.
+    #[error("{0}")]
+    Mount(#[source] io::Error),
+    /// What a crash left could not be looked over.
+    #[error("looking over what a crash left: {0}")]
+    Recovery(#[from] MaintError),
+    /// Something around the mount failed.
+    #[error("{what}: {source}")]
+    Other {
+        /// What it was.
+        what: &'static str,
+        /// What the system answered.
+        source: io::Error,
+    },
+}
+
+impl ServeError {
+    fn other(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Other { what, source }
+    }
+}
+
+/// Threads that serve requests where nobody chose a number: one for each processor, two at least, so that one
+/// slow disk read does not hold up everything.
+pub fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 16))
+}
+
+/// Mounts and serves until the mount ends; then everything is committed. Calls `works` when requests are served.
+///
+/// # Errors
+/// Before `works` was called: why there is no mount. After it: why it ended badly.
+pub fn serve(
+    request: ServeRequest,
+    works: impl FnOnce() -> io::Result<()>,
+) -> Result<(), ServeError> {
+    let volume = Arc::new(request.volume);
+    look_over(&volume, request.read_only)?;
+    let fs = FileSystem::new(Arc::clone(&volume), request.fs)
+        .map_err(ServeError::other("opening the volume"))?;
+    let mounted = fuse::mount(Arc::clone(&fs), &request.mountpoint, &request.mount);
+    let mounted = mounted.map_err(|error| {
+        // Nothing was written: the next mount has nothing to look over on this one's account.
+        mark_clean(&volume);
+        ServeError::Mount(error)
+    })?;
+    raise_readahead(&request.mountpoint);
+    let status: StatusSource = StatusReporter {
+        fs: Arc::clone(&fs),
+        cipherdir: request.cipherdir.clone(),
+        mountpoint: request.mountpoint.clone(),
+        read_only: request.read_only,
+        shared: !request.mount.exclusive,
+        hardening: request.hardening,
+        since: Instant::now(),
+    }
+    .into_source();
+    let control = start_control(&request.mountpoint, &status);
+    let place = request.mountpoint.clone();
+    let watch =
+        signals::on_termination(move |termination| unmount_by_signal(&place, termination.times));
+    let watch = watch.map_err(ServeError::other("watching for signals"))?;
+    let served = run(mounted, || {
+        works()?;
+        tracing::info!(cipherdir = %request.cipherdir.display(), mountpoint = %request.mountpoint.display(), "mounted");
+        Ok(())
+    });
+    drop(watch);
+    if let Ok(true) = served {
+        mark_clean(&volume);
+    }
+    tracing::info!(mountpoint = %request.mountpoint.display(), "unmounted");
+    drop((fs, volume, status));
+    drop(control);
+    served.map(drop)
+}
+
+/// Who asks once gets an unmount if nobody uses the mount; who asks again gets it detached, to end with its last user.
+fn unmount_by_signal(mountpoint: &Path, times: u32) {
+    let detach = if times == 1 {
+        Detach::Now
+    } else {
+        Detach::Lazily
+    };
+    if let Err(error) = unmount::unmount(mountpoint, detach) {
+        let mountpoint = mountpoint.display();
+        tracing::error!(%error, %mountpoint, "could not unmount; a second signal detaches the mount");
+    }
+}
+
+/// Requests are served from here on; who waits for the mount is told.
+fn run(mounted: Mounted, works: impl FnOnce() -> io::Result<()>) -> Result<bool, ServeError> {
+    works().map_err(ServeError::other("going to the background"))?;
+    if let Err(error) = notify::ready() {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
+    let served = mounted.serve();
+    if let Err(error) = notify::stopping() {
+        tracing::debug!(%error, "the service manager could not be told");
+    }
+    served.map_err(ServeError::other("serving requests"))
+}
+
+/// All is committed: the next mount has nothing to look over.
+fn mark_clean(volume: &Volume) {
+    if let Err(error) = volume.mark_clean() {
+        tracing::warn!(%error, "the next mount will look over the volume");
+    }
+}
+
+/// After a mount that ended without an unmount, lengths are set right before anybody reads them.
+fn look_over(volume: &Volume, read_only: bool) -> Result<(), ServeError> {
+    let Some(since) = volume.unclean_since().filter(|_| !read_only) else {
+        return Ok(());
+    };
+    tracing::warn!(
+        "the last mount ended without an unmount: looking over what changed since it began"
+    );
+    let recovery = maint::recover(volume, since)?;
+    let Recovery {
+        examined,
+        mended,
+        empty,
+        failed,
+    } = recovery;
+    tracing::warn!(
+        examined,
+        mended,
+        empty,
+        failed,
+        "looked over what the last mount left"
+    );
+    Ok(())
+}
+
+fn start_control(mountpoint: &Path, status: &StatusSource) -> Option<ControlServer> {
+    control::serve(mountpoint, status)
+        .inspect_err(|error| tracing::warn!(%error, "no control socket: `envelopefs status` will have no answer"))
+        .ok()
+}
+
+/// What one readahead may bring in KiB: the kernel's own default of 128 halves a stream's speed.
+const READAHEAD_KIB: &str = "1024";
+
+/// Only root may tell the kernel; for others the default stays.
+fn raise_readahead(mountpoint: &Path) {
+    let Some(device) = mounts::read()
+        .ok()
+        .and_then(|all| mounts::at(&all, mountpoint).map(|mount| mount.device.clone()))
+    else {
+        return;
+    };
+    let written = std::fs::write(
+        format!("/sys/class/bdi/{device}/read_ahead_kb"),
+        READAHEAD_KIB,
+    );
+    if let Err(error) = written {
+        tracing::debug!(%error, "readahead stays at the kernel's default");
+    }
+}

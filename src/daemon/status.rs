@@ -1,0 +1,140 @@
+//! What a mount tells about itself: filled in by the daemon, printed by `envelopefs status`.
+//!
+//! Fields are added over time and never change their meaning; a reader takes an unknown field as
+//! absent and a missing one as its default.
+
+use serde::{Deserialize, Serialize};
+
+/// The state of one mount. Counters begin at the mount.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MountStatus {
+    /// The volume's id.
+    pub volume_id: String,
+    /// The ciphertext folder.
+    pub cipherdir: String,
+    /// The mount point.
+    pub mountpoint: String,
+    /// The process that serves it.
+    pub pid: u32,
+    /// The program's version.
+    pub version: String,
+    /// Nothing can be changed.
+    pub read_only: bool,
+    /// Other mounts of the volume may run.
+    pub shared: bool,
+    /// `encrypted` or `plain`.
+    pub names: String,
+    /// `file` or `volume`.
+    pub key_scope: String,
+    /// The key providers, in the order of the volume.
+    pub providers: Vec<ProviderStatus>,
+    /// Calls to all of them together that make, wrap or unwrap a key.
+    pub provider_calls: u64,
+    /// The data keys in memory.
+    pub keyring: KeyringStatus,
+    /// What memory is locked, in words.
+    pub locked_memory: String,
+    /// Files that are open now.
+    pub open_files: u64,
+    /// Ciphertext files opened for their content since the mount.
+    pub files_opened: u64,
+    /// Entries of the ciphertext folder that are no names of this volume, counted whenever listed.
+    pub foreign_entries: u64,
+    /// Inodes that the kernel knows now.
+    pub inodes: u64,
+    /// Plaintext bytes read through the mount.
+    pub bytes_read: u64,
+    /// Plaintext bytes written through the mount.
+    pub bytes_written: u64,
+    /// Chunks, headers and names that failed authentication.
+    pub integrity_failures: u64,
+    /// Seconds since the mount.
+    pub uptime_secs: u64,
+}
+
+/// A key provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProviderStatus {
+    /// Its key URI.
+    pub uri: String,
+    /// It answers and the key may be used.
+    pub healthy: bool,
+    /// What it said, for a person.
+    pub health: String,
+    /// Calls made to it.
+    pub calls: CallCounts,
+}
+
+/// Calls to a key provider.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CallCounts {
+    /// Data keys made.
+    pub generate: u64,
+    /// Keys wrapped.
+    pub wrap: u64,
+    /// Keys unwrapped.
+    pub unwrap: u64,
+    /// Keys wrapped anew.
+    pub rewrap: u64,
+    /// Questions about its health.
+    pub probe: u64,
+    /// Those of them that failed.
+    pub failures: u64,
+}
+
+impl CallCounts {
+    /// Calls that make, wrap or unwrap a key.
+    pub fn of_keys(&self) -> u64 {
+        self.generate + self.wrap + self.unwrap + self.rewrap
+    }
+}
+
+/// The data keys in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeyringStatus {
+    /// Opens that found their key in memory.
+    pub hits: u64,
+    /// Opens that did not.
+    pub misses: u64,
+    /// Keys in memory now.
+    pub entries: u64,
+    /// Keys that had to make room.
+    pub evictions: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_reads_back() {
+        let status = MountStatus {
+            volume_id: "00".repeat(16),
+            providers: vec![ProviderStatus {
+                uri: "passphrase:".into(),
+                ..Default::default()
+            }],
+            bytes_read: u64::MAX,
+            ..Default::default()
+        };
+        let json = serde_json::to_value(&status).unwrap();
+        assert_eq!(serde_json::from_value::<MountStatus>(json).unwrap(), status);
+    }
+
+    #[test]
+    fn fields_of_another_version_do_no_harm() {
+        let json = serde_json::json!({ "pid": 7, "from_the_future": [1] });
+        let status: MountStatus = serde_json::from_value(json).unwrap();
+        assert_eq!(
+            status,
+            MountStatus {
+                pid: 7,
+                ..Default::default()
+            }
+        );
+    }
+}

@@ -1,0 +1,120 @@
+//! Why a file system operation failed, and the one place where that becomes an errno.
+
+use std::io;
+
+use thiserror::Error;
+
+use crate::content::ContentError;
+use crate::crypto::LockedMemoryError;
+use crate::format::names::NameError;
+use crate::keys::KeyErrorKind;
+use crate::volume::VolumeError;
+
+/// Why an operation failed.
+#[derive(Debug, Error)]
+pub enum FsError {
+    /// A file's content is damaged, or could not be read or written.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// A crash left the file without a header; nothing in it was ever synced.
+    #[error(
+        "the file has no header: a crash came before its first sync (--accept-empty reads it as empty)"
+    )]
+    EmptyFile,
+    /// The file was not made in this volume, and the volume does not take others.
+    #[error("the file was not made in this volume")]
+    ForeignFile,
+    /// The ciphertext folder answered with an error.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// No key memory could be locked.
+    #[error(transparent)]
+    LockedMemory(#[from] LockedMemoryError),
+    /// A folder's id or a name in it is not this volume's.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A defect of this program: the operation ended in a panic.
+    #[error("internal error (a panic); please report it")]
+    Panic,
+    /// Nothing went wrong: the operation may not be done, and the errno says why.
+    #[error("{}", io::Error::from_raw_os_error(*.0))]
+    Refused(i32),
+    /// A data key or the volume could not be used.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// An extended attribute or a symlink's target cannot be opened.
+    #[error("{0} is not authentic")]
+    Unsealable(&'static str),
+}
+
+impl FsError {
+    pub(super) const STALE: Self = Self::Refused(libc::ESTALE);
+    pub(super) const BAD_HANDLE: Self = Self::Refused(libc::EBADF);
+    pub(super) const NAME_TOO_LONG: Self = Self::Refused(libc::ENAMETOOLONG);
+    pub(super) const NOT_EMPTY: Self = Self::Refused(libc::ENOTEMPTY);
+    pub(super) const NOT_FOUND: Self = Self::Refused(libc::ENOENT);
+    pub(super) const NOT_SUPPORTED: Self = Self::Refused(libc::EOPNOTSUPP);
+    pub(super) const INVALID: Self = Self::Refused(libc::EINVAL);
+    /// A name that stands for the volume's own entries (`plain` names only).
+    pub(super) const RESERVED_NAME: Self = Self::Refused(libc::EPERM);
+
+    /// What the caller's system call answers.
+    pub fn errno(&self) -> i32 {
+        match self {
+            Self::Content(error) => content_errno(error),
+            Self::EmptyFile
+            | Self::ForeignFile
+            | Self::Name(_)
+            | Self::Panic
+            | Self::Unsealable(_) => libc::EIO,
+            Self::Io(error) => error.raw_os_error().unwrap_or(libc::EIO),
+            Self::LockedMemory(_) => libc::ENOMEM,
+            Self::Refused(errno) => *errno,
+            Self::Volume(error) => volume_errno(error),
+        }
+    }
+
+    /// Whether what lies in the ciphertext folder is not what was written there.
+    pub fn is_integrity_failure(&self) -> bool {
+        match self {
+            Self::Content(ContentError::Damaged { .. } | ContentError::NotReadable(_))
+            | Self::ForeignFile
+            | Self::Name(_)
+            | Self::Unsealable(_)
+            | Self::Volume(VolumeError::FolderId(_)) => true,
+            Self::Content(
+                ContentError::Io(_) | ContentError::LockedMemory(_) | ContentError::TooLarge,
+            )
+            | Self::EmptyFile
+            | Self::Io(_)
+            | Self::LockedMemory(_)
+            | Self::Panic
+            | Self::Refused(_)
+            | Self::Volume(_) => false,
+        }
+    }
+}
+
+fn content_errno(error: &ContentError) -> i32 {
+    match error {
+        ContentError::Damaged { .. } | ContentError::NotReadable(_) => libc::EIO,
+        ContentError::Io(error) => error.raw_os_error().unwrap_or(libc::EIO),
+        ContentError::LockedMemory(_) => libc::ENOMEM,
+        ContentError::TooLarge => libc::EFBIG,
+    }
+}
+
+fn volume_errno(error: &VolumeError) -> i32 {
+    match error {
+        VolumeError::Key(error) => match error.kind() {
+            KeyErrorKind::Denied => libc::EACCES,
+            KeyErrorKind::NotFound => libc::ENOKEY,
+            KeyErrorKind::Revoked => libc::EKEYREVOKED,
+            KeyErrorKind::Unavailable => libc::EAGAIN,
+            KeyErrorKind::Config | KeyErrorKind::Corrupt => libc::EIO,
+        },
+        VolumeError::LockedMemory(_) => libc::ENOMEM,
+        VolumeError::Io { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),
+        _ => libc::EIO,
+    }
+}

@@ -1,0 +1,142 @@
+//! POSIX over a volume: inodes, handles, and the operations by family.
+//!
+//! `fuse` converts and calls; everything that decides is here. An operation goes: inode table →
+//! `resolve` (folder handle and ciphertext name) → one system call of `storage`, or
+//! the handle's open file in `content`.
+//!
+//! Locks, in the order in which they may be taken: a folder's `names` (two of them by inode number),
+//! an inode's `open` slot, an inode's `whereabouts` (two of them by inode number, or a child's and then
+//! its folder's), a shard of a table, the folder-handle cache, the committer's list.
+//! None is held while a key provider is waited for.
+
+mod attr;
+mod committer;
+mod error;
+mod handles;
+mod inodes;
+mod ops;
+mod resolve;
+mod space;
+mod stats;
+
+#[cfg(test)]
+mod tests;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use lru::LruCache;
+use parking_lot::Mutex;
+
+use crate::storage::Node;
+use crate::volume::Volume;
+
+pub use attr::{Attr, Entry};
+pub use error::FsError;
+pub use handles::Fh;
+pub use inodes::Ino;
+pub use ops::attr::{AttrChange, TimeChange};
+pub use ops::create::Created;
+pub use ops::folder::FolderEntry;
+pub use ops::open::Opened;
+pub use stats::{Stats, StatsReport};
+
+use committer::Committer;
+use handles::{FileHandle, FolderHandle, HandleTable};
+use inodes::{Inode, InodeTable};
+use space::Space;
+
+/// How a volume is served.
+#[derive(Debug, Clone)]
+pub struct FsOptions {
+    /// A file that a crash left without a header reads as empty instead of `EIO`.
+    pub accept_empty: bool,
+    /// Folder handles kept open, at most.
+    pub folder_handles: NonZeroUsize,
+}
+
+impl Default for FsOptions {
+    fn default() -> Self {
+        Self {
+            accept_empty: false,
+            folder_handles: NonZeroUsize::new(4096).expect("not zero"),
+        }
+    }
+}
+
+/// Who asks: files are made in this name.
+pub use crate::storage::Caller;
+
+/// A mounted volume, ready for requests from any number of threads.
+#[derive(Debug)]
+pub struct FileSystem {
+    volume: Arc<Volume>,
+    options: FsOptions,
+    inodes: InodeTable,
+    files: HandleTable<FileHandle>,
+    folders: HandleTable<FolderHandle>,
+    /// Handles of the folders last used, by inode: children are reached from them without a path walk.
+    folder_nodes: Mutex<LruCache<Ino, Arc<Node>>>,
+    committer: Committer,
+    space: Space,
+    stats: Arc<Stats>,
+}
+
+impl FileSystem {
+    /// Serves `volume`; starts the thread that commits what was written without an fsync.
+    ///
+    /// # Errors
+    /// What the first look at the volume's root answers.
+    pub fn new(volume: Arc<Volume>, options: FsOptions) -> std::io::Result<Arc<Self>> {
+        let inodes = InodeTable::new(&volume.root().stat()?, Arc::clone(volume.root()));
+        let stats = Arc::new(Stats::default());
+        Ok(Arc::new(Self {
+            inodes,
+            files: HandleTable::default(),
+            folders: HandleTable::default(),
+            folder_nodes: Mutex::new(LruCache::new(options.folder_handles)),
+            space: Space::new(volume.root()),
+            committer: Committer::start(Arc::clone(volume.root())),
+            volume,
+            options,
+            stats,
+        }))
+    }
+
+    /// Commits all that was written and makes it durable; says whether every commit since the mount succeeded.
+    /// Call after the last request.
+    pub fn shut_down(&self) -> bool {
+        self.committer.finish()
+    }
+
+    /// Counters for `status`.
+    pub fn stats(&self) -> StatsReport {
+        self.stats.report(self.files.len(), self.inodes.len())
+    }
+
+    /// The volume that is served.
+    pub fn volume(&self) -> &Arc<Volume> {
+        &self.volume
+    }
+
+    /// Logs and counts an operation's failure where it tells of damage or of a key provider's refusal.
+    pub fn note_failure(&self, operation: &'static str, ino: Option<Ino>, error: &FsError) {
+        let path = || {
+            ino.and_then(|ino| self.inodes.find(ino))
+                .map(|inode| inode.cipher_path())
+        };
+        let path = || path().unwrap_or_default();
+        match error {
+            FsError::Io(_) | FsError::Refused(_) => tracing::debug!(operation, %error, "refused"),
+            error if error.is_integrity_failure() => {
+                self.stats.count_integrity_failure();
+                tracing::error!(operation, ciphertext = path(), %error, "integrity failure");
+            }
+            error => tracing::warn!(operation, ciphertext = path(), %error, "failed"),
+        }
+    }
+
+    fn inode(&self, ino: Ino) -> Result<Arc<Inode>, FsError> {
+        self.inodes.find(ino).ok_or(FsError::STALE)
+    }
+}

@@ -1,0 +1,185 @@
+//! lookup, forget, getattr, setattr, statfs.
+
+use std::sync::Arc;
+
+use crate::fs::attr::{Attr, Entry};
+use crate::fs::error::FsError;
+use crate::fs::handles::Fh;
+use crate::fs::inodes::{Ino, Inode};
+use crate::fs::resolve::Place;
+use crate::fs::{Caller, FileSystem};
+use crate::storage::{Access, Stat, StatFs, TimeSet, Timestamp};
+use crate::units::PlainLen;
+
+/// What to do with a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeChange {
+    /// Set it to the present.
+    Now,
+    /// Set it to this.
+    To(Timestamp),
+}
+
+/// What setattr changes; `None` stays as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AttrChange {
+    /// Mode bits, 07777.
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Plaintext length in bytes.
+    pub size: Option<u64>,
+    /// Last access.
+    pub atime: Option<TimeChange>,
+    /// Last change of content.
+    pub mtime: Option<TimeChange>,
+}
+
+/// Set-user-id and set-group-id.
+const SET_ID_BITS: u32 = 0o6000;
+
+impl FileSystem {
+    /// Finds `name` in the folder `parent`.
+    ///
+    /// # Errors
+    /// `ENOENT` and what the ciphertext folder answers.
+    pub fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Entry, FsError> {
+        let parent = self.inode(parent)?;
+        let place = match self.place(&parent, name) {
+            Err(FsError::Refused(errno)) if errno == libc::EPERM => return Err(FsError::NOT_FOUND),
+            place => place?,
+        };
+        let _names = parent.names().read();
+        let stat = place.dir.stat_child(&place.cname)?;
+        Ok(self.entry(&parent, &place, &stat))
+    }
+
+    /// The entry of an inode found at `place`, which the kernel is about to be told of. The caller holds
+    /// `parent`'s names.
+    pub(in crate::fs) fn entry(&self, parent: &Arc<Inode>, place: &Place, stat: &Stat) -> Entry {
+        let inode = self.inodes.look_up(stat, parent, place.cname.clone());
+        Entry {
+            attr: self.attr(&inode, stat),
+        }
+    }
+
+    /// The kernel gives back `count` references to an inode.
+    pub fn forget(&self, ino: Ino, count: u64) {
+        if ino != Ino::ROOT && self.inodes.forget(ino, count) {
+            self.folder_nodes.lock().pop(&ino);
+        }
+    }
+
+    /// Attributes of an inode; of an open handle's file where `fh` is given.
+    ///
+    /// # Errors
+    /// `ESTALE` where the inode is gone.
+    pub fn getattr(&self, ino: Ino, fh: Option<Fh>) -> Result<Attr, FsError> {
+        if let Some(Ok(handle)) = fh.map(|fh| self.files.find(fh)) {
+            return Ok(self.attr_of(ino, &handle.file.stat()?, Some(&handle.file)));
+        }
+        let inode = self.inode(ino)?;
+        Ok(self.attr(&inode, &self.stat(&inode)?))
+    }
+
+    /// Changes attributes. `done` may be called later, on another thread: a new length needs the file's key.
+    pub fn setattr(
+        self: &Arc<Self>,
+        caller: Caller,
+        ino: Ino,
+        fh: Option<Fh>,
+        change: AttrChange,
+        done: impl FnOnce(Result<Attr, FsError>) + Send + 'static,
+    ) {
+        let Some(size) = change.size else {
+            return done(self.change_attr(ino, &change));
+        };
+        let fs = Arc::clone(self);
+        let finish = move |file: Result<Arc<crate::content::OpenFile>, FsError>| {
+            done(file.and_then(|file| {
+                fs.resize(caller, &file, size)?;
+                fs.inode(ino)
+                    .map(|inode| fs.committer.note(&inode, &file))?;
+                fs.change_attr(ino, &change)
+            }));
+        };
+        match fh.map(|fh| self.files.find(fh)) {
+            Some(Ok(handle)) => finish(Ok(Arc::clone(&handle.file))),
+            _ => match self.inode(ino) {
+                Ok(inode) => self.open_file(inode, Access::ReadWrite, finish),
+                Err(error) => finish(Err(error)),
+            },
+        }
+    }
+
+    fn resize(
+        &self,
+        caller: Caller,
+        file: &crate::content::OpenFile,
+        size: u64,
+    ) -> Result<(), FsError> {
+        file.resize(PlainLen(size))?;
+        if caller.uid != 0 {
+            self.clear_set_id(file)?;
+        }
+        Ok(())
+    }
+
+    /// Content changed by other than root: the file may no longer lend its owner's identity.
+    pub(in crate::fs) fn clear_set_id(
+        &self,
+        file: &crate::content::OpenFile,
+    ) -> Result<(), FsError> {
+        let mode = file.stat()?.mode;
+        // Set-group-id without group execution is no identity but a mark for mandatory locks.
+        let lends = if mode & 0o010 == 0 {
+            SET_ID_BITS & !0o2000
+        } else {
+            SET_ID_BITS
+        };
+        if mode & lends != 0 {
+            file.set_mode(mode & !lends)?;
+        }
+        Ok(())
+    }
+
+    fn change_attr(&self, ino: Ino, change: &AttrChange) -> Result<Attr, FsError> {
+        let inode = self.inode(ino)?;
+        if change.uid.is_some() || change.gid.is_some() {
+            self.node(&inode)?.set_owner(change.uid, change.gid)?;
+        }
+        if let Some(mode) = change.mode {
+            self.node(&inode)?.set_mode(mode)?;
+        }
+        if change.atime.is_some() || change.mtime.is_some() {
+            self.change_times(&inode, time_set(change.atime), time_set(change.mtime))?;
+        }
+        Ok(self.attr(&inode, &self.stat(&inode)?))
+    }
+
+    fn change_times(&self, inode: &Inode, atime: TimeSet, mtime: TimeSet) -> Result<(), FsError> {
+        match inode.open_file() {
+            Some(open) => open.set_times(atime, mtime)?,
+            None => self.node(inode)?.set_times(atime, mtime)?,
+        }
+        Ok(())
+    }
+
+    /// The state of the file system that holds the ciphertext.
+    ///
+    /// # Errors
+    /// What `fstatvfs` answers.
+    pub fn statfs(&self) -> Result<StatFs, FsError> {
+        Ok(self.volume.root().stat_fs()?)
+    }
+}
+
+fn time_set(change: Option<TimeChange>) -> TimeSet {
+    match change {
+        None => TimeSet::Keep,
+        Some(TimeChange::Now) => TimeSet::Now,
+        Some(TimeChange::To(time)) => TimeSet::At(time.secs, time.nanos),
+    }
+}

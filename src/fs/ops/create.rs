@@ -1,0 +1,265 @@
+//! create, mknod, mkdir, symlink: new inodes, owned by the caller from their first instant.
+
+use std::sync::Arc;
+
+use crate::content::OpenFile;
+use crate::crypto::random;
+use crate::format::{names, symlink};
+use crate::fs::attr::Entry;
+use crate::fs::error::FsError;
+use crate::fs::inodes::{Ino, Inode};
+use crate::fs::ops::open::{Opened, install};
+use crate::fs::resolve::{Place, component};
+use crate::fs::{Caller, FileSystem};
+use crate::storage::{CName, Node, RenameFlags, StorageFile, as_caller};
+use crate::units::DirId;
+use crate::volume::{FileMaterial, Names};
+
+/// A file that was made and opened.
+#[derive(Debug, Clone, Copy)]
+pub struct Created {
+    /// The new name's inode.
+    pub entry: Entry,
+    /// The handle.
+    pub opened: Opened,
+}
+
+const KIND_BITS: u32 = libc::S_IFMT;
+/// What the owner of a folder must be allowed so that its id can be put in it.
+const OWNER_ALL: u32 = 0o700;
+
+impl FileSystem {
+    /// Makes the regular file `name` and opens it for reading and writing. `done` may be called later, on another thread.
+    pub fn create(
+        self: &Arc<Self>,
+        caller: Caller,
+        parent: Ino,
+        name: &[u8],
+        mode: u32,
+        done: impl FnOnce(Result<Created, FsError>) + Send + 'static,
+    ) {
+        let (fs, name) = (Arc::clone(self), name.to_vec());
+        self.volume.new_file(move |new| {
+            let created = new
+                .map_err(FsError::from)
+                .and_then(|new| fs.create_file(caller, parent, &name, mode, new));
+            done(created.map(|(entry, inode, file)| Created {
+                entry,
+                opened: fs.add_handle(inode, file, true),
+            }));
+        });
+    }
+
+    fn create_file(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &[u8],
+        mode: u32,
+        new: FileMaterial,
+    ) -> Result<(Entry, Arc<Inode>, Arc<OpenFile>), FsError> {
+        let parent = self.inode(parent)?;
+        let place = self.place(&parent, name)?;
+        // Nobody finds the name before its open file is in place.
+        let _names = parent.names().write();
+        let file = make(&place, || {
+            as_caller(caller, || {
+                place.dir.create_file(&place.cname, mode & 0o7777)
+            })?
+        })?;
+        let stat = file.stat()?;
+        let inode = self.inodes.look_up(&stat, &parent, place.cname.clone());
+        let installed = self.install_new(&inode, file, new);
+        let open = installed.inspect_err(|_error| {
+            self.inodes.forget(inode.ino(), 1);
+            take_back(&place);
+        })?;
+        Ok((
+            Entry {
+                attr: self.attr_of(inode.ino(), &stat, Some(&open)),
+            },
+            inode,
+            open,
+        ))
+    }
+
+    fn install_new(
+        &self,
+        inode: &Inode,
+        file: StorageFile,
+        new: FileMaterial,
+    ) -> Result<Arc<OpenFile>, FsError> {
+        let open = OpenFile::create(file, self.volume.layout(), new)?;
+        Ok(install(&mut inode.open_slot().lock(), open))
+    }
+
+    /// Makes a regular file, FIFO, socket or device. `mode` has the kind in it. `done` may be called later, on another thread.
+    pub fn mknod(
+        self: &Arc<Self>,
+        caller: Caller,
+        parent: Ino,
+        name: &[u8],
+        mode: u32,
+        rdev: u64,
+        done: impl FnOnce(Result<Entry, FsError>) + Send + 'static,
+    ) {
+        if mode & KIND_BITS != libc::S_IFREG {
+            return done(self.make_special(caller, parent, name, mode, rdev));
+        }
+        let (fs, name) = (Arc::clone(self), name.to_vec());
+        self.volume.new_file(move |new| {
+            let made = new.map_err(FsError::from).and_then(|new| {
+                let (entry, _inode, file) = fs.create_file(caller, parent, &name, mode, new)?;
+                let closed = file.close().map_err(FsError::from);
+                closed.inspect_err(|_error| {
+                    let removed = fs.unlink(parent, &name);
+                    fs.forget(entry.attr.ino, 1);
+                    tracing::debug!(?removed, "a file that could not be made");
+                })?;
+                Ok(entry)
+            });
+            done(made);
+        });
+    }
+
+    fn make_special(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &[u8],
+        mode: u32,
+        rdev: u64,
+    ) -> Result<Entry, FsError> {
+        let parent = self.inode(parent)?;
+        let place = self.place(&parent, name)?;
+        let _names = parent.names().write();
+        make(&place, || {
+            as_caller(caller, || place.dir.make_node(&place.cname, mode, rdev))?
+        })?;
+        self.found(&parent, &place)
+    }
+
+    /// Makes a symlink to `target`.
+    ///
+    /// # Errors
+    /// `ENAMETOOLONG` where the sealed target would not fit a symlink; `EEXIST`.
+    pub fn symlink(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &[u8],
+        target: &[u8],
+    ) -> Result<Entry, FsError> {
+        let parent = self.inode(parent)?;
+        let place = self.place(&parent, name)?;
+        let sealed = match self.volume.symlink_key() {
+            Some(_) if target.len() > symlink::MAX_TARGET_LEN => {
+                return Err(FsError::NAME_TOO_LONG);
+            }
+            Some(key) => symlink::seal(key, target),
+            None => target.to_vec(),
+        };
+        let _names = parent.names().write();
+        make(&place, || {
+            as_caller(caller, || place.dir.make_symlink(&sealed, &place.cname))?
+        })?;
+        self.found(&parent, &place)
+    }
+
+    /// Makes a folder.
+    ///
+    /// # Errors
+    /// `EEXIST` and what the ciphertext folder answers.
+    pub fn mkdir(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &[u8],
+        mode: u32,
+    ) -> Result<Entry, FsError> {
+        let parent = self.inode(parent)?;
+        let place = self.place(&parent, name)?;
+        let _names = parent.names().write();
+        match self.volume.names() {
+            Names::Plain => as_caller(caller, || place.dir.make_dir(&place.cname, mode & 0o7777))??,
+            Names::Encrypted(_) => make(&place, || {
+                as_caller(caller, || make_folder_with_id(&place, mode & 0o7777))?
+            })?,
+        }
+        self.found(&parent, &place)
+    }
+
+    /// The entry of what was just made at `place`. The caller holds `parent`'s names.
+    pub(in crate::fs) fn found(
+        &self,
+        parent: &Arc<Inode>,
+        place: &Place,
+    ) -> Result<Entry, FsError> {
+        let stat = place.dir.stat_child(&place.cname)?;
+        Ok(self.entry(parent, place, &stat))
+    }
+}
+
+/// A name that was just made and is of no use goes again.
+fn take_back(place: &Place) {
+    let removed = place.dir.unlink(&place.cname);
+    place.remove_sidecar();
+    tracing::debug!(?removed, "a file that could not be made");
+}
+
+/// Makes a name with `work`, its sidecar first. The caller holds the folder's names exclusively.
+pub(in crate::fs) fn make<T>(
+    place: &Place,
+    work: impl FnOnce() -> std::io::Result<T>,
+) -> Result<T, FsError> {
+    place.make_sidecar()?;
+    let made = work().inspect_err(|_error| place.undo_sidecar())?;
+    // Another mount of a shared volume may just have removed the same name, and the sidecar after it.
+    place.make_sidecar()?;
+    Ok(made)
+}
+
+/// A name for what is not in place yet, hidden from callers.
+pub(in crate::fs) fn temporary_name() -> Result<CName, FsError> {
+    let random = data_encoding::HEXLOWER.encode(&random::array::<8>());
+    component(&[names::TEMP_PREFIX, random.as_bytes()].concat())
+}
+
+/// A folder is never seen without its id: it gets it under a temporary name in the same parent (whose
+/// set-group-id bit and default ACL it so inherits) and is then renamed into place.
+fn make_folder_with_id(place: &Place, mode: u32) -> std::io::Result<()> {
+    let temporary =
+        temporary_name().map_err(|_error| std::io::Error::from_raw_os_error(libc::EINVAL))?;
+    place.dir.make_dir(&temporary, mode | OWNER_ALL)?;
+    let made = fill_new_folder(&place.dir, &temporary, mode).and_then(|()| {
+        place
+            .dir
+            .rename(&temporary, &place.dir, &place.cname, RenameFlags::NOREPLACE)
+    });
+    made.inspect_err(|_error| remove_new_folder(&place.dir, &temporary))
+}
+
+fn fill_new_folder(dir: &Node, temporary: &CName, mode: u32) -> std::io::Result<()> {
+    let folder = dir.child(temporary)?;
+    let id = names::encode_dir_id(&DirId(random::array()));
+    folder.make_symlink(&id, &dir_id_entry()?)?;
+    if mode & OWNER_ALL != OWNER_ALL {
+        // What the parent handed down stays: set-group-id.
+        let inherited = folder.stat()?.mode & 0o2000;
+        folder.set_mode(mode | inherited)?;
+    }
+    Ok(())
+}
+
+fn remove_new_folder(dir: &Node, temporary: &CName) {
+    if let Ok(folder) = dir.child(temporary) {
+        let emptied = dir_id_entry().and_then(|entry| folder.unlink(&entry));
+        let removed = dir.remove_dir(temporary);
+        tracing::debug!(?emptied, ?removed, "a folder that could not be made");
+    }
+}
+
+pub(in crate::fs) fn dir_id_entry() -> std::io::Result<CName> {
+    CName::new(names::DIR_ID_ENTRY)
+        .map_err(|_invalid| std::io::Error::from_raw_os_error(libc::EINVAL))
+}

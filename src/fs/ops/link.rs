@@ -1,0 +1,36 @@
+//! link, readlink.
+
+use crate::format::symlink;
+use crate::fs::FileSystem;
+use crate::fs::attr::Entry;
+use crate::fs::error::FsError;
+use crate::fs::inodes::Ino;
+use crate::fs::ops::create::make;
+
+impl FileSystem {
+    /// Gives an inode another name.
+    ///
+    /// # Errors
+    /// `EEXIST`, `EMLINK` and what else the ciphertext folder answers.
+    pub fn link(&self, ino: Ino, parent: Ino, name: &[u8]) -> Result<Entry, FsError> {
+        let (inode, parent) = (self.inode(ino)?, self.inode(parent)?);
+        let place = self.place(&parent, name)?;
+        let node = self.node(&inode)?;
+        let _names = parent.names().write();
+        make(&place, || node.link(&place.dir, &place.cname))?;
+        self.found(&parent, &place)
+    }
+
+    /// The target of a symlink.
+    ///
+    /// # Errors
+    /// `EIO` where the target is not authentic; `EINVAL` where the inode is no symlink.
+    pub fn readlink(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
+        let target = self.node(&*self.inode(ino)?)?.read_link()?;
+        match self.volume.symlink_key() {
+            Some(key) => symlink::open(key, &target)
+                .map_err(|_error| FsError::Unsealable("the symlink's target")),
+            None => Ok(target),
+        }
+    }
+}

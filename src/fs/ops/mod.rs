@@ -1,0 +1,11 @@
+//! The operations by family; each file bears the names of its system calls.
+
+pub(super) mod attr;
+pub(super) mod create;
+pub(super) mod folder;
+pub(super) mod io;
+pub(super) mod link;
+pub(super) mod open;
+pub(super) mod remove;
+pub(super) mod rename;
+pub(super) mod xattr;

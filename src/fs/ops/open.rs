@@ -1,0 +1,250 @@
+//! open, release: one open file for each inode, and its keys without a FUSE thread ever waiting for them.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use parking_lot::MutexGuard;
+
+use crate::content::{EpochKeys, OpenFile, Probe, probe};
+use crate::crypto::SecretKey;
+use crate::format::header::FileHeader;
+use crate::fs::FileSystem;
+use crate::fs::error::FsError;
+use crate::fs::handles::{Fh, FileHandle};
+use crate::fs::inodes::{Ino, Inode};
+use crate::storage::{Access, StorageFile};
+use crate::volume::FileMaterial;
+
+/// A handle that was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// Its number.
+    pub fh: Fh,
+    /// The kernel must not use its cache: it has the file's length wrong, or a write that finds no space must fail.
+    pub uncached: bool,
+}
+
+/// What an attempt to open a file came to.
+enum Attempt {
+    Opened(Arc<OpenFile>),
+    /// The keys of this header must be unwrapped first.
+    NeedsKeys(Box<FileHeader>),
+    /// The file is empty on disk; it needs keys of its own.
+    NeedsNewFile,
+}
+
+/// Key material that an earlier attempt asked for.
+enum Material {
+    None,
+    Keys {
+        header: Box<FileHeader>,
+        deks: Vec<Arc<SecretKey>>,
+    },
+    New(FileMaterial),
+}
+
+/// Attempts before a file that changes under every one of them is given up.
+const ATTEMPTS: usize = 8;
+
+impl FileSystem {
+    /// Opens a regular file for reading, or for writing too. `done` may be called later, on another thread.
+    pub fn open(
+        self: &Arc<Self>,
+        ino: Ino,
+        write: bool,
+        done: impl FnOnce(Result<Opened, FsError>) + Send + 'static,
+    ) {
+        let inode = match self.inode(ino) {
+            Ok(inode) => inode,
+            Err(error) => return done(Err(error)),
+        };
+        let access = if write {
+            Access::ReadWrite
+        } else {
+            Access::Read
+        };
+        let (fs, of) = (Arc::clone(self), Arc::clone(&inode));
+        self.open_file(inode, access, move |file| {
+            done(file.map(|file| fs.add_handle(of, file, write)));
+        });
+    }
+
+    pub(in crate::fs) fn add_handle(
+        &self,
+        inode: Arc<Inode>,
+        file: Arc<OpenFile>,
+        writes: bool,
+    ) -> Opened {
+        if writes {
+            inode.writers().fetch_add(1, Ordering::AcqRel);
+        }
+        Opened {
+            uncached: inode.distrusted().load(Ordering::Acquire)
+                || (writes && self.space.is_short(self.volume.root())),
+            fh: self.files.insert(FileHandle {
+                inode,
+                file,
+                writes,
+            }),
+        }
+    }
+
+    /// Whether any handle on the inode may write, so that the kernel may hold pages that it has not sent.
+    pub fn has_writers(&self, ino: Ino) -> bool {
+        self.inodes
+            .find(ino)
+            .is_some_and(|inode| inode.writers().load(Ordering::Acquire) > 0)
+    }
+
+    /// The open file of `inode`, opened now unless a handle has it open already.
+    pub(in crate::fs) fn open_file(
+        self: &Arc<Self>,
+        inode: Arc<Inode>,
+        access: Access,
+        done: impl FnOnce(Result<Arc<OpenFile>, FsError>) + Send + 'static,
+    ) {
+        self.open_with(inode, access, Material::None, ATTEMPTS, Box::new(done));
+    }
+
+    /// One attempt after another: each finds out, under the inode's `open` slot, what it still lacks; that is
+    /// fetched with no lock held, and what has changed meanwhile is found by the next.
+    fn open_with(
+        self: &Arc<Self>,
+        inode: Arc<Inode>,
+        access: Access,
+        material: Material,
+        attempts: usize,
+        done: Box<dyn FnOnce(Result<Arc<OpenFile>, FsError>) + Send>,
+    ) {
+        let attempt = match self.attempt(&inode, access, material) {
+            Ok(Attempt::Opened(file)) => return done(Ok(file)),
+            Ok(_) if attempts == 0 => return done(Err(FsError::STALE)),
+            Ok(attempt) => attempt,
+            Err(error) => return done(Err(error)),
+        };
+        let fs = Arc::clone(self);
+        let again = move |material: Result<Material, FsError>, done: Box<dyn FnOnce(_) + Send>| {
+            match material {
+                Ok(material) => fs.open_with(inode, access, material, attempts - 1, done),
+                Err(error) => done(Err(error)),
+            }
+        };
+        match attempt {
+            Attempt::NeedsKeys(header) => {
+                let volume = Arc::clone(&self.volume);
+                volume.fetch_keys(*header, move |header, deks| {
+                    let material = deks.map(|deks| Material::Keys {
+                        header: Box::new(header),
+                        deks,
+                    });
+                    again(material.map_err(FsError::from), done);
+                });
+            }
+            Attempt::NeedsNewFile => {
+                self.volume.new_file(move |new| {
+                    again(new.map(Material::New).map_err(FsError::from), done);
+                });
+            }
+            Attempt::Opened(_) => {}
+        }
+    }
+
+    fn attempt(
+        &self,
+        inode: &Inode,
+        access: Access,
+        material: Material,
+    ) -> Result<Attempt, FsError> {
+        let mut slot = inode.open_slot().lock();
+        if let Some(open) = slot.upgrade() {
+            if access == Access::ReadWrite && open.is_read_only() {
+                open.make_writable(self.open_ciphertext(inode, access)?);
+            }
+            return Ok(Attempt::Opened(open));
+        }
+        let file = self.open_ciphertext(inode, access)?;
+        let layout = self.volume.layout();
+        let probed = probe(&file, layout)?;
+        // Before any key provider is asked about slots that a stranger may have written.
+        if let Probe::Sealed(header) = &probed
+            && !self.volume.admits(header)
+        {
+            return Err(FsError::ForeignFile);
+        }
+        let open = match (probed, material) {
+            (Probe::Empty, _) if access == Access::Read && !self.options.accept_empty => {
+                return Err(FsError::EmptyFile);
+            }
+            (Probe::Empty, Material::New(new)) => OpenFile::create(file, layout, new)?,
+            (Probe::Empty, _) => return Ok(Attempt::NeedsNewFile),
+            (
+                Probe::Sealed(header),
+                Material::Keys {
+                    header: known,
+                    deks,
+                },
+            ) if header.epochs == known.epochs => open_sealed(file, header, &deks)?,
+            (Probe::Sealed(header), _) => match self.volume.cached_keys(&header) {
+                Some(deks) => open_sealed(file, header, &deks)?,
+                None => return Ok(Attempt::NeedsKeys(Box::new(header))),
+            },
+        };
+        if open.is_untidy() {
+            inode.distrusted().store(true, Ordering::Release);
+        }
+        Ok(Attempt::Opened(install(&mut slot, open)))
+    }
+
+    fn open_ciphertext(&self, inode: &Inode, access: Access) -> Result<StorageFile, FsError> {
+        self.stats.count_open();
+        Ok(self.node(inode)?.open_file(access)?)
+    }
+
+    /// The end of a handle: an empty file gets its header, and what is not durable yet goes to the committer.
+    ///
+    /// # Errors
+    /// `EBADF`; a full disk.
+    pub fn release(&self, fh: Fh) -> Result<(), FsError> {
+        let handle = self.files.remove(fh)?;
+        if handle.writes {
+            handle.inode.writers().fetch_sub(1, Ordering::AcqRel);
+        }
+        self.flush_handle(&handle)
+    }
+
+    /// What a `close` must have done: the header of an empty file is on disk.
+    ///
+    /// # Errors
+    /// As [`FileSystem::release`].
+    pub fn flush(&self, fh: Fh) -> Result<(), FsError> {
+        self.flush_handle(&*self.files.find(fh)?)
+    }
+
+    fn flush_handle(&self, handle: &FileHandle) -> Result<(), FsError> {
+        if handle.file.is_read_only() {
+            return Ok(());
+        }
+        handle.file.close()?;
+        self.committer.note(&handle.inode, &handle.file);
+        Ok(())
+    }
+}
+
+/// Opens a file whose data keys are at hand.
+fn open_sealed(
+    file: StorageFile,
+    header: FileHeader,
+    deks: &[Arc<SecretKey>],
+) -> Result<OpenFile, FsError> {
+    let keys = EpochKeys::derive(&header, deks)?;
+    Ok(OpenFile::open(file, header, keys)?)
+}
+
+pub(in crate::fs) fn install(
+    slot: &mut MutexGuard<'_, Weak<OpenFile>>,
+    open: OpenFile,
+) -> Arc<OpenFile> {
+    let open = Arc::new(open);
+    **slot = Arc::downgrade(&open);
+    open
+}

@@ -1,0 +1,185 @@
+//! rename, with the flags of renameat2.
+
+use std::sync::Arc;
+
+use parking_lot::RwLockWriteGuard;
+
+use crate::fs::FileSystem;
+use crate::fs::error::FsError;
+use crate::fs::inodes::{Ino, Inode, Whereabouts};
+use crate::fs::ops::remove::{own_entries, remove_folder_with_id};
+use crate::fs::resolve::Place;
+use crate::storage::{FileKind, Node, RenameFlags, Stat};
+use crate::volume::Names;
+
+/// One end of a rename.
+struct End {
+    parent: Arc<Inode>,
+    place: Place,
+    /// What stands there, if anything.
+    found: Option<Found>,
+}
+
+struct Found {
+    stat: Stat,
+    node: Arc<Node>,
+    /// The inode, if the kernel holds it.
+    inode: Option<Arc<Inode>>,
+}
+
+impl FileSystem {
+    /// Renames `name` in `parent` to `new_name` in `new_parent`. `flags` are `renameat2(2)`'s.
+    ///
+    /// # Errors
+    /// `EEXIST` with NOREPLACE, `ENOTEMPTY`, `EINVAL` for flags that the ciphertext folder does not know.
+    pub fn rename(
+        &self,
+        parent: Ino,
+        name: &[u8],
+        new_parent: Ino,
+        new_name: &[u8],
+        flags: RenameFlags,
+    ) -> Result<(), FsError> {
+        let (parent, new_parent) = (self.inode(parent)?, self.inode(new_parent)?);
+        let from = self.place(&parent, name)?;
+        let to = self.place(&new_parent, new_name)?;
+        let _names = lock_names(&parent, &new_parent);
+        let from = self.end(&parent, from)?;
+        let to = self.end(&new_parent, to)?;
+        let source = from.found.as_ref().ok_or(FsError::NOT_FOUND)?;
+        if to
+            .found
+            .as_ref()
+            .is_some_and(|target| same_inode(&target.stat, &source.stat))
+        {
+            // Two names of one inode: rename(2) leaves both.
+            return if flags.contains(RenameFlags::NOREPLACE) {
+                Err(FsError::Refused(libc::EEXIST))
+            } else {
+                Ok(())
+            };
+        }
+        to.place.make_sidecar()?;
+        let renamed = self.rename_locked(&from, &to, flags);
+        if renamed.is_err() {
+            to.place.undo_sidecar();
+        } else if !flags.intersects(RenameFlags::EXCHANGE | RenameFlags::WHITEOUT) {
+            from.place.remove_sidecar();
+        }
+        renamed
+    }
+
+    fn end(&self, parent: &Arc<Inode>, place: Place) -> Result<End, FsError> {
+        let found = match place.dir.child(&place.cname) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            node => {
+                let node = Arc::new(node?);
+                let stat = node.stat()?;
+                let inode = self.inodes.find(self.inodes.number((stat.dev, stat.ino)));
+                Some(Found { stat, node, inode })
+            }
+        };
+        Ok(End {
+            parent: Arc::clone(parent),
+            place,
+            found,
+        })
+    }
+
+    /// Renames while nobody can look for either inode where it no longer is.
+    fn rename_locked(&self, from: &End, to: &End, flags: RenameFlags) -> Result<(), FsError> {
+        let inode = |end: &End| end.found.as_ref().and_then(|found| found.inode.clone());
+        let (source, target) = (inode(from), inode(to));
+        let (mut source_at, mut target_at) = lock_both(source.as_deref(), target.as_deref());
+        self.rename_on_disk(from, to, flags)?;
+        if let Some(at) = &mut source_at {
+            **at = at_end(to);
+        }
+        let (Some(at), Some(found)) = (&mut target_at, &to.found) else {
+            return Ok(());
+        };
+        if flags.contains(RenameFlags::EXCHANGE) {
+            **at = at_end(from);
+            return Ok(());
+        }
+        if let (1, Some(target)) = (found.stat.nlink, &target) {
+            self.committer.leave(target);
+        }
+        if at.is_at(&to.parent, &to.place.cname) {
+            **at = Whereabouts::Held(Arc::clone(&found.node));
+        }
+        Ok(())
+    }
+
+    fn rename_on_disk(&self, from: &End, to: &End, flags: RenameFlags) -> Result<(), FsError> {
+        let rename = |flags| {
+            from.place
+                .dir
+                .rename(&from.place.cname, &to.place.dir, &to.place.cname, flags)
+        };
+        let is_folder = |end: &End| {
+            end.found
+                .as_ref()
+                .is_some_and(|found| found.stat.kind == FileKind::Directory)
+        };
+        let replaces_folder = flags.is_empty() && is_folder(from) && is_folder(to);
+        match (&to.found, self.volume.names()) {
+            // An empty folder still holds its id, so the ciphertext folder would not have it replaced.
+            (Some(target), Names::Encrypted(_)) if replaces_folder => {
+                own_entries(&target.node)?;
+                rename(RenameFlags::EXCHANGE)?;
+                let removed = remove_folder_with_id(&from.place.dir, &from.place.cname);
+                if removed.is_err() {
+                    rename(RenameFlags::EXCHANGE)?;
+                }
+                removed
+            }
+            _ => Ok(rename(flags)?),
+        }
+    }
+}
+
+fn same_inode(one: &Stat, other: &Stat) -> bool {
+    (one.dev, one.ino) == (other.dev, other.ino)
+}
+
+fn at_end(end: &End) -> Whereabouts {
+    Whereabouts::At {
+        parent: Arc::clone(&end.parent),
+        cname: end.place.cname.clone(),
+    }
+}
+
+/// The names of both folders, locked in the order of their numbers; of one folder once.
+fn lock_names<'a>(
+    one: &'a Inode,
+    other: &'a Inode,
+) -> (RwLockWriteGuard<'a, ()>, Option<RwLockWriteGuard<'a, ()>>) {
+    let (first, second) = if one.ino() <= other.ino() {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    let guard = first.names().write();
+    (
+        guard,
+        (first.ino() != second.ino()).then(|| second.names().write()),
+    )
+}
+
+type WhereaboutsGuard<'a> = Option<RwLockWriteGuard<'a, Whereabouts>>;
+
+/// Both inodes' whereabouts, locked in the order of their numbers.
+fn lock_both<'a>(
+    one: Option<&'a Inode>,
+    other: Option<&'a Inode>,
+) -> (WhereaboutsGuard<'a>, WhereaboutsGuard<'a>) {
+    let lock = |inode: Option<&'a Inode>| inode.map(|inode| inode.whereabouts().write());
+    if one.map(Inode::ino) <= other.map(Inode::ino) {
+        let first = lock(one);
+        (first, lock(other))
+    } else {
+        let second = lock(other);
+        (lock(one), second)
+    }
+}

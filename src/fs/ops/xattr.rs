@@ -1,0 +1,95 @@
+//! Extended attributes: names and values sealed, but for those that the kernel itself must read.
+
+use std::ffi::{CStr, CString};
+
+use crate::format::xattrs::XattrError;
+use crate::fs::FileSystem;
+use crate::fs::error::FsError;
+use crate::fs::inodes::Ino;
+use crate::storage::XattrSet;
+
+impl FileSystem {
+    /// The value of an extended attribute.
+    ///
+    /// # Errors
+    /// `ENODATA`; `EOPNOTSUPP` for a namespace that is not kept; `EIO` where the value is not authentic.
+    pub fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>, FsError> {
+        let sealed_name = self.seal_xattr_name(name)?;
+        let sealed = self.node(&*self.inode(ino)?)?.xattr(&sealed_name)?;
+        if is_passed_through(name) {
+            return Ok(sealed);
+        }
+        let opened = self.volume.xattr_keys().open_value(name, &sealed);
+        opened.map_err(|_error| FsError::Unsealable("the extended attribute"))
+    }
+
+    /// Sets an extended attribute.
+    ///
+    /// # Errors
+    /// `EEXIST` and `ENODATA` by `set`, `EOPNOTSUPP`, `ENOSPC`; `ERANGE` for a name too long to be sealed.
+    pub fn setxattr(
+        &self,
+        ino: Ino,
+        name: &[u8],
+        value: &[u8],
+        set: XattrSet,
+    ) -> Result<(), FsError> {
+        let sealed_name = self.seal_xattr_name(name)?;
+        let node = self.node(&*self.inode(ino)?)?;
+        if is_passed_through(name) {
+            return Ok(node.set_xattr(&sealed_name, value, set)?);
+        }
+        let sealed = self.volume.xattr_keys().seal_value(name, value);
+        Ok(node.set_xattr(&sealed_name, &sealed, set)?)
+    }
+
+    /// The names of an inode's extended attributes, each ended by a NUL.
+    ///
+    /// # Errors
+    /// What the ciphertext folder answers.
+    pub fn listxattr(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
+        let mut list = Vec::new();
+        for on_disk in self.node(&*self.inode(ino)?)?.list_xattr()? {
+            let on_disk = on_disk.as_bytes();
+            let name = match is_passed_through(on_disk) {
+                true => Some(on_disk.to_vec()),
+                false => self.volume.xattr_keys().open_name(on_disk),
+            };
+            if let Some(name) = name {
+                list.extend_from_slice(&name);
+                list.push(0);
+            }
+        }
+        Ok(list)
+    }
+
+    /// Removes an extended attribute.
+    ///
+    /// # Errors
+    /// `ENODATA`, `EOPNOTSUPP`.
+    pub fn removexattr(&self, ino: Ino, name: &[u8]) -> Result<(), FsError> {
+        let sealed_name: CString = self.seal_xattr_name(name)?;
+        let sealed_name: &CStr = &sealed_name;
+        Ok(self.node(&*self.inode(ino)?)?.remove_xattr(sealed_name)?)
+    }
+
+    fn seal_xattr_name(&self, name: &[u8]) -> Result<CString, FsError> {
+        let on_disk = match is_passed_through(name) {
+            true => name.to_vec(),
+            false => self
+                .volume
+                .xattr_keys()
+                .seal_name(name)
+                .map_err(|error| match error {
+                    XattrError::NameTooLong => FsError::Refused(libc::ERANGE),
+                    _ => FsError::NOT_SUPPORTED,
+                })?,
+        };
+        CString::new(on_disk).map_err(|_nul| FsError::INVALID)
+    }
+}
+
+/// Attributes that the kernel acts on (capabilities, security labels) must stand on the ciphertext as they are.
+fn is_passed_through(name: &[u8]) -> bool {
+    name.starts_with(b"security.")
+}

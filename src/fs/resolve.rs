@@ -1,0 +1,178 @@
+//! From an inode number and a name to a folder handle and a ciphertext name: the one way in for
+//! every operation on a name. Nothing below it walks a path.
+
+use std::sync::Arc;
+
+use crate::format::names::{self, EntryKind};
+use crate::storage::{CName, Node, Stat};
+use crate::units::DirId;
+use crate::volume::Names;
+
+use super::FileSystem;
+use super::error::FsError;
+use super::inodes::{Ino, Inode, Whereabouts};
+
+/// The longest name, in bytes, that callers may give.
+pub(super) const NAME_MAX: usize = 255;
+
+/// Where a name stands in the ciphertext folder.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) dir: Arc<Node>,
+    pub(super) cname: CName,
+    /// The sidecar that holds a long name in full.
+    pub(super) sidecar: Option<Sidecar>,
+}
+
+/// A symlink beside a long name whose target is the full ciphertext name.
+#[derive(Debug)]
+pub(super) struct Sidecar {
+    pub(super) cname: CName,
+    pub(super) full: Vec<u8>,
+}
+
+impl FileSystem {
+    /// The place of `name` in the folder `parent`.
+    pub(super) fn place(&self, parent: &Arc<Inode>, name: &[u8]) -> Result<Place, FsError> {
+        if name.len() > NAME_MAX {
+            return Err(FsError::NAME_TOO_LONG);
+        }
+        let dir = self.folder_node(parent)?;
+        match (self.volume.names(), self.dir_id(parent, &dir)?) {
+            (Names::Encrypted(key), Some(id)) => {
+                let sealed = key.seal(&id, name);
+                let cname = component(sealed.on_disk())?;
+                let sidecar = sealed
+                    .long()
+                    .map(|full| sidecar_of(&cname, full))
+                    .transpose()?;
+                Ok(Place {
+                    dir,
+                    cname,
+                    sidecar,
+                })
+            }
+            _ if names::classify(name) == EntryKind::Reserved => Err(FsError::RESERVED_NAME),
+            _ => Ok(Place {
+                dir,
+                cname: component(name)?,
+                sidecar: None,
+            }),
+        }
+    }
+
+    /// The id that names in this folder are bound to; `None` where names are plain.
+    pub(super) fn dir_id(&self, inode: &Inode, dir: &Node) -> Result<Option<DirId>, FsError> {
+        if let Some(id) = inode.dir_id().get() {
+            return Ok(Some(*id));
+        }
+        let id = self.volume.dir_id(dir)?;
+        Ok(id.map(|id| *inode.dir_id().get_or_init(|| id)))
+    }
+
+    /// A handle of a folder, from the cache or opened by name in its parent.
+    pub(super) fn folder_node(&self, inode: &Arc<Inode>) -> Result<Arc<Node>, FsError> {
+        if let Some(node) = self.folder_nodes.lock().get(&inode.ino()) {
+            return Ok(Arc::clone(node));
+        }
+        let node = self.node(inode)?;
+        if inode.ino() != Ino::ROOT {
+            self.folder_nodes.lock().put(inode.ino(), Arc::clone(&node));
+        }
+        Ok(node)
+    }
+
+    /// A handle of any inode.
+    pub(super) fn node(&self, inode: &Inode) -> Result<Arc<Node>, FsError> {
+        let whereabouts = inode.whereabouts().read();
+        match &*whereabouts {
+            Whereabouts::Held(node) => Ok(Arc::clone(node)),
+            Whereabouts::At { parent, cname } => {
+                let node = self
+                    .folder_node(parent)?
+                    .child(cname)
+                    .map_err(stale_if_gone)?;
+                if inode.is(&node.stat()?) {
+                    Ok(Arc::new(node))
+                } else {
+                    Err(FsError::STALE)
+                }
+            }
+        }
+    }
+
+    /// Attributes of any inode's ciphertext.
+    pub(super) fn stat(&self, inode: &Inode) -> Result<Stat, FsError> {
+        let whereabouts = inode.whereabouts().read();
+        match &*whereabouts {
+            Whereabouts::Held(node) => Ok(node.stat()?),
+            Whereabouts::At { parent, cname } => {
+                let stat = self
+                    .folder_node(parent)?
+                    .stat_child(cname)
+                    .map_err(stale_if_gone)?;
+                if inode.is(&stat) {
+                    Ok(stat)
+                } else {
+                    Err(FsError::STALE)
+                }
+            }
+        }
+    }
+}
+
+/// A name that vanished from under an inode that the kernel still holds: somebody else changed the ciphertext folder.
+fn stale_if_gone(error: std::io::Error) -> FsError {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        FsError::STALE
+    } else {
+        error.into()
+    }
+}
+
+/// A checked component; the kernel sends no other, and what is sealed is base64url.
+pub(super) fn component(name: &[u8]) -> Result<CName, FsError> {
+    CName::new(name).map_err(|_invalid| FsError::INVALID)
+}
+
+fn sidecar_of(cname: &CName, full: &[u8]) -> Result<Sidecar, FsError> {
+    let name = names::sidecar_name(cname.as_bytes()).ok_or(FsError::INVALID)?;
+    Ok(Sidecar {
+        cname: component(&name)?,
+        full: full.to_vec(),
+    })
+}
+
+impl Place {
+    /// Puts the sidecar of a long name in place, before the name itself. One that is there already says the same.
+    pub(super) fn make_sidecar(&self) -> Result<(), FsError> {
+        let Some(sidecar) = &self.sidecar else {
+            return Ok(());
+        };
+        match self.dir.make_symlink(&sidecar.full, &sidecar.cname) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            result => Ok(result?),
+        }
+    }
+
+    /// Removes the sidecar of a long name that is gone. What stays behind does no harm: `check` tells of it.
+    pub(super) fn remove_sidecar(&self) {
+        let Some(sidecar) = &self.sidecar else { return };
+        if let Err(error) = self.dir.unlink(&sidecar.cname) {
+            tracing::debug!(%error, "a long name's sidecar stays behind");
+        }
+        // Another mount of a shared volume may have made the name anew, and found the sidecar there.
+        if self.dir.stat_child(&self.cname).is_ok()
+            && let Err(error) = self.make_sidecar()
+        {
+            tracing::warn!(%error, "a long name is left without its sidecar");
+        }
+    }
+
+    /// After a failure to make the name: its sidecar goes again, unless another made the name meanwhile.
+    pub(super) fn undo_sidecar(&self) {
+        if self.sidecar.is_some() && self.dir.stat_child(&self.cname).is_err() {
+            self.remove_sidecar();
+        }
+    }
+}

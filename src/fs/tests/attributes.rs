@@ -1,0 +1,183 @@
+//! setattr and extended attributes.
+
+use super::*;
+use crate::storage::{Timestamp, XattrSet};
+
+fn time(secs: i64) -> TimeChange {
+    TimeChange::To(Timestamp { secs, nanos: 5 })
+}
+
+#[test]
+fn mode_owner_and_times_are_set_on_every_kind() {
+    for names in MODES {
+        let bench = Bench::new(names);
+        let file = bench.put(ROOT, b"f", b"x");
+        let folder = bench.folder(ROOT, b"d");
+        for ino in [file, folder] {
+            let change = AttrChange {
+                mode: Some(0o741),
+                uid: Some(7),
+                gid: Some(8),
+                atime: Some(time(100)),
+                mtime: Some(time(-200)),
+                ..AttrChange::default()
+            };
+            let attr = bench.set(ino, None, change).unwrap();
+            assert_eq!((attr.mode, attr.uid, attr.gid), (0o741, 7, 8));
+            assert_eq!((attr.atime.secs, attr.mtime.secs), (100, -200));
+            assert_eq!(bench.getattr(ino, None).unwrap(), attr);
+        }
+    }
+}
+
+#[test]
+fn a_new_length_holds_for_closed_and_open_files() {
+    let bench = Bench::new(NameMode::Encrypted);
+    let ino = bench.put(ROOT, b"f", &pattern(10_000));
+    let bench = bench.reopened();
+    assert_eq!(bench.find(ROOT, b"f").unwrap().ino, ino);
+    assert_eq!(bench.resize(ino, 5000).unwrap().size, 5000);
+    let fh = bench.opened(ino, true).unwrap();
+    let change = AttrChange {
+        size: Some(20_000),
+        ..AttrChange::default()
+    };
+    assert_eq!(bench.set(ino, Some(fh), change).unwrap().size, 20_000);
+    bench.release(fh).unwrap();
+    let mut expected = pattern(5000);
+    expected.resize(20_000, 0);
+    assert_eq!(bench.content(ino).unwrap(), expected);
+    refused(bench.resize(ino, u64::MAX), libc::EFBIG);
+    assert_eq!(bench.content(ino).unwrap(), expected);
+}
+
+#[test]
+fn a_new_length_by_other_than_root_takes_set_id_away() {
+    let bench = Bench::new(NameMode::Encrypted);
+    let ino = bench.put(ROOT, b"f", b"x");
+    let with_mode = |mode| {
+        let mode = AttrChange {
+            mode: Some(mode),
+            ..AttrChange::default()
+        };
+        bench.set(ino, None, mode).unwrap();
+    };
+    let size = AttrChange {
+        size: Some(1),
+        ..AttrChange::default()
+    };
+    for (caller, before, after) in [
+        (USER, 0o6755, 0o755),
+        (USER, 0o6745, 0o2745),
+        (SELF, 0o6755, 0o6755),
+    ] {
+        with_mode(before);
+        let attr = bench.set_as(caller, ino, None, size).unwrap();
+        assert_eq!(attr.mode, after, "{before:o}");
+    }
+    with_mode(0o4755);
+    let fh = bench.opened(ino, true).unwrap();
+    bench.write(fh, 0, b"y", false).unwrap();
+    assert_eq!(bench.getattr(ino, None).unwrap().mode, 0o4755);
+    bench.write(fh, 0, b"y", true).unwrap();
+    assert_eq!(bench.getattr(ino, None).unwrap().mode, 0o755);
+    bench.release(fh).unwrap();
+}
+
+#[test]
+fn times_that_were_set_outlive_the_close_and_the_commit() {
+    let bench = Bench::new(NameMode::Encrypted);
+    let (ino, fh) = bench.make(ROOT, b"f").unwrap();
+    bench.write(fh, 0, &pattern(9000), false).unwrap();
+    let change = AttrChange {
+        mtime: Some(time(1000)),
+        ..AttrChange::default()
+    };
+    bench.set(ino, Some(fh), change).unwrap();
+    bench.release(fh).unwrap();
+    let bench = bench.reopened();
+    assert_eq!(bench.find(ROOT, b"f").unwrap().mtime.secs, 1000);
+}
+
+#[test]
+fn attributes_come_back_and_are_sealed_on_disk() {
+    let bench = Bench::new(NameMode::Encrypted);
+    for ino in [bench.put(ROOT, b"f", b""), bench.folder(ROOT, b"d"), ROOT] {
+        bench
+            .setxattr(ino, b"user.color", b"blue", XattrSet::Create)
+            .unwrap();
+        assert_eq!(bench.getxattr(ino, b"user.color").unwrap(), b"blue");
+        assert_eq!(bench.listxattr(ino).unwrap(), b"user.color\0");
+        let node = bench.node(&bench.inode(ino).unwrap()).unwrap();
+        let [on_disk] = node.list_xattr().unwrap().try_into().unwrap();
+        assert!(!on_disk.to_bytes().ends_with(b"color"));
+        let value = node.xattr(&on_disk).unwrap();
+        assert!(!value.windows(4).any(|part| part == b"blue"));
+        bench.removexattr(ino, b"user.color").unwrap();
+        assert!(bench.listxattr(ino).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn attributes_that_are_there_or_not_are_told_apart() {
+    let bench = Bench::new(NameMode::Encrypted);
+    let ino = bench.put(ROOT, b"f", b"");
+    let set = |set| bench.setxattr(ino, b"user.a", b"1", set);
+    refused(set(XattrSet::Replace), libc::ENODATA);
+    set(XattrSet::Create).unwrap();
+    refused(set(XattrSet::Create), libc::EEXIST);
+    set(XattrSet::Either).unwrap();
+    refused(bench.getxattr(ino, b"user.b"), libc::ENODATA);
+    refused(bench.removexattr(ino, b"user.b"), libc::ENODATA);
+}
+
+#[test]
+fn namespaces_that_are_not_kept_are_refused() {
+    let bench = Bench::new(NameMode::Encrypted);
+    let ino = bench.put(ROOT, b"f", b"");
+    for name in [b"system.other".as_slice(), b"other.name", b"user.", b""] {
+        let set = bench.setxattr(ino, name, b"1", XattrSet::Either);
+        refused(set, libc::EOPNOTSUPP);
+        refused(bench.getxattr(ino, name), libc::EOPNOTSUPP);
+        refused(bench.removexattr(ino, name), libc::EOPNOTSUPP);
+    }
+    let long = [b"user.".as_slice(), &[b'n'; 200]].concat();
+    refused(
+        bench.setxattr(ino, &long, b"1", XattrSet::Either),
+        libc::ERANGE,
+    );
+}
+
+#[test]
+fn a_damaged_value_is_an_error_and_a_strangers_name_is_not_shown() {
+    let bench = Bench::new(NameMode::Encrypted);
+    let ino = bench.put(ROOT, b"f", b"");
+    bench
+        .setxattr(ino, b"user.a", b"1", XattrSet::Either)
+        .unwrap();
+    let node = bench.node(&bench.inode(ino).unwrap()).unwrap();
+    let [on_disk] = node.list_xattr().unwrap().try_into().unwrap();
+    let mut value = node.xattr(&on_disk).unwrap();
+    value[30] ^= 1;
+    node.set_xattr(&on_disk, &value, XattrSet::Either).unwrap();
+    refused(bench.getxattr(ino, b"user.a"), libc::EIO);
+    node.set_xattr(c"user.stranger", b"x", XattrSet::Either)
+        .unwrap();
+    assert_eq!(bench.listxattr(ino).unwrap(), b"user.a\0");
+    refused(bench.getxattr(ino, b"user.stranger"), libc::ENODATA);
+}
+
+#[test]
+fn a_value_does_not_pass_for_another_attributes() {
+    let bench = Bench::new(NameMode::Encrypted);
+    let ino = bench.put(ROOT, b"f", b"");
+    for name in [b"user.a", b"user.b"] {
+        bench.setxattr(ino, name, name, XattrSet::Either).unwrap();
+    }
+    let node = bench.node(&bench.inode(ino).unwrap()).unwrap();
+    let [one, other] = node.list_xattr().unwrap().try_into().unwrap();
+    let moved = node.xattr(&one).unwrap();
+    node.set_xattr(&other, &moved, XattrSet::Either).unwrap();
+    let failures = [b"user.a", b"user.b"].map(|name| bench.getxattr(ino, name).is_err());
+    assert_eq!(failures.iter().filter(|failed| **failed).count(), 1);
+}

@@ -1,0 +1,770 @@
+//! One method for each request: convert, call `fs`, reply.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags,
+    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, Notifier, OpenAccMode,
+    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
+};
+
+use crate::content::{Seek, SyncKind, with_buffer};
+use crate::fs::{AttrChange, Entry, Fh, FileSystem, FolderEntry, FsError};
+use crate::storage::{self, XattrSet};
+
+use super::capabilities;
+use super::convert::{caller, device, errno, file_attr, file_type, ino, time_change};
+use super::session::MountConfig;
+
+/// Inode numbers are not used again while the kernel holds them, so there is but one generation.
+const GENERATION: Generation = Generation(0);
+
+/// Serves the kernel's requests from a [`FileSystem`].
+#[derive(Debug)]
+pub(super) struct Adapter {
+    fs: Arc<FileSystem>,
+    /// Speaks to the kernel unasked; there once the mount is.
+    notifier: Arc<OnceLock<Notifier>>,
+    exclusive: bool,
+    ttl: Duration,
+}
+
+/// Replies to a request with what `work` comes to.
+macro_rules! answer {
+    ($self:ident, $operation:literal, $ino:expr, $reply:ident, $work:expr, |$value:pat_param| $done:expr) => {
+        match settle(&$self.fs, $operation, $ino, || $work) {
+            Ok($value) => $done,
+            Err(errno) => $reply.error(errno),
+        }
+    };
+}
+
+/// Runs `work`; its failure is logged and becomes an errno. A panic is the failure of this one request.
+fn settle<T>(
+    fs: &FileSystem,
+    operation: &'static str,
+    ino: impl Into<Option<INodeNo>>,
+    work: impl FnOnce() -> Result<T, FsError>,
+) -> Result<T, Errno> {
+    let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(FsError::Panic));
+    result.map_err(|error| {
+        fs.note_failure(operation, ino.into().map(self::ino), &error);
+        errno(&error)
+    })
+}
+
+impl Adapter {
+    pub(super) fn new(
+        fs: Arc<FileSystem>,
+        config: &MountConfig,
+        notifier: Arc<OnceLock<Notifier>>,
+    ) -> Self {
+        let ttl = if config.exclusive {
+            config.cache_ttl
+        } else {
+            config.cache_ttl.min(SHARED_TTL)
+        };
+        Self {
+            fs,
+            notifier,
+            exclusive: config.exclusive,
+            ttl,
+        }
+    }
+
+    fn entry(&self, reply: ReplyEntry, entry: &Entry) {
+        reply.entry(&self.ttl, &file_attr(&entry.attr), GENERATION);
+    }
+
+    /// Content stays cached between one handle and the next where nobody else can have changed it. A file whose
+    /// length the kernel has wrong is read past the cache: the cache would end it early, without an error.
+    fn file_flags(exclusive: bool, uncached: bool) -> FopenFlags {
+        if uncached {
+            FopenFlags::FOPEN_DIRECT_IO
+        } else if exclusive {
+            FopenFlags::FOPEN_KEEP_CACHE
+        } else {
+            FopenFlags::empty()
+        }
+    }
+
+    fn folder_flags(&self) -> FopenFlags {
+        let cached = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
+        if self.exclusive {
+            cached
+        } else {
+            FopenFlags::empty()
+        }
+    }
+}
+
+/// Names and attributes may be this old where other mounts change the volume.
+const SHARED_TTL: Duration = Duration::from_secs(1);
+
+fn fh(handle: FileHandle) -> Fh {
+    Fh(handle.0)
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        capabilities::negotiate(config, self.exclusive);
+        debug_assert!(config.capabilities().contains(InitFlags::FUSE_BIG_WRITES));
+        Ok(())
+    }
+
+    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match settle(&self.fs, "lookup", parent, || {
+            self.fs.lookup(ino(parent), name.as_bytes())
+        }) {
+            Ok(entry) => self.entry(reply, &entry),
+            Err(errno) if errno.code() == libc::ENOENT && self.exclusive => {
+                reply.entry(&self.ttl, &NO_INODE, GENERATION);
+            }
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn forget(&self, _request: &Request, inode: INodeNo, nlookup: u64) {
+        self.fs.forget(ino(inode), nlookup);
+    }
+
+    fn getattr(
+        &self,
+        _request: &Request,
+        inode: INodeNo,
+        handle: Option<FileHandle>,
+        reply: ReplyAttr,
+    ) {
+        answer!(
+            self,
+            "getattr",
+            inode,
+            reply,
+            self.fs.getattr(ino(inode), handle.map(fh)),
+            |attr| {
+                reply.attr(&self.ttl, &file_attr(&attr));
+            }
+        );
+    }
+
+    fn setattr(
+        &self,
+        request: &Request,
+        inode: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        handle: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let (atime, mtime) = (atime.map(time_change), mtime.map(time_change));
+        let mode = mode.map(|mode| mode & 0o7777);
+        let change = AttrChange {
+            mode,
+            uid,
+            gid,
+            size,
+            atime,
+            mtime,
+        };
+        let (fs, ttl) = (Arc::clone(&self.fs), self.ttl);
+        self.fs.setattr(
+            caller(request),
+            ino(inode),
+            handle.map(fh),
+            change,
+            move |attr| match settle(&fs, "setattr", inode, || attr) {
+                Ok(attr) => reply.attr(&ttl, &file_attr(&attr)),
+                Err(errno) => reply.error(errno),
+            },
+        );
+    }
+
+    fn readlink(&self, _request: &Request, inode: INodeNo, reply: ReplyData) {
+        answer!(
+            self,
+            "readlink",
+            inode,
+            reply,
+            self.fs.readlink(ino(inode)),
+            |target| reply.data(&target)
+        );
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let (fs, ttl) = (Arc::clone(&self.fs), self.ttl);
+        self.fs.mknod(
+            caller(request),
+            ino(parent),
+            name.as_bytes(),
+            mode,
+            device(rdev),
+            move |entry| match settle(&fs, "mknod", parent, || entry) {
+                Ok(entry) => reply.entry(&ttl, &file_attr(&entry.attr), GENERATION),
+                Err(errno) => reply.error(errno),
+            },
+        );
+    }
+
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let made = || {
+            self.fs
+                .mkdir(caller(request), ino(parent), name.as_bytes(), mode)
+        };
+        answer!(self, "mkdir", parent, reply, made(), |entry| self
+            .entry(reply, &entry));
+    }
+
+    fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        answer!(
+            self,
+            "unlink",
+            parent,
+            reply,
+            self.fs.unlink(ino(parent), name.as_bytes()),
+            |()| reply.ok()
+        );
+    }
+
+    fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        answer!(
+            self,
+            "rmdir",
+            parent,
+            reply,
+            self.fs.rmdir(ino(parent), name.as_bytes()),
+            |()| reply.ok()
+        );
+    }
+
+    fn symlink(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        let target = target.as_os_str().as_bytes();
+        let made = || {
+            self.fs
+                .symlink(caller(request), ino(parent), name.as_bytes(), target)
+        };
+        answer!(self, "symlink", parent, reply, made(), |entry| self
+            .entry(reply, &entry));
+    }
+
+    fn rename(
+        &self,
+        _request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let flags = storage::RenameFlags::from_bits_retain(flags.bits());
+        let (name, newname) = (name.as_bytes(), newname.as_bytes());
+        let renamed = || {
+            self.fs
+                .rename(ino(parent), name, ino(newparent), newname, flags)
+        };
+        answer!(self, "rename", parent, reply, renamed(), |()| reply.ok());
+    }
+
+    fn link(
+        &self,
+        _request: &Request,
+        inode: INodeNo,
+        newparent: INodeNo,
+        newname: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        let linked = || self.fs.link(ino(inode), ino(newparent), newname.as_bytes());
+        answer!(self, "link", inode, reply, linked(), |entry| self
+            .entry(reply, &entry));
+    }
+
+    fn open(&self, _request: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let write = flags.acc_mode() != OpenAccMode::O_RDONLY;
+        let (fs, exclusive) = (Arc::clone(&self.fs), self.exclusive);
+        self.fs.open(ino(inode), write, move |opened| {
+            match settle(&fs, "open", inode, || opened) {
+                Ok(opened) => {
+                    let flags = Self::file_flags(exclusive, opened.uncached);
+                    reply.opened(FileHandle(opened.fh.0), flags);
+                }
+                Err(errno) => reply.error(errno),
+            }
+        });
+    }
+
+    fn read(
+        &self,
+        _request: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        with_buffer(size as usize, |buffer| {
+            let mut read = || self.fs.read(fh(handle), offset, buffer);
+            answer!(self, "read", inode, reply, read(), |len| reply
+                .data(&buffer[..len]));
+        });
+    }
+
+    fn write(
+        &self,
+        _request: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let clear_set_id = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        let written = || self.fs.write(fh(handle), offset, data, clear_set_id);
+        answer!(self, "write", inode, reply, written(), |()| reply
+            .written(data.len() as u32));
+    }
+
+    fn flush(
+        &self,
+        _request: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        // Nothing is held back until close, so the kernel need not ask again: ENOSYS tells it so. Where
+        // other mounts read the volume, a new file's header must be there when close returns.
+        if self.exclusive {
+            reply.error(Errno::ENOSYS);
+        } else {
+            answer!(
+                self,
+                "flush",
+                inode,
+                reply,
+                self.fs.flush(fh(handle)),
+                |()| reply.ok()
+            );
+        }
+    }
+
+    fn release(
+        &self,
+        _request: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        answer!(
+            self,
+            "release",
+            inode,
+            reply,
+            self.fs.release(fh(handle)),
+            |()| reply.ok()
+        );
+    }
+
+    fn fsync(
+        &self,
+        _request: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        let kind = if datasync {
+            SyncKind::Data
+        } else {
+            SyncKind::All
+        };
+        answer!(
+            self,
+            "fsync",
+            inode,
+            reply,
+            self.fs.fsync(fh(handle), kind),
+            |()| reply.ok()
+        );
+    }
+
+    fn opendir(&self, _request: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        answer!(
+            self,
+            "opendir",
+            inode,
+            reply,
+            self.fs.opendir(ino(inode)),
+            |handle| {
+                reply.opened(FileHandle(handle.0), self.folder_flags());
+            }
+        );
+    }
+
+    fn readdir(
+        &self,
+        _request: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let add = |entry: &FolderEntry<'_>| {
+            let name = OsStr::from_bytes(entry.name);
+            !reply.add(
+                INodeNo(entry.ino.0),
+                entry.next,
+                file_type(entry.kind),
+                name,
+            )
+        };
+        let read = settle(&self.fs, "readdir", inode, || {
+            self.fs.readdir(fh(handle), offset, false, add)
+        });
+        match read {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        _request: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let add = |given: &FolderEntry<'_>| {
+            let name = OsStr::from_bytes(given.name);
+            // `.` and `..` carry no inode: the kernel takes no reference for them.
+            let (node, attr) = match &given.entry {
+                Some(entry) => (INodeNo(given.ino.0), file_attr(&entry.attr)),
+                None => (
+                    INodeNo(0),
+                    FileAttr {
+                        ino: INodeNo(given.ino.0),
+                        ..NO_INODE
+                    },
+                ),
+            };
+            !reply.add(node, given.next, name, &self.ttl, &attr, GENERATION)
+        };
+        let read = settle(&self.fs, "readdirplus", inode, || {
+            self.fs.readdir(fh(handle), offset, true, add)
+        });
+        match read {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn releasedir(
+        &self,
+        _request: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        answer!(
+            self,
+            "releasedir",
+            inode,
+            reply,
+            self.fs.releasedir(fh(handle)),
+            |()| reply.ok()
+        );
+    }
+
+    fn fsyncdir(
+        &self,
+        _request: &Request,
+        inode: INodeNo,
+        _handle: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        answer!(
+            self,
+            "fsyncdir",
+            inode,
+            reply,
+            self.fs.fsyncdir(ino(inode)),
+            |()| reply.ok()
+        );
+    }
+
+    fn statfs(&self, _request: &Request, inode: INodeNo, reply: ReplyStatfs) {
+        answer!(self, "statfs", inode, reply, self.fs.statfs(), |stat| reply
+            .statfs(
+                stat.blocks,
+                stat.blocks_free,
+                stat.blocks_available,
+                stat.files,
+                stat.files_free,
+                stat.block_len as u32,
+                // A name of any length that the kernel allows finds room: long ones in a sidecar.
+                255,
+                stat.fragment_len as u32,
+            ));
+    }
+
+    fn setxattr(
+        &self,
+        _request: &Request,
+        inode: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let set = match flags {
+            libc::XATTR_CREATE => XattrSet::Create,
+            libc::XATTR_REPLACE => XattrSet::Replace,
+            _ => XattrSet::Either,
+        };
+        let set = || self.fs.setxattr(ino(inode), name.as_bytes(), value, set);
+        answer!(self, "setxattr", inode, reply, set(), |()| reply.ok());
+    }
+
+    fn getxattr(
+        &self,
+        _request: &Request,
+        inode: INodeNo,
+        name: &OsStr,
+        size: u32,
+        reply: ReplyXattr,
+    ) {
+        let value = || self.fs.getxattr(ino(inode), name.as_bytes());
+        answer!(
+            self,
+            "getxattr",
+            inode,
+            reply,
+            value(),
+            |value| sized_reply(reply, &value, size)
+        );
+    }
+
+    fn listxattr(&self, _request: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
+        answer!(
+            self,
+            "listxattr",
+            inode,
+            reply,
+            self.fs.listxattr(ino(inode)),
+            |list| {
+                sized_reply(reply, &list, size);
+            }
+        );
+    }
+
+    fn removexattr(&self, _request: &Request, inode: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        answer!(
+            self,
+            "removexattr",
+            inode,
+            reply,
+            self.fs.removexattr(ino(inode), name.as_bytes()),
+            |()| reply.ok()
+        );
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        _flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let (fs, ttl) = (Arc::clone(&self.fs), self.ttl);
+        let exclusive = self.exclusive;
+        self.fs.create(
+            caller(request),
+            ino(parent),
+            name.as_bytes(),
+            mode,
+            move |created| match settle(&fs, "create", parent, || created) {
+                Ok(made) => {
+                    let attr = file_attr(&made.entry.attr);
+                    let flags = Self::file_flags(exclusive, made.opened.uncached);
+                    reply.created(&ttl, &attr, GENERATION, FileHandle(made.opened.fh.0), flags);
+                }
+                Err(errno) => reply.error(errno),
+            },
+        );
+    }
+
+    fn fallocate(
+        &self,
+        _request: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let done = || self.fs.fallocate(fh(handle), mode, offset, length);
+        answer!(self, "fallocate", inode, reply, done(), |()| reply.ok());
+    }
+
+    fn lseek(
+        &self,
+        _request: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let fs = Arc::clone(&self.fs);
+        let seek = move || match settle(&fs, "lseek", inode, || {
+            seek(&fs, fh(handle), offset, whence)
+        }) {
+            Ok(offset) => reply.offset(offset as i64),
+            Err(errno) => reply.error(errno),
+        };
+        if !self.fs.has_writers(ino(inode)) {
+            return seek();
+        }
+        // The kernel may hold written pages that it has not sent, and asks for holes without sending them
+        // first. They are written before this is answered: on a thread of its own, since those that serve
+        // requests must be free to take them.
+        let notifier = Arc::clone(&self.notifier);
+        std::thread::spawn(move || {
+            if let Some(Err(error)) = notifier
+                .get()
+                .map(|notifier| notifier.inval_inode(inode, 0, 0))
+            {
+                tracing::debug!(%error, "flushing before a seek");
+            }
+            seek();
+        });
+    }
+
+    fn ioctl(
+        &self,
+        _request: &Request,
+        _inode: INodeNo,
+        _handle: FileHandle,
+        _flags: IoctlFlags,
+        _cmd: u32,
+        _in_data: &[u8],
+        _out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+
+    fn copy_file_range(
+        &self,
+        _request: &Request,
+        ino_in: INodeNo,
+        fh_in: FileHandle,
+        offset_in: u64,
+        _ino_out: INodeNo,
+        fh_out: FileHandle,
+        offset_out: u64,
+        len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let copied = || {
+            self.fs
+                .copy_file_range(fh(fh_in), offset_in, fh(fh_out), offset_out, len)
+        };
+        answer!(self, "copy_file_range", ino_in, reply, copied(), |len| {
+            reply.written(len as u32);
+        });
+    }
+}
+
+fn seek(fs: &FileSystem, fh: Fh, offset: i64, whence: i32) -> Result<u64, FsError> {
+    let offset = u64::try_from(offset).map_err(|_negative| FsError::Refused(libc::ENXIO))?;
+    match whence {
+        libc::SEEK_DATA => fs.lseek(fh, offset, Seek::Data),
+        libc::SEEK_HOLE => fs.lseek(fh, offset, Seek::Hole),
+        _ => Err(FsError::Refused(libc::EINVAL)),
+    }
+}
+
+/// Inode 0: no such name, which the kernel may remember.
+const NO_INODE: FileAttr = FileAttr {
+    ino: INodeNo(0),
+    size: 0,
+    blocks: 0,
+    atime: SystemTime::UNIX_EPOCH,
+    mtime: SystemTime::UNIX_EPOCH,
+    ctime: SystemTime::UNIX_EPOCH,
+    crtime: SystemTime::UNIX_EPOCH,
+    kind: fuser::FileType::RegularFile,
+    perm: 0,
+    nlink: 0,
+    uid: 0,
+    gid: 0,
+    rdev: 0,
+    blksize: 0,
+    flags: 0,
+};
+
+/// `getxattr(2)` with size 0 asks for the size alone; a buffer that is too small is `ERANGE`.
+fn sized_reply(reply: ReplyXattr, value: &[u8], size: u32) {
+    match (size as usize, value.len()) {
+        (0, len) => reply.size(len as u32),
+        (room, len) if len > room => reply.error(Errno::ERANGE),
+        _ => reply.data(value),
+    }
+}

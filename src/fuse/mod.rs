@@ -1,0 +1,11 @@
+//! The thin adapter between the kernel protocol and `fs`.
+//!
+//! An operation here converts, calls `fs`, and replies, once: through `settle` in `adapter`. What
+//! the kernel offers and this file system asks for, or leaves, stands with its reason in `capabilities`.
+
+mod adapter;
+mod capabilities;
+mod convert;
+mod session;
+
+pub use session::{MountConfig, Mounted, mount};

@@ -1,0 +1,97 @@
+//! A mount: its options, its threads, its end.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use fuser::{Config, MountOption, Session, SessionACL};
+
+use crate::fs::FileSystem;
+
+use super::adapter::Adapter;
+
+/// What the kernel is told at the mount.
+#[derive(Debug, Clone)]
+pub struct MountConfig {
+    /// Options as mount(8) spells them, for example `ro` or `fsname=…`.
+    pub options: Vec<String>,
+    /// Whether users other than the one who mounts may use the mount.
+    pub allow_other: bool,
+    /// Whether no other mount can change the volume: then the kernel caches for hours.
+    pub exclusive: bool,
+    /// How long the kernel may keep names and attributes.
+    pub cache_ttl: Duration,
+    /// Threads that serve requests.
+    pub threads: usize,
+}
+
+/// A mount whose requests are not served yet.
+#[derive(Debug)]
+pub struct Mounted {
+    session: Session<Adapter>,
+    fs: Arc<FileSystem>,
+}
+
+/// Mounts `fs` at `mountpoint`. Requests wait until [`Mounted::serve`].
+///
+/// # Errors
+/// What `mount(2)` or fusermount3 answers.
+pub fn mount(fs: Arc<FileSystem>, mountpoint: &Path, config: &MountConfig) -> io::Result<Mounted> {
+    let mut options = Config::default();
+    options.mount_options = config
+        .options
+        .iter()
+        .map(|option| mount_option(option))
+        .collect();
+    // The kernel judges permissions by owner and mode, for each caller.
+    options.mount_options.push(MountOption::DefaultPermissions);
+    options.acl = if config.allow_other {
+        SessionACL::All
+    } else {
+        SessionACL::Owner
+    };
+    options.n_threads = Some(config.threads);
+    options.clone_fd = true;
+    let notifier = Arc::new(OnceLock::new());
+    let adapter = Adapter::new(Arc::clone(&fs), config, Arc::clone(&notifier));
+    let session = Session::new(adapter, mountpoint, &options)?;
+    notifier.get_or_init(|| session.notifier());
+    Ok(Mounted { session, fs })
+}
+
+fn mount_option(option: &str) -> MountOption {
+    match option {
+        "ro" => MountOption::RO,
+        "rw" => MountOption::RW,
+        "dev" => MountOption::Dev,
+        "nodev" => MountOption::NoDev,
+        "suid" => MountOption::Suid,
+        "nosuid" => MountOption::NoSuid,
+        "exec" => MountOption::Exec,
+        "noexec" => MountOption::NoExec,
+        "atime" => MountOption::Atime,
+        "noatime" => MountOption::NoAtime,
+        "dirsync" => MountOption::DirSync,
+        "sync" => MountOption::Sync,
+        "async" => MountOption::Async,
+        other => match other.split_once('=') {
+            Some(("fsname", name)) => MountOption::FSName(name.to_owned()),
+            // `subtype=` among them: fuser knows it, but does not tell the kernel.
+            _ => MountOption::CUSTOM(other.to_owned()),
+        },
+    }
+}
+
+impl Mounted {
+    /// Serves requests until the mount ends, and then commits all that was written; says whether every commit
+    /// succeeded.
+    ///
+    /// # Errors
+    /// What reading from /dev/fuse answers, but for the mount's end.
+    pub fn serve(self) -> io::Result<bool> {
+        let served = self.session.run();
+        let committed = self.fs.shut_down();
+        served.map(|()| committed)
+    }
+}

@@ -1,0 +1,193 @@
+//! What can go wrong with a key, in the terms that decide what to do about it.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::crypto::secret::{LockedMemoryError, SecretKeyError};
+use crate::units::KeyUri;
+
+/// What a failure means to whoever asked for the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyErrorKind {
+    /// The settings are wrong: a URI, a file's permissions, a missing passphrase. A human mends it.
+    Config,
+    /// The wrapped key is not what a provider made for this file: altered, cut, or another's.
+    Corrupt,
+    /// The provider refuses: no permission, or the wrong passphrase.
+    Denied,
+    /// The provider has no such key or no such version of it.
+    NotFound,
+    /// The key is there and disabled, or scheduled for destruction.
+    Revoked,
+    /// No answer: network, timeout, overload, no memory. Trying again may help; it is no refusal.
+    Unavailable,
+}
+
+impl KeyErrorKind {
+    /// Whether the provider said no, as opposed to saying nothing or being asked wrongly.
+    pub fn is_refusal(self) -> bool {
+        match self {
+            Self::Denied | Self::NotFound | Self::Revoked => true,
+            Self::Config | Self::Corrupt | Self::Unavailable => false,
+        }
+    }
+}
+
+impl fmt::Display for KeyErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Config => "misconfigured",
+            Self::Corrupt => "corrupt",
+            Self::Denied => "denied",
+            Self::NotFound => "not found",
+            Self::Revoked => "revoked",
+            Self::Unavailable => "unavailable",
+        })
+    }
+}
+
+/// A key provider's failure. Cheap to clone: one failure answers every waiter of a single flight.
+/// Carries no secret: messages name keys, versions and files, never key bytes or passphrases.
+#[derive(Clone, Debug)]
+pub struct KeyError {
+    kind: KeyErrorKind,
+    message: Arc<str>,
+    uri: Option<KeyUri>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl KeyError {
+    /// A failure of this kind; `message` is one line in plain words, and may say what to do.
+    pub fn new(kind: KeyErrorKind, message: impl Into<String>) -> Self {
+        let message = Arc::from(message.into());
+        Self {
+            kind,
+            message,
+            uri: None,
+            source: None,
+        }
+    }
+
+    /// The same failure, said to be that of the provider at `uri`. The innermost one stays.
+    #[must_use]
+    pub fn at(mut self, uri: &KeyUri) -> Self {
+        self.uri.get_or_insert_with(|| uri.clone());
+        self
+    }
+
+    /// The same failure with what caused it.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// What the failure means.
+    pub fn kind(&self) -> KeyErrorKind {
+        self.kind
+    }
+
+    /// The failure in words, without the URI and the cause.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The provider that failed, where one is known.
+    pub fn uri(&self) -> Option<&KeyUri> {
+        self.uri.as_ref()
+    }
+
+    pub(crate) fn config(message: impl Into<String>) -> Self {
+        Self::new(KeyErrorKind::Config, message)
+    }
+
+    pub(crate) fn corrupt(message: impl Into<String>) -> Self {
+        Self::new(KeyErrorKind::Corrupt, message)
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(KeyErrorKind::NotFound, message)
+    }
+
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(KeyErrorKind::Unavailable, message)
+    }
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(uri) = &self.uri {
+            write!(f, "{uri}: ")?;
+        }
+        write!(f, "{} ({})", self.message, self.kind)
+    }
+}
+
+impl Error for KeyError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.source {
+            Some(source) => Some(source.as_ref()),
+            None => None,
+        }
+    }
+}
+
+impl From<LockedMemoryError> for KeyError {
+    fn from(error: LockedMemoryError) -> Self {
+        Self::unavailable("no locked memory to hold a key").caused_by(error)
+    }
+}
+
+impl From<SecretKeyError> for KeyError {
+    fn from(error: SecretKeyError) -> Self {
+        Self::unavailable("no place to hold a key").caused_by(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_who_failed_at_what_and_what_that_means() {
+        let uri: KeyUri = "awskms:///alias/x".parse().unwrap();
+        let error = KeyError::new(KeyErrorKind::Revoked, "key is disabled").at(&uri);
+        assert_eq!(
+            error.to_string(),
+            "awskms:///alias/x: key is disabled (revoked)"
+        );
+    }
+
+    #[test]
+    fn the_innermost_uri_stays() {
+        let inner: KeyUri = "file:///a".parse().unwrap();
+        let outer: KeyUri = "file:///b".parse().unwrap();
+        let error = KeyError::corrupt("x").at(&inner).at(&outer);
+        assert_eq!(error.uri(), Some(&inner));
+    }
+
+    #[test]
+    fn a_clone_keeps_the_cause() {
+        let error = KeyError::unavailable("x").caused_by(std::io::Error::other("timeout"));
+        let clone = error.clone();
+        drop(error);
+        let cause = clone.source().map(ToString::to_string);
+        assert_eq!(cause.as_deref(), Some("timeout"));
+    }
+
+    #[test]
+    fn silence_and_bad_bytes_are_no_refusals() {
+        use KeyErrorKind::{Config, Corrupt, Denied, NotFound, Revoked, Unavailable};
+        assert!(
+            [Denied, NotFound, Revoked]
+                .iter()
+                .all(|kind| kind.is_refusal())
+        );
+        assert!(
+            ![Config, Corrupt, Unavailable]
+                .iter()
+                .any(|kind| kind.is_refusal())
+        );
+    }
+}

@@ -1,0 +1,22 @@
+//! envelopefs: files encrypted at rest under keys that an HSM or a key service holds.
+//!
+//! The rooms, from the top down; each uses only what stands below it
+//! (`tests/architecture.rs` holds them to it):
+//!
+//! ```text
+//! cli → daemon → fuse → fs → content → volume → { keys, storage } → format → crypto → units
+//!                 maint beside fs, on content
+//! ```
+
+pub mod cli;
+pub mod content;
+pub mod crypto;
+pub mod daemon;
+pub mod format;
+pub mod fs;
+pub mod fuse;
+pub mod keys;
+pub mod maint;
+pub mod storage;
+pub mod units;
+pub mod volume;

@@ -1,0 +1,12 @@
+//! Whole-volume work beside the mount: check, recovery after a crash, one-file encrypt and decrypt.
+
+mod check;
+mod error;
+mod recover;
+mod single;
+mod walk;
+
+pub use check::{CheckReport, Finding, Severity, check};
+pub use error::MaintError;
+pub use recover::{Recovery, recover};
+pub use single::{SingleOptions, decrypt, encrypt};

@@ -1,0 +1,60 @@
+//! Why a volume could not be made or opened.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::crypto::LockedMemoryError;
+use crate::format::header::HeaderError;
+use crate::format::names::NameError;
+use crate::format::volume_config::VolumeConfigError;
+use crate::keys::KeyError;
+
+/// Why a volume could not be made, opened, or give a file's keys.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum VolumeError {
+    /// The folder holds no `.envelopefs`.
+    #[error("{0} is not an envelopefs volume")]
+    NotAVolume(PathBuf),
+    /// `init` was asked to make a volume of a folder that holds something.
+    #[error("{0} is not empty")]
+    NotEmpty(PathBuf),
+    /// Another mount has the volume.
+    #[error("{0} is in use by another mount")]
+    InUse(PathBuf),
+    /// `volume.json` cannot be used.
+    #[error(transparent)]
+    Config(#[from] VolumeConfigError),
+    /// The key that a slot gave is not the volume's.
+    #[error("the key does not open this volume, it is the wrong key or passphrase: {0}")]
+    WrongKey(#[source] KeyError),
+    /// A folder's id is not one.
+    #[error("the folder's id: {0}")]
+    FolderId(#[source] NameError),
+    /// The slots of so many keys do not fit the header.
+    #[error("the wrapped keys do not fit a header of this size: {0}")]
+    HeaderTooSmall(#[from] HeaderError),
+    /// A key provider refused or failed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// No key memory could be locked.
+    #[error(transparent)]
+    LockedMemory(#[from] LockedMemoryError),
+    /// The ciphertext folder answered with an error.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done, and to what.
+        what: String,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+}
+
+impl VolumeError {
+    pub(super) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+}

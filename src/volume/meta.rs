@@ -1,0 +1,53 @@
+//! The folder `.envelopefs` in the ciphertext root, and what lies in it.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::storage::{CName, Node, Timestamp};
+
+use super::error::VolumeError;
+
+/// The folder's name.
+pub(super) const FOLDER: &[u8] = b".envelopefs";
+/// What the volume is, and its wrapped key.
+pub(super) const CONFIG: &[u8] = b"volume.json";
+/// Locked by every mount.
+pub(super) const LOCK: &[u8] = b"lock";
+/// There while a mount may write.
+const IN_USE: &[u8] = b"in-use";
+
+/// A name of this module's own.
+pub(super) fn name(bytes: &[u8]) -> CName {
+    CName::new(bytes).expect("the volume's own names are components")
+}
+
+/// The mark of a mount that may write. It is there at the next mount if this one ends without an unmount.
+#[derive(Debug)]
+pub(super) struct InUse(Arc<Node>);
+
+impl InUse {
+    /// Sets the mark, and says since when an earlier one was there.
+    pub(super) fn set(meta: &Arc<Node>) -> Result<(Self, Option<Timestamp>), VolumeError> {
+        let io = VolumeError::io("marking the volume as in use");
+        let earlier = match meta.stat_child(&name(IN_USE)) {
+            Ok(stat) => Some(stat.mtime),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(io(error)),
+        };
+        if earlier.is_none() {
+            let made = meta.replace_file(&name(IN_USE), 0o600, b"");
+            made.map_err(io)?;
+        }
+        Ok((Self(Arc::clone(meta)), earlier))
+    }
+
+    /// Takes the mark away.
+    pub(super) fn clear(&self) -> Result<(), VolumeError> {
+        match self.0.unlink(&name(IN_USE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(VolumeError::io("marking the volume as clean")(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}

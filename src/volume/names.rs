@@ -1,0 +1,76 @@
+//! Names as they stand in a ciphertext folder: the folder's id, and what an entry stands for.
+
+use std::io;
+
+use crate::format::names::{self, EntryKind, NameError};
+use crate::storage::{CName, Node};
+use crate::units::DirId;
+
+use super::error::VolumeError;
+use super::{Names, Volume, meta};
+
+/// What an entry of a ciphertext folder stands for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// A name of the user's.
+    Name(Vec<u8>),
+    /// The volume's own: a folder id, the full form of a long name, what a crash left.
+    Own(EntryKind),
+    /// Nothing of this volume's.
+    Foreign(NameError),
+}
+
+impl Volume {
+    /// The id that the names in a folder are bound to; `None` where names are plain.
+    ///
+    /// # Errors
+    /// [`VolumeError::Io`], [`VolumeError::FolderId`].
+    pub fn dir_id(&self, dir: &Node) -> Result<Option<DirId>, VolumeError> {
+        match self.names() {
+            Names::Plain => Ok(None),
+            Names::Encrypted(_) => {
+                let target = dir.read_link_child(&meta::name(names::DIR_ID_ENTRY));
+                let target = target.map_err(|error| no_dir_id(dir, error))?;
+                names::decode_dir_id(&target)
+                    .map(Some)
+                    .map_err(VolumeError::FolderId)
+            }
+        }
+    }
+
+    /// What the entry `cname` of the folder `dir` stands for. `dir_id` is the folder's.
+    pub fn open_name(&self, dir: &Node, dir_id: Option<&DirId>, cname: &CName) -> Listed {
+        let kind = names::classify(cname.as_bytes());
+        let (Names::Encrypted(key), Some(dir_id)) = (self.names(), dir_id) else {
+            return match kind {
+                EntryKind::Reserved => Listed::Own(kind),
+                _ => Listed::Name(cname.as_bytes().to_vec()),
+            };
+        };
+        let opened = match kind {
+            EntryKind::Reserved | EntryKind::Sidecar => return Listed::Own(kind),
+            EntryKind::Name => key.open(dir_id, cname.as_bytes()),
+            EntryKind::LongName => key.open(dir_id, &full_name(dir, cname).unwrap_or_default()),
+        };
+        opened.map_or_else(Listed::Foreign, Listed::Name)
+    }
+}
+
+/// Why there is no id: a folder that was removed has none; in any other that is damage, not an empty folder.
+fn no_dir_id(dir: &Node, error: io::Error) -> VolumeError {
+    let is_there = || dir.stat().is_ok_and(|stat| stat.nlink > 0);
+    let missing = error.kind() == io::ErrorKind::NotFound && is_there();
+    let no_symlink = error.raw_os_error() == Some(libc::EINVAL);
+    if missing || no_symlink {
+        VolumeError::FolderId(NameError::DirId)
+    } else {
+        VolumeError::io("reading the folder's id")(error)
+    }
+}
+
+/// The full ciphertext name of a long one, from its sidecar; only if it is the one that the name stands for.
+fn full_name(dir: &Node, cname: &CName) -> Option<Vec<u8>> {
+    let sidecar = names::sidecar_name(cname.as_bytes())?;
+    let full = dir.read_link_child(&CName::new(&sidecar).ok()?).ok()?;
+    names::long_name_matches(cname.as_bytes(), &full).then_some(full)
+}

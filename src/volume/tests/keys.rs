@@ -1,0 +1,250 @@
+//! Data keys of files: how often a provider is asked, and which files belong.
+
+use super::*;
+use crate::keys::{CallCount, KeyErrorKind};
+
+fn of_scope(key_scope: KeyScope) -> Bench {
+    Bench::with(|options| options.key_scope = key_scope).made()
+}
+
+/// A volume of scope `file` and the header of a file that was made in it by an earlier mount.
+fn volume_and_file() -> (Bench, Volume, FileHeader) {
+    let bench = of_scope(KeyScope::File);
+    let volume = bench.open().unwrap();
+    let header = header(&volume, &new_file(&volume));
+    drop(volume);
+    let volume = bench.open().unwrap();
+    (bench, volume, header)
+}
+
+fn unwraps(volume: &Volume) -> u64 {
+    calls(volume).unwrap.calls
+}
+
+#[test]
+fn opening_costs_one_unwrap_and_files_of_scope_volume_cost_none() {
+    let bench = of_scope(KeyScope::Volume);
+    let volume = bench.open().unwrap();
+    for _ in 0..10 {
+        let header = header(&volume, &new_file(&volume));
+        volume.files.keyring.clear();
+        fetch(&volume, header).unwrap();
+    }
+    let once = CallCount {
+        calls: 1,
+        failures: 0,
+    };
+    let expected = ProviderCalls {
+        unwrap: once,
+        ..ProviderCalls::default()
+    };
+    assert_eq!(calls(&volume), expected);
+}
+
+/// The refill thread wraps too, so its calls are told apart by what they are: a new file of a warm pool is
+/// handed over before `new_file` returns, on this thread.
+#[test]
+fn a_new_file_comes_from_the_pool_without_waiting() {
+    let bench = of_scope(KeyScope::File);
+    let volume = bench.open().unwrap();
+    while volume.files.pool().stats().ready == 0 {
+        std::thread::yield_now();
+    }
+    let here = std::thread::current().id();
+    let (done, made) = std::sync::mpsc::channel();
+    volume.new_file(move |material| {
+        done.send((std::thread::current().id(), material.is_ok()))
+            .unwrap();
+    });
+    assert_eq!(made.try_recv(), Ok((here, true)));
+}
+
+#[test]
+fn a_new_file_of_a_warm_pool_asks_no_provider() {
+    let bench = of_scope(KeyScope::File);
+    let volume = bench.open().unwrap();
+    let pool = volume.files.pool();
+    // Full: the refill rests until far more are taken than here.
+    while pool.stats().ready < POOL_HIGH {
+        std::thread::yield_now();
+    }
+    let before = calls(&volume);
+    for _ in 0..50 {
+        new_file(&volume);
+    }
+    assert_eq!(calls(&volume), before);
+    assert_eq!(pool.stats().ready, POOL_HIGH - 50);
+}
+
+const POOL_HIGH: usize = file_keys::POOL.1;
+
+#[test]
+fn new_files_are_all_different_members_with_their_key_cached() {
+    let bench = of_scope(KeyScope::File);
+    let volume = bench.open().unwrap();
+    let mut ids = std::collections::HashSet::new();
+    let asked = unwraps(&volume);
+    for _ in 0..20 {
+        let material = new_file(&volume);
+        let header = header(&volume, &material);
+        assert!(ids.insert(material.file_id));
+        assert!(volume.admits(&header));
+        assert_eq!(*volume.cached_keys(&header).unwrap()[0], *material.dek);
+    }
+    assert_eq!(unwraps(&volume), asked);
+}
+
+#[test]
+fn a_files_key_is_unwrapped_once_and_then_cached() {
+    let (_bench, volume, header) = volume_and_file();
+    let asked = unwraps(&volume);
+    assert!(volume.cached_keys(&header).is_none());
+    let first = fetch(&volume, header.clone()).unwrap();
+    assert_eq!(unwraps(&volume), asked + 1);
+    let second = fetch(&volume, header.clone()).unwrap();
+    assert_eq!(*first[0], *second[0]);
+    assert!(volume.cached_keys(&header).is_some());
+    assert_eq!(unwraps(&volume), asked + 1);
+    assert_eq!(volume.keyring_stats().entries, 1);
+}
+
+#[test]
+fn a_cached_key_is_not_given_for_a_header_that_only_borrows_the_file_id() {
+    let (_bench, volume, header) = volume_and_file();
+    fetch(&volume, header.clone()).unwrap();
+    let mut borrowed = header;
+    borrowed.epochs[0].commitment[0] ^= 1;
+    assert!(volume.cached_keys(&borrowed).is_none());
+    let error = fetch(&volume, borrowed).unwrap_err();
+    assert!(matches!(error, VolumeError::Key(error) if error.kind() == KeyErrorKind::Corrupt));
+}
+
+#[test]
+fn a_slot_of_another_file_does_not_open() {
+    for scope in [KeyScope::File, KeyScope::Volume] {
+        let bench = of_scope(scope);
+        let volume = bench.open().unwrap();
+        let (mut one, other) = (
+            header(&volume, &new_file(&volume)),
+            header(&volume, &new_file(&volume)),
+        );
+        one.epochs[0].slots = other.epochs[0].slots.clone();
+        volume.files.keyring.clear();
+        let error = fetch(&volume, one).unwrap_err();
+        assert!(
+            matches!(error, VolumeError::Key(error) if error.kind() == KeyErrorKind::Corrupt),
+            "{scope:?}"
+        );
+    }
+}
+
+#[test]
+fn every_changed_byte_of_a_wrapped_key_is_refused() {
+    for scope in [KeyScope::File, KeyScope::Volume] {
+        let bench = of_scope(scope);
+        let volume = bench.open().unwrap();
+        let good = header(&volume, &new_file(&volume));
+        for at in 0..good.epochs[0].slots[0].wrapped_dek.len() {
+            let mut bad = good.clone();
+            bad.epochs[0].slots[0].wrapped_dek[at] ^= 1;
+            // Another file id: a refusal is kept for a second by file and commitment.
+            bad.file_id.0[0] ^= 1 + at as u8;
+            volume.files.keyring.clear();
+            assert!(fetch(&volume, bad).is_err(), "{scope:?} byte {at}");
+        }
+    }
+}
+
+#[test]
+fn a_second_slot_opens_a_file_whose_first_key_is_gone() {
+    let bench = Bench::with_keys(2, |options| {
+        options.key_scope = KeyScope::File;
+        options.layout = Layout::new(4096, 2048).unwrap();
+    })
+    .made();
+    let volume = bench.open().unwrap();
+    let header = header(&volume, &new_file(&volume));
+    drop(volume);
+    std::fs::remove_file(bench.key_path(0)).unwrap();
+    let volume = bench.open().unwrap();
+    fetch(&volume, header).unwrap();
+}
+
+#[test]
+fn a_file_without_a_slot_cannot_be_opened() {
+    let (_bench, volume, mut header) = volume_and_file();
+    header.epochs[0].slots.clear();
+    assert!(fetch(&volume, header).is_err());
+}
+
+#[test]
+fn a_full_keyring_forgets_and_asks_again() {
+    let bench = of_scope(KeyScope::File);
+    let volume = bench.open().unwrap();
+    let header = header(&volume, &new_file(&volume));
+    drop(volume);
+    let options = UnlockOptions {
+        key_cache_ttl: std::time::Duration::ZERO,
+        ..UnlockOptions::default()
+    };
+    let volume = bench.open_as(&options).unwrap();
+    let asked = unwraps(&volume);
+    for _ in 0..3 {
+        fetch(&volume, header.clone()).unwrap();
+    }
+    assert_eq!(unwraps(&volume), asked + 3);
+}
+
+#[test]
+fn own_files_belong_under_both_policies() {
+    for policy in [ForeignFiles::Allow, ForeignFiles::Deny] {
+        let bench = Bench::with(|options| options.foreign_files = policy).made();
+        let volume = bench.open().unwrap();
+        let own = header(&volume, &new_file(&volume));
+        assert!(volume.admits(&own), "{policy:?}");
+    }
+}
+
+#[test]
+fn files_made_outside_belong_where_the_policy_allows_them() {
+    for policy in [ForeignFiles::Allow, ForeignFiles::Deny] {
+        let bench = Bench::with(|options| options.foreign_files = policy).made();
+        let volume = bench.open().unwrap();
+        let mut foreign = header(&volume, &new_file(&volume));
+        foreign.membership_tag = [0; 32];
+        assert_eq!(volume.admits(&foreign), policy == ForeignFiles::Allow);
+    }
+}
+
+#[test]
+fn files_of_another_volume_or_with_a_forged_tag_belong_nowhere() {
+    for policy in [ForeignFiles::Allow, ForeignFiles::Deny] {
+        let bench = Bench::with(|options| options.foreign_files = policy).made();
+        let other = Bench::new().made();
+        let (volume, other) = (bench.open().unwrap(), other.open().unwrap());
+        let material = new_file(&other);
+        assert!(!volume.admits(&header(&other, &material)), "{policy:?}");
+        let own = header(&volume, &new_file(&volume));
+        for at in 0..32 {
+            let mut forged = own.clone();
+            forged.membership_tag[at] ^= 1;
+            assert!(!volume.admits(&forged));
+        }
+        let mut moved = own.clone();
+        moved.file_id.0[0] ^= 1;
+        assert!(!volume.admits(&moved), "the tag is bound to the file");
+        let mut rekeyed = own;
+        rekeyed.epochs[0].commitment[0] ^= 1;
+        assert!(!volume.admits(&rekeyed), "the tag is bound to the key");
+    }
+}
+
+#[test]
+fn what_a_volume_shows_of_itself_holds_no_key() {
+    let bench = of_scope(KeyScope::File);
+    let volume = bench.open().unwrap();
+    let material = new_file(&volume);
+    let shown = format!("{volume:?} {material:?}");
+    let secret = format!("{:?}", material.dek.expose());
+    assert!(!shown.contains(secret.trim_matches(['[', ']'])));
+}

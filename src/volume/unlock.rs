@@ -1,0 +1,159 @@
+//! Opening a volume: its lock, its key, its configuration.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::crypto::SecretKey;
+use crate::format::volume_config::{self, UnverifiedConfig, VolumeConfig};
+use crate::keys::{EncryptionContext, KeyError, KeyErrorKind, KeyringConfig, Providers};
+use crate::storage::{LockGuard, LockKind, Node};
+
+use super::Volume;
+use super::error::VolumeError;
+use super::file_keys::{FileKeyring, unwrap_slots};
+use super::meta::{self, InUse, name};
+use super::secrets::VolumeSecrets;
+
+/// Who else may have the volume open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Nobody: the kernel may cache for hours.
+    Exclusive,
+    /// Other sharers.
+    Shared,
+}
+
+/// How a volume is to be opened.
+#[derive(Debug, Clone)]
+pub struct UnlockOptions {
+    /// Who else may have it open.
+    pub sharing: Sharing,
+    /// Nothing is written to it.
+    pub read_only: bool,
+    /// Data keys kept in the keyring, at most.
+    pub key_cache_entries: usize,
+    /// How long a data key may be used before the provider is asked again.
+    pub key_cache_ttl: Duration,
+}
+
+impl Default for UnlockOptions {
+    fn default() -> Self {
+        Self {
+            sharing: Sharing::Exclusive,
+            read_only: false,
+            key_cache_entries: 16_384,
+            key_cache_ttl: Duration::from_secs(300),
+        }
+    }
+}
+
+/// Opens the volume in `path`.
+///
+/// # Errors
+/// [`VolumeError::NotAVolume`], [`VolumeError::InUse`], [`VolumeError::WrongKey`],
+/// [`VolumeError::Config`] where `volume.json` was changed or is newer than this program, and what a key provider answers.
+pub fn open(
+    path: &Path,
+    options: &UnlockOptions,
+    providers: Arc<Providers>,
+) -> Result<Volume, VolumeError> {
+    let io = |what: &'static str| VolumeError::io(format!("{}: {what}", path.display()));
+    let root = Arc::new(Node::open_root(path).map_err(io("opening the folder"))?);
+    let folder = match root.child(&name(meta::FOLDER)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(VolumeError::NotAVolume(path.to_owned()));
+        }
+        folder => Arc::new(folder.map_err(io("opening .envelopefs"))?),
+    };
+    let config = read_config(path, &folder)?;
+    let lock = lock(path, &folder, options.sharing)?;
+    let volume_key = unlock_volume_key(&config, &providers)?;
+    let secrets = Arc::new(VolumeSecrets::derive(&volume_key, &config.volume_id())?);
+    let config = config.verify(&secrets.config)?;
+    let (in_use, unclean) = match options.read_only || options.sharing == Sharing::Shared {
+        true => (None, None),
+        false => InUse::set(&folder).map(|(mark, earlier)| (Some(mark), earlier))?,
+    };
+    let keyring = KeyringConfig {
+        entries: options.key_cache_entries,
+        ttl: options.key_cache_ttl,
+        workers: WORKERS,
+    };
+    let files = FileKeyring::new(
+        keyring,
+        &config,
+        Arc::clone(&secrets),
+        Arc::clone(&providers),
+    );
+    Ok(Volume {
+        root,
+        config,
+        secrets,
+        files,
+        providers,
+        unclean,
+        in_use,
+        _lock: lock,
+    })
+}
+
+/// Threads that wait for key providers.
+const WORKERS: usize = 4;
+
+fn read_config(path: &Path, folder: &Node) -> Result<UnverifiedConfig, VolumeError> {
+    match folder.read_file(&name(meta::CONFIG), volume_config::MAX_LEN) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(VolumeError::NotAVolume(path.to_owned()))
+        }
+        bytes => {
+            let bytes = bytes.map_err(VolumeError::io(format!(
+                "{}: reading volume.json",
+                path.display()
+            )))?;
+            Ok(VolumeConfig::decode(&bytes)?)
+        }
+    }
+}
+
+fn lock(path: &Path, folder: &Node, sharing: Sharing) -> Result<LockGuard, VolumeError> {
+    let kind = match sharing {
+        Sharing::Exclusive => LockKind::Exclusive,
+        Sharing::Shared => LockKind::Shared,
+    };
+    match folder.lock_file(&name(meta::LOCK), kind) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(VolumeError::InUse(path.to_owned()))
+        }
+        guard => guard.map_err(VolumeError::io(format!(
+            "{}: locking the volume",
+            path.display()
+        ))),
+    }
+}
+
+/// Any one slot is enough. A key that some slot gives but that is not the volume's means a wrong provider.
+fn unlock_volume_key(
+    config: &UnverifiedConfig,
+    providers: &Providers,
+) -> Result<SecretKey, VolumeError> {
+    let context = EncryptionContext {
+        volume: config.volume_id(),
+        file: None,
+    };
+    let key = unwrap_slots(config.slots(), &context, providers, |key| {
+        config.commitment_matches(key)
+    });
+    key.map_err(|error| {
+        if is_wrong_key(&error) {
+            VolumeError::WrongKey(error)
+        } else {
+            error.into()
+        }
+    })
+}
+
+fn is_wrong_key(error: &KeyError) -> bool {
+    error.kind() == KeyErrorKind::Corrupt
+}

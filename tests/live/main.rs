@@ -1,0 +1,19 @@
+//! Live mounts: the built program, the kernel's FUSE, and the programs that people use on a mount.
+//!
+//! `scripts/test.sh live` installs what the tests need and runs them as root on the release build;
+//! `cargo test --test live` runs them on the dev build. A test that cannot run fails and says why.
+
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
+mod bad_input;
+mod callers;
+mod crash;
+mod economy;
+mod files;
+mod harness;
+mod metadata;
+mod names;
+mod options;
+mod real_work;
+mod single_files;
+mod tree;
