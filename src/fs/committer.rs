@@ -60,15 +60,18 @@ impl Committer {
         }
     }
 
-    /// Puts a file on the list, if it has anything to commit and is not on it.
+    /// Puts a file on the list, if it has anything to commit, is not on it and has a name.
     pub(super) fn note(&self, inode: &Arc<Inode>, file: &Arc<OpenFile>) {
         if inode.uncommitted().load(Ordering::Acquire) || !file.needs_commit() {
             return;
         }
-        if inode.uncommitted().swap(true, Ordering::AcqRel) {
+        // Under the list's lock, so that a file that `leave` took off does not come back with its release.
+        let mut list = self.shared.list.lock();
+        if inode.unlinked().load(Ordering::Acquire)
+            || inode.uncommitted().swap(true, Ordering::AcqRel)
+        {
             return;
         }
-        let mut list = self.shared.list.lock();
         list.files.push((Arc::clone(inode), Arc::clone(file)));
         if list.files.len() == CROWDED {
             self.shared.wake.notify_one();
@@ -77,10 +80,11 @@ impl Committer {
 
     /// Takes off the list a file whose last name is gone: no crash can bring it back, and its space is wanted.
     pub(super) fn leave(&self, inode: &Inode) {
+        inode.unlinked().store(true, Ordering::Release);
+        let mut list = self.shared.list.lock();
         if !inode.uncommitted().swap(false, Ordering::AcqRel) {
             return;
         }
-        let mut list = self.shared.list.lock();
         let place = list
             .files
             .iter()

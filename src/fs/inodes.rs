@@ -45,6 +45,8 @@ pub(super) struct Inode {
     distrusted: AtomicBool,
     /// Whether the committer's list has the open file.
     uncommitted: AtomicBool,
+    /// Whether its last name is gone.
+    unlinked: AtomicBool,
 }
 
 /// How to reach an inode.
@@ -75,6 +77,7 @@ impl Inode {
             writers: AtomicU64::new(0),
             distrusted: AtomicBool::new(false),
             uncommitted: AtomicBool::new(false),
+            unlinked: AtomicBool::new(false),
         }
     }
 
@@ -117,6 +120,10 @@ impl Inode {
 
     pub(super) fn uncommitted(&self) -> &AtomicBool {
         &self.uncommitted
+    }
+
+    pub(super) fn unlinked(&self) -> &AtomicBool {
+        &self.unlinked
     }
 
     /// The path of the ciphertext file below the ciphertext folder, for logs.
@@ -247,6 +254,10 @@ impl InodeTable {
         known.lookups += 1;
         let inode = Arc::clone(&known.inode);
         drop(guard);
+        // Another mount may have linked it again at the last moment.
+        if inode.unlinked.load(Ordering::Relaxed) {
+            inode.unlinked.store(false, Ordering::Release);
+        }
         let moved = !inode.whereabouts.read().is_at(parent, &cname);
         if moved {
             *inode.whereabouts.write() = Whereabouts::At {

@@ -3,11 +3,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::harness::{Mount, Volume, errno, noise, refuses, require_root, run, shell};
+use crate::harness::{Mount, Volume, errno, noise, refuses, require_root, run, shell, wait_until};
 
 const NOT_A_VOLUME: i32 = 10;
 const NEWER_VOLUME: i32 = 11;
@@ -305,6 +305,11 @@ fn fill(mount: &Mount<'_>) -> i32 {
     panic!("64 MiB fit on a disk of 16")
 }
 
+fn free_bytes(folder: &Path) -> u64 {
+    let stat = rustix::fs::statvfs(folder).unwrap();
+    stat.f_bavail * stat.f_frsize
+}
+
 #[test]
 fn a_full_disk_answers_enospc_loses_nothing_and_works_when_there_is_room_again() {
     let volume = volume_on_a_small_disk();
@@ -315,6 +320,10 @@ fn a_full_disk_answers_enospc_loses_nothing_and_works_when_there_is_room_again()
     assert!(fs::read(mount.path("before")).unwrap() == noise(7, 100_000));
     fs::read(mount.path("filling")).expect("what fitted reads back");
     fs::remove_file(mount.path("filling")).unwrap();
+    // The kernel gives a deleted file back to the mount in its own time.
+    wait_until("the space of a deleted file", || {
+        free_bytes(mount.root()) > 8 << 20
+    });
     fs::write(mount.path("after"), noise(8, 100_000)).unwrap();
 
     let mount = mount.again();

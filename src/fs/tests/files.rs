@@ -162,6 +162,18 @@ fn a_forgotten_file_that_waits_for_its_commit_is_the_same_when_found_again() {
 }
 
 #[test]
+fn a_deleted_file_is_let_go_with_its_last_handle_however_late_that_comes() {
+    let bench = Bench::new(NameMode::Encrypted);
+    let (ino, fh) = bench.make(ROOT, b"f").unwrap();
+    bench.write(fh, 0, &pattern(20_000), false).unwrap();
+    bench.unlink(ROOT, b"f").unwrap();
+    bench.write(fh, 20_000, &pattern(20_000), false).unwrap();
+    let inode = bench.inode(ino).unwrap();
+    bench.release(fh).unwrap();
+    assert!(inode.open_file().is_none(), "the committer holds its space");
+}
+
+#[test]
 fn preallocating_punching_and_zeroing_are_as_on_a_plain_file() {
     let bench = Bench::new(NameMode::Encrypted);
     let (ino, fh) = bench.make(ROOT, b"f").unwrap();
