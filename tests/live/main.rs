@@ -8,6 +8,7 @@
 mod bad_input;
 mod callers;
 mod crash;
+mod documents;
 mod economy;
 mod files;
 mod harness;
