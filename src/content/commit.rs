@@ -18,6 +18,9 @@ pub enum SyncKind {
     All,
 }
 
+/// How often a sync tries to commit a file that is being cut meanwhile, or committed by other mounts.
+const ATTEMPTS: usize = 3;
+
 /// A length that will be durable once the syncs that follow it have returned.
 #[derive(Clone, Copy, Debug)]
 pub struct CommitTicket {
@@ -31,13 +34,18 @@ impl OpenFile {
     /// # Errors
     /// [`ContentError::Io`]: then nothing may be taken to be durable.
     pub fn sync(&self, kind: SyncKind) -> Result<(), ContentError> {
-        let ticket = self.begin_commit()?;
-        let file = Arc::clone(&self.state.read().file);
-        match kind {
-            SyncKind::Data => file.sync_data()?,
-            SyncKind::All => file.sync_all()?,
+        for _ in 0..ATTEMPTS {
+            let ticket = self.begin_commit()?;
+            let file = Arc::clone(&self.state.read().file);
+            match kind {
+                SyncKind::Data => file.sync_data()?,
+                SyncKind::All => file.sync_all()?,
+            }
+            if self.finish_commit(ticket)? {
+                break;
+            }
         }
-        self.finish_commit(ticket)
+        Ok(())
     }
 
     /// Puts on disk what a crash left undone: cuts what lies past the end, sets the length, commits.
@@ -72,20 +80,25 @@ impl OpenFile {
         })
     }
 
-    /// Commits the length of `ticket`, which is durable now. A file that shrank since waits for the next time.
+    /// Commits the length of `ticket`, which is durable now; says whether it could. A file that shrank since, or whose
+    /// header another mount wrote, waits for the next time: what is durable stays so, committed or not.
     ///
     /// # Errors
     /// [`ContentError::Io`].
-    pub fn finish_commit(&self, ticket: CommitTicket) -> Result<(), ContentError> {
+    pub fn finish_commit(&self, ticket: CommitTicket) -> Result<bool, ContentError> {
         let mut state = self.state.write();
-        let due = state.header.committed_len < ticket.len;
-        if state.file.access() == Access::Read || state.shrinks != ticket.shrinks || !due {
-            return Ok(());
+        let due = |state: &State| state.header.committed_len < ticket.len;
+        if state.file.access() == Access::Read || !due(&state) {
+            return Ok(true);
         }
-        let committed = state.header.committed_len.max(ticket.len);
+        let _turn = self.take_turn(&mut state)?;
+        if state.shrinks != ticket.shrinks || !due(&state) {
+            return Ok(!due(&state));
+        }
         self.keep_times(&mut state, |state| {
-            self.write_header(state, committed, Durability::Lazy)
-        })
+            self.write_header(state, ticket.len, Durability::Lazy)
+        })?;
+        Ok(true)
     }
 
     /// A new file that got no byte gets its header now. Nothing else is ever due at the end of a handle.

@@ -29,6 +29,9 @@ pub enum ContentError {
     /// The header cannot be read as one of this program's.
     #[error(transparent)]
     NotReadable(#[from] HeaderError),
+    /// Another mount has made the empty file its own: it must be opened anew.
+    #[error("another mount was first to write the file")]
+    Overtaken,
     /// The position asked for lies beyond the largest file that the format allows.
     #[error("beyond the largest file size")]
     TooLarge,

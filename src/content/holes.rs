@@ -137,6 +137,7 @@ impl OpenFile {
     /// # Errors
     /// [`ContentError::Io`].
     pub fn seek(&self, at: PlainOffset, what: Seek) -> Result<Option<PlainOffset>, ContentError> {
+        self.refresh_len()?;
         let state = self.state.read();
         if at.0 >= state.len.0 {
             return Ok(None);

@@ -17,6 +17,7 @@ mod probe;
 mod reader;
 mod recovery;
 mod resize;
+mod shared;
 mod writer;
 
 #[cfg(test)]
@@ -31,7 +32,7 @@ use crate::crypto::LockedMemoryError;
 use crate::format::chunk::{ChunkContext, WriterNonces};
 use crate::format::header::{FileHeader, HeaderFlags};
 use crate::format::layout::Layout;
-use crate::storage::{Access, Stat, StorageFile, TimeSet};
+use crate::storage::{Access, Node, Stat, StorageFile, TimeSet};
 use crate::units::{ChunkIndex, FileId, PlainLen};
 use crate::volume::FileMaterial;
 
@@ -41,6 +42,7 @@ pub use error::{ContentError, Damage};
 pub use holes::Seek;
 pub use keys::EpochKeys;
 pub use probe::{Probe, probe, probe_any_layout};
+pub use shared::exclude_writers;
 
 use keys::SubkeyCache;
 
@@ -51,7 +53,10 @@ pub struct OpenFile {
     context: ChunkContext,
     keys: EpochKeys,
     subkeys: SubkeyCache,
-    /// Held shared by reads, exclusively by what changes the file. Nothing else is locked while it is held.
+    /// Whether other mounts may write the file too.
+    shared: bool,
+    /// Held shared by reads, exclusively by what changes the file. Nothing else in this process is
+    /// locked while it is held.
     state: RwLock<State>,
 }
 
@@ -61,6 +66,8 @@ struct State {
     header: FileHeader,
     /// False only in a new file's first moments: the header goes to disk with the first data.
     header_on_disk: bool,
+    /// Which header was last read from disk, or written there.
+    on_disk: OnDisk,
     /// That there may be holes was durable on disk when last it had to be. `header.flags` says whether there may be.
     sparse_durable: bool,
     /// The plaintext length: the truth, where `st_size` and the committed length may lag.
@@ -70,6 +77,13 @@ struct State {
     session: Option<WriterSession>,
     /// Counts shrinks: a commit begun before one must not raise the committed length after it.
     shrinks: u64,
+}
+
+/// What tells one header of a file from the next.
+#[derive(Debug, Clone, Copy)]
+struct OnDisk {
+    tag: [u8; 32],
+    generation: u64,
 }
 
 /// The nonces of one writer, and the AES-GCM key that their common prefix selects.
@@ -118,13 +132,26 @@ impl OpenFile {
         header: FileHeader,
         keys: EpochKeys,
     ) -> Result<Self, ContentError> {
+        let open = Self::authentic(file, header, keys)?;
+        open.find_end(&mut open.state.write())?;
+        Ok(open)
+    }
+
+    /// A file whose header is authentic, and whose end is yet to be found.
+    fn authentic(
+        file: StorageFile,
+        header: FileHeader,
+        keys: EpochKeys,
+    ) -> Result<Self, ContentError> {
         let layout = header.layout;
         if !header.verify(keys.header_key()) {
             return Err(ContentError::damaged(header.file_id, Damage::Header));
         }
-        let open = Self::with_state(layout, keys, State::new(file, header, true));
-        open.find_end(&mut open.state.write())?;
-        Ok(open)
+        Ok(Self::with_state(
+            layout,
+            keys,
+            State::new(file, header, true),
+        ))
     }
 
     fn with_state(layout: Layout, keys: EpochKeys, state: State) -> Self {
@@ -133,6 +160,7 @@ impl OpenFile {
             context: ChunkContext::new(layout, state.header.file_id),
             keys,
             subkeys: SubkeyCache::default(),
+            shared: false,
             state: RwLock::new(state),
         }
     }
@@ -183,7 +211,18 @@ impl OpenFile {
     /// # Errors
     /// What `futimens` answers.
     pub fn set_times(&self, atime: TimeSet, mtime: TimeSet) -> io::Result<()> {
-        self.state.write().file.set_times(atime, mtime)
+        let state = self.state.write();
+        // Another mount may be about to set a time back.
+        let _turn = self.exclude_others(&state)?;
+        state.file.set_times(atime, mtime)
+    }
+
+    /// A handle of the ciphertext inode, whatever has become of its names.
+    ///
+    /// # Errors
+    /// What `open` answers.
+    pub fn node(&self) -> io::Result<Node> {
+        Node::of_file(&self.state.read().file)
     }
 
     /// Sets the mode bits (07777).
@@ -217,6 +256,10 @@ impl State {
     fn new(file: StorageFile, header: FileHeader, header_on_disk: bool) -> Self {
         Self {
             file: Arc::new(file),
+            on_disk: OnDisk {
+                tag: header.header_tag,
+                generation: header.generation,
+            },
             sparse_durable: header_on_disk && header.flags.sparse,
             len: header.committed_len,
             header,
@@ -225,5 +268,13 @@ impl State {
             session: None,
             shrinks: 0,
         }
+    }
+
+    /// Notes which header is on disk.
+    fn note_on_disk(&mut self, header: &FileHeader) {
+        self.on_disk = OnDisk {
+            tag: header.header_tag,
+            generation: header.generation,
+        };
     }
 }

@@ -3,14 +3,14 @@
 use std::num::NonZeroU64;
 
 use crate::format::chunk::{self, Area};
-use crate::units::{ChunkIndex, CipherOffset, PlainLen};
+use crate::units::{ChunkIndex, CipherLen, CipherOffset, PlainLen};
 
 use super::buffers::with_buffer;
 use super::error::ContentError;
 use super::{OpenFile, State};
 
 /// What a look at one block past the committed length shows.
-enum Found {
+pub(super) enum Found {
     /// A whole chunk: the file goes on.
     Full,
     /// A short chunk: the file ends in it.
@@ -32,6 +32,17 @@ impl OpenFile {
         if self.layout.physical_len(committed) == physical {
             return Ok(());
         }
+        self.search_end(state, physical)
+    }
+
+    /// Sets the length from the chunks themselves, from the last committed one on.
+    pub(super) fn search_end(
+        &self,
+        state: &mut State,
+        physical: CipherLen,
+    ) -> Result<(), ContentError> {
+        let committed = state.header.committed_len;
+        state.len = committed;
         state.untidy_tail = true;
         let blocks = physical.0 / self.layout.block_len();
         if let Some(blocks) = NonZeroU64::new(blocks) {
@@ -67,7 +78,7 @@ impl OpenFile {
         Ok(end)
     }
 
-    fn look_at(&self, state: &State, index: ChunkIndex) -> Result<Found, ContentError> {
+    pub(super) fn look_at(&self, state: &State, index: ChunkIndex) -> Result<Found, ContentError> {
         let block_len = self.layout.block_len() as usize;
         with_buffer(block_len, |block| {
             let got = state.file.read_at(block, self.layout.block_start(index))?;

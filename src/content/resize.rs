@@ -1,7 +1,7 @@
 //! Growing and shrinking to a length.
 
 use crate::format::all_zeros;
-use crate::units::{ChunkIndex, PlainLen};
+use crate::units::{ChunkIndex, CipherLen, PlainLen};
 
 use super::buffers::with_buffer;
 use super::error::ContentError;
@@ -21,6 +21,20 @@ impl OpenFile {
             } else {
                 self.shrink(state, len)
             }
+        })
+    }
+
+    /// Makes the file `len` bytes long unless it is longer.
+    ///
+    /// # Errors
+    /// As [`OpenFile::write`].
+    pub fn extend(&self, len: PlainLen) -> Result<(), ContentError> {
+        self.change(|state| {
+            self.check_len(len)?;
+            if len > state.len {
+                self.grow(state, len)?;
+            }
+            Ok(())
         })
     }
 
@@ -51,6 +65,8 @@ impl OpenFile {
         } else {
             if lowers {
                 self.write_header(state, len, Durability::Durable)?;
+            } else if self.shared {
+                self.announce_shrink(state, len)?;
             }
             if cuts || self.is_hole(state, last)? {
                 self.reseal(state, last, len, Durability::Lazy)?;
@@ -58,6 +74,18 @@ impl OpenFile {
         }
         state.shrinks += 1;
         self.set_len(state, len)
+    }
+
+    /// Shows other mounts that the file was cut, so that none commits what it held before. The blocks go first: should
+    /// this mount die, no short chunk is left amid the file, where the others would not look for the end.
+    fn announce_shrink(&self, state: &mut State, len: PlainLen) -> Result<(), ContentError> {
+        let committed = state.header.committed_len;
+        self.write_header(state, committed, Durability::Lazy)?;
+        let blocks = self.layout.chunk_count(len) * self.layout.block_len();
+        if state.file.len()? > CipherLen(blocks) {
+            state.file.set_len(CipherLen(blocks))?;
+        }
+        Ok(())
     }
 
     /// Whether a whole chunk, about to become the last, is a block of zeros: the last one must be sealed.

@@ -1,5 +1,7 @@
 //! The open file against a plain buffer, against crashes, and against an attacker with the ciphertext.
 
+mod shared;
+
 use std::path::PathBuf;
 
 use proptest::prelude::*;

@@ -9,7 +9,7 @@ use crate::units::{ChunkIndex, CipherLen, CipherOffset, PlainLen, PlainOffset};
 
 use super::buffers::with_buffer;
 use super::error::ContentError;
-use super::{OpenFile, State, WriterSession};
+use super::{OnDisk, OpenFile, State, WriterSession};
 
 /// How a write must reach the disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,17 +29,38 @@ impl OpenFile {
         if data.is_empty() {
             return Ok(());
         }
+        self.change(|state| self.write_in(state, at, data))
+    }
+
+    /// Writes `data` at the end, wherever other writers have left it; says where that was.
+    ///
+    /// # Errors
+    /// As [`OpenFile::write`].
+    pub fn append(&self, data: &[u8]) -> Result<PlainOffset, ContentError> {
+        self.change(|state| {
+            let end = PlainOffset(state.len.0);
+            if !data.is_empty() {
+                self.write_in(state, end, data)?;
+            }
+            Ok(end)
+        })
+    }
+
+    fn write_in(
+        &self,
+        state: &mut State,
+        at: PlainOffset,
+        data: &[u8],
+    ) -> Result<(), ContentError> {
         let end =
             at.0.checked_add(data.len() as u64)
                 .ok_or(ContentError::TooLarge)?;
-        self.change(|state| {
-            self.check_len(PlainLen(end))?;
-            let first = self.layout.locate(at).0;
-            self.open_gap(state, first)?;
-            let len = PlainLen(state.len.0.max(end));
-            self.write_blocks(state, at, data, len)?;
-            self.set_len(state, len)
-        })
+        self.check_len(PlainLen(end))?;
+        let first = self.layout.locate(at).0;
+        self.open_gap(state, first)?;
+        let len = PlainLen(state.len.0.max(end));
+        self.write_blocks(state, at, data, len)?;
+        self.set_len(state, len)
     }
 
     /// Runs a change of the file under its lock. After an error the end is found again, as after a crash.
@@ -51,11 +72,12 @@ impl OpenFile {
         if state.file.access() == Access::Read {
             return Err(std::io::Error::from_raw_os_error(libc::EBADF).into());
         }
+        let _turn = self.take_turn(&mut state)?;
         self.cut_untidy_tail(&mut state)?;
         let result = work(&mut state);
         match (&result, state.header_on_disk) {
             (Ok(_), _) => {}
-            (Err(_), true) => self.find_end(&mut state)?,
+            (Err(_), true) => self.find_end_again(&mut state)?,
             (Err(_), false) => state.untidy_tail = true,
         }
         result
@@ -286,7 +308,12 @@ impl OpenFile {
         let written = encoded
             .map_err(ContentError::from)
             .and_then(|()| Ok(write_to(state, bytes, CipherOffset(0), durability)?));
-        written.inspect_err(|_error| state.header.committed_len = before)
+        written.inspect_err(|_error| state.header.committed_len = before)?;
+        state.on_disk = OnDisk {
+            tag: state.header.header_tag,
+            generation: state.header.generation,
+        };
+        Ok(())
     }
 
     /// Runs a write of this module's own accord (not the user's) so that the file's times stay as they are.

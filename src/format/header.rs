@@ -121,6 +121,11 @@ pub enum HeaderError {
 }
 
 impl FileHeader {
+    /// The tag of the header that these bytes begin with. It is another whenever the header is, but for its key slots.
+    pub fn tag_in(block0: &[u8]) -> Option<[u8; 32]> {
+        block0.get(64..96)?.try_into().ok()
+    }
+
     /// The header at the front of a file's block 0, of which at least the whole header must be
     /// there. Checks its structure only: neither tag, nor that any slot holds the right key.
     ///

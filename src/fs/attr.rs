@@ -73,7 +73,12 @@ impl FileSystem {
 
     fn plain_size(&self, stat: &Stat, open: Option<&OpenFile>) -> u64 {
         match (stat.kind, open) {
-            (FileKind::Regular, Some(open)) => open.len().0,
+            (FileKind::Regular, Some(open)) => {
+                if let Err(error) = open.refresh_len() {
+                    tracing::warn!(%error, "a file's length may not be what another mount has made it");
+                }
+                open.len().0
+            }
             (FileKind::Regular, None) => self.volume.layout().plain_len(CipherLen(stat.size)).0,
             (FileKind::Symlink, _) if self.volume.symlink_key().is_some() => {
                 symlink::plain_len(stat.size)

@@ -58,6 +58,10 @@ impl FsError {
     /// A name that stands for the volume's own entries (`plain` names only).
     pub(super) const RESERVED_NAME: Self = Self::Refused(libc::EPERM);
 
+    pub(super) fn is_stale(&self) -> bool {
+        matches!(self, Self::Refused(libc::ESTALE))
+    }
+
     /// What the caller's system call answers.
     pub fn errno(&self) -> i32 {
         match self {
@@ -83,7 +87,10 @@ impl FsError {
             | Self::Unsealable(_)
             | Self::Volume(VolumeError::FolderId(_)) => true,
             Self::Content(
-                ContentError::Io(_) | ContentError::LockedMemory(_) | ContentError::TooLarge,
+                ContentError::Io(_)
+                | ContentError::LockedMemory(_)
+                | ContentError::Overtaken
+                | ContentError::TooLarge,
             )
             | Self::EmptyFile
             | Self::Io(_)
@@ -100,6 +107,7 @@ fn content_errno(error: &ContentError) -> i32 {
         ContentError::Damaged { .. } | ContentError::NotReadable(_) => libc::EIO,
         ContentError::Io(error) => error.raw_os_error().unwrap_or(libc::EIO),
         ContentError::LockedMemory(_) => libc::ENOMEM,
+        ContentError::Overtaken => libc::ESTALE,
         ContentError::TooLarge => libc::EFBIG,
     }
 }

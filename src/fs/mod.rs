@@ -14,6 +14,7 @@ mod committer;
 mod error;
 mod handles;
 mod inodes;
+mod locks;
 mod ops;
 mod resolve;
 mod space;
@@ -35,6 +36,7 @@ pub use attr::{Attr, Entry};
 pub use error::FsError;
 pub use handles::Fh;
 pub use inodes::Ino;
+pub use locks::{LockConflict, LockOwner, LockRequest};
 pub use ops::attr::{AttrChange, TimeChange};
 pub use ops::create::Created;
 pub use ops::folder::FolderEntry;
@@ -44,6 +46,7 @@ pub use stats::{Stats, StatsReport};
 use committer::Committer;
 use handles::{FileHandle, FolderHandle, HandleTable};
 use inodes::{Inode, InodeTable};
+use locks::LockTable;
 use space::Space;
 
 /// How a volume is served.
@@ -53,6 +56,8 @@ pub struct FsOptions {
     pub accept_empty: bool,
     /// Folder handles kept open, at most.
     pub folder_handles: NonZeroUsize,
+    /// Other mounts may change the volume too.
+    pub shared: bool,
 }
 
 impl Default for FsOptions {
@@ -60,6 +65,7 @@ impl Default for FsOptions {
         Self {
             accept_empty: false,
             folder_handles: NonZeroUsize::new(4096).expect("not zero"),
+            shared: false,
         }
     }
 }
@@ -78,6 +84,7 @@ pub struct FileSystem {
     /// Handles of the folders last used, by inode: children are reached from them without a path walk.
     folder_nodes: Mutex<LruCache<Ino, Arc<Node>>>,
     committer: Committer,
+    locks: LockTable,
     space: Space,
     stats: Arc<Stats>,
 }
@@ -97,6 +104,7 @@ impl FileSystem {
             folder_nodes: Mutex::new(LruCache::new(options.folder_handles)),
             space: Space::new(volume.root()),
             committer: Committer::start(Arc::clone(volume.root())),
+            locks: LockTable::default(),
             volume,
             options,
             stats,

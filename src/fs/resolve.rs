@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::content::OpenFile;
 use crate::format::names::{self, EntryKind};
 use crate::storage::{CName, Node, Stat};
 use crate::units::DirId;
@@ -82,8 +83,20 @@ impl FileSystem {
         Ok(node)
     }
 
-    /// A handle of any inode.
+    /// A handle of any inode. One that is open is reached although another mount took or moved its name.
     pub(super) fn node(&self, inode: &Inode) -> Result<Arc<Node>, FsError> {
+        self.node_by_name(inode)
+            .or_else(|error| Ok(Arc::new(if_open(inode, error)?.node()?)))
+    }
+
+    /// Attributes of any inode's ciphertext, found as by [`FileSystem::node`].
+    pub(super) fn stat(&self, inode: &Inode) -> Result<Stat, FsError> {
+        self.stat_by_name(inode)
+            .or_else(|error| Ok(if_open(inode, error)?.stat()?))
+    }
+
+    /// A handle of an inode where it was last known to be.
+    pub(super) fn node_by_name(&self, inode: &Inode) -> Result<Arc<Node>, FsError> {
         let whereabouts = inode.whereabouts().read();
         match &*whereabouts {
             Whereabouts::Held(node) => Ok(Arc::clone(node)),
@@ -101,8 +114,8 @@ impl FileSystem {
         }
     }
 
-    /// Attributes of any inode's ciphertext.
-    pub(super) fn stat(&self, inode: &Inode) -> Result<Stat, FsError> {
+    /// Attributes of an inode's ciphertext where it was last known to be.
+    pub(super) fn stat_by_name(&self, inode: &Inode) -> Result<Stat, FsError> {
         let whereabouts = inode.whereabouts().read();
         match &*whereabouts {
             Whereabouts::Held(node) => Ok(node.stat()?),
@@ -118,6 +131,14 @@ impl FileSystem {
                 }
             }
         }
+    }
+}
+
+/// The open file of an inode that is not where it was.
+fn if_open(inode: &Inode, error: FsError) -> Result<Arc<OpenFile>, FsError> {
+    match inode.open_file() {
+        Some(open) if error.is_stale() => Ok(open),
+        _ => Err(error),
     }
 }
 

@@ -9,6 +9,7 @@ mod folders;
 mod model;
 mod names;
 mod renames;
+mod shared;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -119,7 +120,7 @@ impl Bench {
         name: &[u8],
         mode: u32,
     ) -> Result<(Ino, Fh), FsError> {
-        wait(|done| self.fs.create(caller, parent, name, mode, done))
+        wait(|done| self.fs.create(caller, parent, name, mode, true, done))
             .map(|made| (made.entry.attr.ino, made.opened.fh))
     }
 
@@ -216,7 +217,15 @@ fn unmounted(mut fs: Arc<FileSystem>) {
 fn serve(folder: &TempDir, options: FsOptions) -> Arc<FileSystem> {
     let providers = Arc::new(Providers::new(ProviderOptions::default()));
     let path = folder.path().join("volume");
-    let volume = volume::open(&path, &UnlockOptions::default(), providers).unwrap();
+    let unlock = UnlockOptions {
+        sharing: if options.shared {
+            volume::Sharing::Shared
+        } else {
+            volume::Sharing::Exclusive
+        },
+        ..UnlockOptions::default()
+    };
+    let volume = volume::open(&path, &unlock, providers).unwrap();
     FileSystem::new(Arc::new(volume), options).unwrap()
 }
 

@@ -11,16 +11,17 @@ use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags,
     Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, Notifier, OpenAccMode,
     OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite,
+    ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
 use crate::content::{Seek, SyncKind, with_buffer};
-use crate::fs::{AttrChange, Entry, Fh, FileSystem, FolderEntry, FsError};
+use crate::fs::{self, AttrChange, Entry, Fh, FileSystem, FolderEntry, FsError, LockRequest};
 use crate::storage::{self, XattrSet};
 
 use super::capabilities;
 use super::convert::{caller, device, errno, file_attr, file_type, ino, time_change};
+use super::locks::{self, LockWaiters, Waiter};
 use super::session::MountConfig;
 
 /// Inode numbers are not used again while the kernel holds them, so there is but one generation.
@@ -34,6 +35,8 @@ pub(super) struct Adapter {
     notifier: Arc<OnceLock<Notifier>>,
     exclusive: bool,
     ttl: Duration,
+    /// Those who wait for locks, where other mounts may hold them.
+    waiters: LockWaiters,
 }
 
 /// Replies to a request with what `work` comes to.
@@ -47,7 +50,7 @@ macro_rules! answer {
 }
 
 /// Runs `work`; its failure is logged and becomes an errno. A panic is the failure of this one request.
-fn settle<T>(
+pub(super) fn settle<T>(
     fs: &FileSystem,
     operation: &'static str,
     ino: impl Into<Option<INodeNo>>,
@@ -72,6 +75,7 @@ impl Adapter {
             config.cache_ttl.min(SHARED_TTL)
         };
         Self {
+            waiters: LockWaiters::new(Arc::clone(&fs)),
             fs,
             notifier,
             exclusive: config.exclusive,
@@ -93,6 +97,61 @@ impl Adapter {
         } else {
             FopenFlags::empty()
         }
+    }
+
+    /// How a file opened with `flags` is cached. What is appended where another mount may have appended too comes to
+    /// stand where the kernel does not expect it.
+    fn cached_how(exclusive: bool, uncached: bool, flags: i32) -> FopenFlags {
+        let appends = !exclusive && flags & libc::O_APPEND != 0;
+        Self::file_flags(exclusive, uncached || appends)
+    }
+
+    /// Lets the kernel ask for the attributes of an inode that other mounts may have changed: `open` comes after their `close`.
+    fn forget_attributes(notifier: &OnceLock<Notifier>, inode: INodeNo) {
+        let forgotten = notifier
+            .get()
+            .map(|notifier| notifier.inval_inode(inode, -1, 0));
+        if let Some(Err(error)) = forgotten {
+            tracing::debug!(%error, "attributes that the kernel keeps");
+        }
+    }
+
+    fn append(
+        &self,
+        inode: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        clear_set_id: bool,
+        reply: ReplyWrite,
+    ) {
+        let appended = || self.fs.append(fh(handle), data, clear_set_id);
+        answer!(self, "append", inode, reply, appended(), |at| {
+            reply.written(data.len() as u32);
+            // The kernel has put the data where it took the end to be.
+            if at != offset
+                && let Some(notifier) = self.notifier.get()
+            {
+                let dropped = notifier.inval_inode(inode, offset as i64, data.len() as i64);
+                tracing::trace!(?dropped, "appended elsewhere");
+            }
+        });
+    }
+
+    fn lock_request(
+        handle: FileHandle,
+        owner: LockOwner,
+        pid: u32,
+        lock: (u64, u64, i32),
+    ) -> Result<LockRequest, FsError> {
+        let (range, kind) = locks::wanted(lock.0, lock.1, lock.2)?;
+        Ok(LockRequest {
+            fh: fh(handle),
+            owner: fs::LockOwner(owner.0),
+            pid,
+            range,
+            kind,
+        })
     }
 
     fn folder_flags(&self) -> FopenFlags {
@@ -321,10 +380,14 @@ impl Filesystem for Adapter {
     fn open(&self, _request: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let write = flags.acc_mode() != OpenAccMode::O_RDONLY;
         let (fs, exclusive) = (Arc::clone(&self.fs), self.exclusive);
+        let notifier = Arc::clone(&self.notifier);
         self.fs.open(ino(inode), write, move |opened| {
             match settle(&fs, "open", inode, || opened) {
                 Ok(opened) => {
-                    let flags = Self::file_flags(exclusive, opened.uncached);
+                    if !exclusive {
+                        Self::forget_attributes(&notifier, inode);
+                    }
+                    let flags = Self::cached_how(exclusive, opened.uncached, flags.0);
                     reply.opened(FileHandle(opened.fh.0), flags);
                 }
                 Err(errno) => reply.error(errno),
@@ -358,11 +421,17 @@ impl Filesystem for Adapter {
         offset: u64,
         data: &[u8],
         write_flags: WriteFlags,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
         let clear_set_id = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        // Pages of a mapping (WRITE_CACHE) go where they are.
+        let appends =
+            flags.0 & libc::O_APPEND != 0 && !write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        if appends && !self.exclusive {
+            return self.append(inode, handle, offset, data, clear_set_id, reply);
+        }
         let written = || self.fs.write(fh(handle), offset, data, clear_set_id);
         answer!(self, "write", inode, reply, written(), |()| reply
             .written(data.len() as u32));
@@ -373,7 +442,7 @@ impl Filesystem for Adapter {
         _request: &Request,
         inode: INodeNo,
         handle: FileHandle,
-        _lock_owner: LockOwner,
+        lock_owner: LockOwner,
         reply: ReplyEmpty,
     ) {
         // Nothing is held back until close, so the kernel need not ask again: ENOSYS tells it so. Where
@@ -381,14 +450,13 @@ impl Filesystem for Adapter {
         if self.exclusive {
             reply.error(Errno::ENOSYS);
         } else {
-            answer!(
-                self,
-                "flush",
-                inode,
-                reply,
-                self.fs.flush(fh(handle)),
-                |()| reply.ok()
-            );
+            let owner = fs::LockOwner(lock_owner.0);
+            let flushed = self.fs.flush(fh(handle));
+            let unlocked = self.fs.drop_locks(fh(handle), owner);
+            if matches!(unlocked, Ok(true)) {
+                self.waiters.wake();
+            }
+            answer!(self, "flush", inode, reply, flushed, |()| reply.ok());
         }
     }
 
@@ -410,6 +478,53 @@ impl Filesystem for Adapter {
             self.fs.release(fh(handle)),
             |()| reply.ok()
         );
+        self.waiters.wake();
+    }
+
+    fn getlk(
+        &self,
+        _request: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        lock_owner: LockOwner,
+        start: u64,
+        end: u64,
+        kind: i32,
+        pid: u32,
+        reply: ReplyLock,
+    ) {
+        match Self::lock_request(handle, lock_owner, pid, (start, end, kind)) {
+            Ok(request) => locks::get(&self.fs, inode, &request, reply),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn setlk(
+        &self,
+        request: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        lock_owner: LockOwner,
+        start: u64,
+        end: u64,
+        kind: i32,
+        pid: u32,
+        waits: bool,
+        reply: ReplyEmpty,
+    ) {
+        let thread = request.pid();
+        match Self::lock_request(handle, lock_owner, pid, (start, end, kind)) {
+            Ok(request) => {
+                let waiter = Waiter {
+                    inode,
+                    request,
+                    thread,
+                    reply,
+                };
+                self.waiters.set(waiter, waits);
+            }
+            Err(error) => reply.error(errno(&error)),
+        }
     }
 
     fn fsync(
@@ -626,7 +741,7 @@ impl Filesystem for Adapter {
         name: &OsStr,
         mode: u32,
         _umask: u32,
-        _flags: i32,
+        flags: i32,
         reply: ReplyCreate,
     ) {
         let (fs, ttl) = (Arc::clone(&self.fs), self.ttl);
@@ -636,10 +751,11 @@ impl Filesystem for Adapter {
             ino(parent),
             name.as_bytes(),
             mode,
+            flags & libc::O_EXCL != 0,
             move |created| match settle(&fs, "create", parent, || created) {
                 Ok(made) => {
                     let attr = file_attr(&made.entry.attr);
-                    let flags = Self::file_flags(exclusive, made.opened.uncached);
+                    let flags = Self::cached_how(exclusive, made.opened.uncached, flags);
                     reply.created(&ttl, &attr, GENERATION, FileHandle(made.opened.fh.0), flags);
                 }
                 Err(errno) => reply.error(errno),

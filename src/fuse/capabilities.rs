@@ -48,13 +48,27 @@ const EXCLUSIVE: &[(InitFlags, &str)] = &[
 ];
 
 /// Asked for where another mount may change the volume.
-const SHARED: &[(InitFlags, &str)] = &[(
-    InitFlags::FUSE_AUTO_INVAL_DATA,
-    "pages go when another mount has changed the file",
-)];
+const SHARED: &[(InitFlags, &str)] = &[
+    (
+        InitFlags::FUSE_AUTO_INVAL_DATA,
+        "pages go when another mount has changed the file",
+    ),
+    (
+        InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
+        "a file opened to be appended to, past the cache, can be mapped",
+    ),
+    (
+        InitFlags::FUSE_FLOCK_LOCKS,
+        "flock holds between the mounts",
+    ),
+    (
+        InitFlags::FUSE_POSIX_LOCKS,
+        "fcntl locks hold between the mounts",
+    ),
+];
 
 // Left, each for a reason:
-// * POSIX_LOCKS, FLOCK_LOCKS: the kernel keeps the locks of a mount by itself, and wakes waiters.
+// * POSIX_LOCKS, FLOCK_LOCKS, in an exclusive mount: the kernel keeps its locks by itself, and wakes waiters.
 // * ATOMIC_O_TRUNC: truncation comes as a setattr, where set-id bits are cleared in one place.
 // * DONT_MASK, POSIX_ACL: the kernel applies the umask; ACLs are not offered.
 // * EXPORT_SUPPORT: inodes are found by number only while the kernel holds them.

@@ -6,6 +6,7 @@
 mod adapter;
 mod capabilities;
 mod convert;
+mod locks;
 mod session;
 
 pub use session::{MountConfig, Mounted, mount};

@@ -19,8 +19,10 @@ pub mod lock;
 pub mod name;
 pub mod node;
 mod proc_path;
+pub mod range_lock;
 mod replace;
 pub mod stat;
+pub mod task;
 
 pub use caller::{Caller, as_caller};
 pub use dir_reader::{DirEntry, DirReader};
@@ -28,7 +30,9 @@ pub use file::{Access, StorageFile};
 pub use lock::{LockGuard, LockKind};
 pub use name::{CName, InvalidName};
 pub use node::{Node, RenameFlags, XattrSet};
+pub use range_lock::LockRange;
 pub use stat::{FileKind, Stat, StatFs, TimeSet, Timestamp};
+pub use task::is_signalled;
 
 #[cfg(test)]
 mod testing {

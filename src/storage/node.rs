@@ -56,6 +56,18 @@ impl Node {
         }
     }
 
+    /// The handle of an open file's inode, whatever has become of its names.
+    ///
+    /// # Errors
+    /// Those of `open(2)`.
+    pub fn of_file(file: &StorageFile) -> io::Result<Self> {
+        let path = ProcPath::new(file);
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        Ok(Self(retry_on_intr(|| {
+            rustix::fs::open(path.as_c_str(), flags, Mode::empty())
+        })?))
+    }
+
     /// The handle of the entry `name`; of a symlink the symlink's own.
     ///
     /// # Errors

@@ -16,5 +16,6 @@ mod metadata;
 mod names;
 mod options;
 mod real_work;
+mod shared;
 mod single_files;
 mod tree;

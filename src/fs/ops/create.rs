@@ -30,19 +30,22 @@ const OWNER_ALL: u32 = 0o700;
 
 impl FileSystem {
     /// Makes the regular file `name` and opens it for reading and writing. `done` may be called later, on another thread.
+    /// A file that is there meanwhile is `EEXIST` where it `must_be_new`, else `ESTALE`.
     pub fn create(
         self: &Arc<Self>,
         caller: Caller,
         parent: Ino,
         name: &[u8],
         mode: u32,
+        must_be_new: bool,
         done: impl FnOnce(Result<Created, FsError>) + Send + 'static,
     ) {
         let (fs, name) = (Arc::clone(self), name.to_vec());
         self.volume.new_file(move |new| {
             let created = new
                 .map_err(FsError::from)
-                .and_then(|new| fs.create_file(caller, parent, &name, mode, new));
+                .and_then(|new| fs.create_file(caller, parent, &name, mode, new))
+                .map_err(|error| look_again_if_there(error, must_be_new));
             done(created.map(|(entry, inode, file)| Created {
                 entry,
                 opened: fs.add_handle(inode, file, true),
@@ -62,18 +65,16 @@ impl FileSystem {
         let place = self.place(&parent, name)?;
         // Nobody finds the name before its open file is in place.
         let _names = parent.names().write();
-        let file = make(&place, || {
-            as_caller(caller, || {
-                place.dir.create_file(&place.cname, mode & 0o7777)
-            })?
-        })?;
-        let stat = file.stat()?;
-        let inode = self.inodes.look_up(&stat, &parent, place.cname.clone());
-        let installed = self.install_new(&inode, file, new);
-        let open = installed.inspect_err(|_error| {
-            self.inodes.forget(inode.ino(), 1);
-            take_back(&place);
-        })?;
+        let open = if self.options.shared {
+            self.create_whole(caller, &place, mode, new)?
+        } else {
+            let file = make(&place, || create_as(caller, &place.dir, &place.cname, mode))?;
+            let open = self.new_open_file(file, new);
+            open.inspect_err(|_error| take_back(&place))?
+        };
+        let stat = open.stat().inspect_err(|_error| take_back(&place))?;
+        let inode = self.inodes.look_up(&stat, &parent, place.cname);
+        let open = install(&mut inode.open_slot().lock(), open);
         Ok((
             Entry {
                 attr: self.attr_of(inode.ino(), &stat, Some(&open)),
@@ -83,14 +84,30 @@ impl FileSystem {
         ))
     }
 
-    fn install_new(
+    /// Other mounts must not find a file without a header, which they would take for their own: it gets its name when
+    /// it is whole.
+    fn create_whole(
         &self,
-        inode: &Inode,
-        file: StorageFile,
+        caller: Caller,
+        place: &Place,
+        mode: u32,
         new: FileMaterial,
-    ) -> Result<Arc<OpenFile>, FsError> {
-        let open = OpenFile::create(file, self.volume.layout(), new)?;
-        Ok(install(&mut inode.open_slot().lock(), open))
+    ) -> Result<OpenFile, FsError> {
+        let temporary = temporary_name()?;
+        let file = create_as(caller, &place.dir, &temporary, mode)?;
+        let made = self
+            .new_open_file(file, new)
+            .map_err(FsError::from)
+            .and_then(|open| {
+                let node = open.node()?;
+                make(place, || node.link(&place.dir, &place.cname))?;
+                Ok(open)
+            });
+        let removed = place.dir.unlink(&temporary);
+        if let Err(error) = removed {
+            tracing::warn!(%error, "a new file keeps its temporary name beside its own");
+        }
+        made
     }
 
     /// Makes a regular file, FIFO, socket or device. `mode` has the kind in it. `done` may be called later, on another thread.
@@ -198,6 +215,20 @@ impl FileSystem {
         let stat = place.dir.stat_child(&place.cname)?;
         Ok(self.entry(parent, place, &stat))
     }
+}
+
+/// The kernel, which took the name to be free, looks it up again upon `ESTALE` and opens what it finds: by the caller's
+/// rights, which it does not ask for in what it believes to be new.
+fn look_again_if_there(error: FsError, must_be_new: bool) -> FsError {
+    if error.errno() == libc::EEXIST && !must_be_new {
+        FsError::STALE
+    } else {
+        error
+    }
+}
+
+fn create_as(caller: Caller, dir: &Node, cname: &CName, mode: u32) -> std::io::Result<StorageFile> {
+    as_caller(caller, || dir.create_file(cname, mode & 0o7777))?
 }
 
 /// A name that was just made and is of no use goes again.

@@ -3,7 +3,7 @@
 use crate::content::{ContentError, OpenFile, Seek, SyncKind};
 use crate::fs::FileSystem;
 use crate::fs::error::FsError;
-use crate::fs::handles::Fh;
+use crate::fs::handles::{Fh, FileHandle};
 use crate::fs::inodes::Ino;
 use crate::units::{PlainLen, PlainOffset};
 
@@ -37,11 +37,26 @@ impl FileSystem {
     ) -> Result<(), FsError> {
         let handle = self.files.find(fh)?;
         handle.file.write(PlainOffset(offset), data)?;
+        self.wrote(&handle, data.len(), clear_set_id)
+    }
+
+    /// Writes all of `data` at the end of the file, wherever other mounts have left it; says where that was.
+    ///
+    /// # Errors
+    /// As [`FileSystem::write`].
+    pub fn append(&self, fh: Fh, data: &[u8], clear_set_id: bool) -> Result<u64, FsError> {
+        let handle = self.files.find(fh)?;
+        let PlainOffset(at) = handle.file.append(data)?;
+        self.wrote(&handle, data.len(), clear_set_id)?;
+        Ok(at)
+    }
+
+    fn wrote(&self, handle: &FileHandle, len: usize, clear_set_id: bool) -> Result<(), FsError> {
         if clear_set_id {
             self.clear_set_id(&handle.file)?;
         }
         self.committer.note(&handle.inode, &handle.file);
-        self.stats.count_written(data.len());
+        self.stats.count_written(len);
         Ok(())
     }
 
@@ -81,8 +96,8 @@ impl FileSystem {
             PUNCH | ZERO_KEEP | libc::FALLOC_FL_ZERO_RANGE => file.punch_hole(at, len)?,
             _ => return Err(FsError::NOT_SUPPORTED),
         }
-        if mode & libc::FALLOC_FL_KEEP_SIZE == 0 && end > file.len() {
-            file.resize(end)?;
+        if mode & libc::FALLOC_FL_KEEP_SIZE == 0 && (end > file.len() || self.options.shared) {
+            file.extend(end)?;
         }
         self.committer.note(&handle.inode, file);
         Ok(())

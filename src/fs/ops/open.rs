@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::MutexGuard;
 
-use crate::content::{EpochKeys, OpenFile, Probe, probe};
+use crate::content::{ContentError, EpochKeys, OpenFile, Probe, exclude_writers, probe};
 use crate::crypto::SecretKey;
 use crate::format::header::FileHeader;
 use crate::fs::FileSystem;
@@ -160,10 +160,16 @@ impl FileSystem {
             if access == Access::ReadWrite && open.is_read_only() {
                 open.make_writable(self.open_ciphertext(inode, access)?);
             }
+            if self.options.shared {
+                self.see_what_others_did(inode, &open)?;
+            }
             return Ok(Attempt::Opened(open));
         }
         let file = self.open_ciphertext(inode, access)?;
         let layout = self.volume.layout();
+        if self.options.shared {
+            exclude_writers(&file)?;
+        }
         let probed = probe(&file, layout)?;
         // Before any key provider is asked about slots that a stranger may have written.
         if let Probe::Sealed(header) = &probed
@@ -175,7 +181,11 @@ impl FileSystem {
             (Probe::Empty, _) if access == Access::Read && !self.options.accept_empty => {
                 return Err(FsError::EmptyFile);
             }
-            (Probe::Empty, Material::New(new)) => OpenFile::create(file, layout, new)?,
+            (Probe::Empty, Material::New(new)) => match self.new_open_file(file, new) {
+                // Its keys are another mount's now.
+                Err(ContentError::Overtaken) => return Ok(Attempt::NeedsNewFile),
+                created => created?,
+            },
             (Probe::Empty, _) => return Ok(Attempt::NeedsNewFile),
             (
                 Probe::Sealed(header),
@@ -183,9 +193,9 @@ impl FileSystem {
                     header: known,
                     deks,
                 },
-            ) if header.epochs == known.epochs => open_sealed(file, header, &deks)?,
+            ) if header.epochs == known.epochs => self.open_sealed(file, header, &deks)?,
             (Probe::Sealed(header), _) => match self.volume.cached_keys(&header) {
-                Some(deks) => open_sealed(file, header, &deks)?,
+                Some(deks) => self.open_sealed(file, header, &deks)?,
                 None => return Ok(Attempt::NeedsKeys(Box::new(header))),
             },
         };
@@ -195,9 +205,46 @@ impl FileSystem {
         Ok(Attempt::Opened(install(&mut slot, open)))
     }
 
+    /// For a file that is open already: what a `close` in another mount left is seen by every `open` after it.
+    fn see_what_others_did(&self, inode: &Inode, open: &OpenFile) -> Result<(), FsError> {
+        // The name may be another file's by now. The kernel looks it up again then.
+        self.stat_by_name(inode)?;
+        Ok(open.refresh()?)
+    }
+
+    /// A file that is empty on disk gets a header of its own.
+    pub(in crate::fs) fn new_open_file(
+        &self,
+        file: StorageFile,
+        new: FileMaterial,
+    ) -> Result<OpenFile, ContentError> {
+        let layout = self.volume.layout();
+        if self.options.shared {
+            OpenFile::create_shared(file, layout, new)
+        } else {
+            Ok(OpenFile::create(file, layout, new)?)
+        }
+    }
+
+    /// Opens a file whose data keys are at hand.
+    fn open_sealed(
+        &self,
+        file: StorageFile,
+        header: FileHeader,
+        deks: &[Arc<SecretKey>],
+    ) -> Result<OpenFile, FsError> {
+        let keys = EpochKeys::derive(&header, deks)?;
+        let open = if self.options.shared {
+            OpenFile::open_shared
+        } else {
+            OpenFile::open
+        };
+        Ok(open(file, header, keys)?)
+    }
+
     fn open_ciphertext(&self, inode: &Inode, access: Access) -> Result<StorageFile, FsError> {
         self.stats.count_open();
-        Ok(self.node(inode)?.open_file(access)?)
+        Ok(self.node_by_name(inode)?.open_file(access)?)
     }
 
     /// The end of a handle: an empty file gets its header, and what is not durable yet goes to the committer.
@@ -208,6 +255,9 @@ impl FileSystem {
         let handle = self.files.remove(fh)?;
         if handle.writes {
             handle.inode.writers().fetch_sub(1, Ordering::AcqRel);
+        }
+        if self.options.shared {
+            self.drop_handle_locks(fh, &handle);
         }
         self.flush_handle(&handle)
     }
@@ -228,16 +278,6 @@ impl FileSystem {
         self.committer.note(&handle.inode, &handle.file);
         Ok(())
     }
-}
-
-/// Opens a file whose data keys are at hand.
-fn open_sealed(
-    file: StorageFile,
-    header: FileHeader,
-    deks: &[Arc<SecretKey>],
-) -> Result<OpenFile, FsError> {
-    let keys = EpochKeys::derive(&header, deks)?;
-    Ok(OpenFile::open(file, header, keys)?)
 }
 
 pub(in crate::fs) fn install(

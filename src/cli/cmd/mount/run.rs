@@ -119,6 +119,7 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
     let volume = volume.map_err(|error| errors::volume(&what, &error))?;
     let fs = FsOptions {
         accept_empty: request.accept_empty,
+        shared: !exclusive,
         ..FsOptions::default()
     };
     let cipherdir = std::fs::canonicalize(&request.cipherdir)

@@ -1,0 +1,274 @@
+//! A file that other mounts of the volume write too: one of them changes it at a time, under a lock on the
+//! ciphertext file, and first takes over what the others did.
+//!
+//! Whoever holds the lock may take `st_size` for the length: all let go of it with the size set. A mount that died
+//! holding it may have left the size behind, which the last chunk and the last committed one then show.
+
+use std::sync::Arc;
+
+use parking_lot::RwLockWriteGuard;
+
+use crate::crypto::LockedMemoryError;
+use crate::format::all_zeros;
+use crate::format::header::{FIXED_LEN, FileHeader};
+use crate::format::layout::Layout;
+use crate::storage::{Access, LockKind, LockRange, StorageFile};
+use crate::units::{ChunkIndex, CipherLen, CipherOffset, PlainLen};
+use crate::volume::FileMaterial;
+
+use super::error::{ContentError, Damage};
+use super::keys::EpochKeys;
+use super::probe::{Probe, probe};
+use super::recovery::Found;
+use super::{OpenFile, State};
+
+/// The right to change a file that other mounts may change too, given back when dropped.
+#[derive(Debug)]
+#[must_use = "others may change the file again when this is dropped"]
+pub(super) struct Turn(Arc<StorageFile>);
+
+impl Turn {
+    fn take(file: &Arc<StorageFile>, kind: LockKind) -> std::io::Result<Self> {
+        file.lock(LockRange::CONTENT, kind)?;
+        Ok(Self(Arc::clone(file)))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock(LockRange::CONTENT) {
+            tracing::error!(%error, "a file stays locked for other mounts until it is closed");
+        }
+    }
+}
+
+/// Keeps other mounts from changing `file` until it is opened by [`OpenFile::open_shared`] or closed.
+///
+/// # Errors
+/// What locking answers: ENOLCK where the ciphertext folder has no locks.
+pub fn exclude_writers(file: &StorageFile) -> std::io::Result<()> {
+    file.lock(LockRange::CONTENT, LockKind::Shared)
+}
+
+impl OpenFile {
+    /// As [`OpenFile::create`], of a file that other mounts write too: its header is on disk at once.
+    ///
+    /// # Errors
+    /// [`ContentError::Overtaken`] where another mount has given the empty file a header of its own.
+    pub fn create_shared(
+        file: StorageFile,
+        layout: Layout,
+        new: FileMaterial,
+    ) -> Result<Self, ContentError> {
+        let created: Result<_, LockedMemoryError> = Self::create(file, layout, new);
+        let open = Self {
+            shared: true,
+            ..created?
+        };
+        open.close()?;
+        Ok(open)
+    }
+
+    /// As [`OpenFile::open`], of a file that other mounts write too. The caller has read `header` under
+    /// [`exclude_writers`], which ends here.
+    ///
+    /// # Errors
+    /// As [`OpenFile::open`].
+    pub fn open_shared(
+        file: StorageFile,
+        header: FileHeader,
+        keys: EpochKeys,
+    ) -> Result<Self, ContentError> {
+        let open = Self {
+            shared: true,
+            ..Self::authentic(file, header, keys)?
+        };
+        let mut state = open.state.write();
+        let _turn = Turn(Arc::clone(&state.file));
+        let physical = state.file.len()?;
+        open.settle(&mut state, physical)?;
+        drop(state);
+        Ok(open)
+    }
+
+    /// A descriptor of its own, for the locks of one owner: for writing where that may be, since an exclusive lock needs it.
+    ///
+    /// # Errors
+    /// What `open` answers.
+    pub fn descriptor_for_locks(&self) -> std::io::Result<StorageFile> {
+        let node = self.node()?;
+        node.open_file(Access::ReadWrite)
+            .or_else(|_denied| node.open_file(Access::Read))
+    }
+
+    /// A lock that stands in the way of whoever holds none yet.
+    ///
+    /// # Errors
+    /// What `fcntl` answers.
+    pub fn lock_conflict(
+        &self,
+        range: LockRange,
+        kind: LockKind,
+    ) -> std::io::Result<Option<(LockRange, LockKind)>> {
+        let file = Arc::clone(&self.state.read().file);
+        file.conflict(range, kind)
+    }
+
+    /// Waits for the turn to change the file where other mounts may, and takes over what they did.
+    pub(super) fn take_turn(&self, state: &mut State) -> Result<Option<Turn>, ContentError> {
+        let turn = self.exclude_others(state)?;
+        if turn.is_some() {
+            self.take_over(state)?;
+        }
+        Ok(turn)
+    }
+
+    /// Keeps other mounts from changing the file, for what needs no look at what they did.
+    pub(super) fn exclude_others(&self, state: &State) -> std::io::Result<Option<Turn>> {
+        let kind = match state.file.access() {
+            Access::Read => LockKind::Shared,
+            Access::ReadWrite => LockKind::Exclusive,
+        };
+        self.shared
+            .then(|| Turn::take(&state.file, kind))
+            .transpose()
+    }
+
+    /// Takes over what other mounts did, so that length and header are those of this moment.
+    ///
+    /// # Errors
+    /// As [`OpenFile::open`].
+    pub fn refresh(&self) -> Result<(), ContentError> {
+        self.current().map(drop)
+    }
+
+    /// The same where the file's size tells of a change: cheap enough for each look at the length.
+    ///
+    /// # Errors
+    /// As [`OpenFile::open`].
+    pub fn refresh_len(&self) -> Result<(), ContentError> {
+        if !self.shared || self.is_undisturbed(&self.state.read())? {
+            return Ok(());
+        }
+        self.refresh()
+    }
+
+    /// The state of this moment, with others kept from changing the file while the guard lives.
+    pub(super) fn current(&self) -> Result<Guarded<'_>, ContentError> {
+        let mut state = self.state.write();
+        let turn = self.take_turn(&mut state)?;
+        Ok(Guarded { _turn: turn, state })
+    }
+
+    /// Whether the size is the one that is known, so that at most contents have changed.
+    pub(super) fn is_undisturbed(&self, state: &State) -> Result<bool, ContentError> {
+        let known = self.layout.physical_len(state.len);
+        Ok(state.header_on_disk && !state.untidy_tail && state.file.len()? == known)
+    }
+
+    /// Compares what is known with the file; the caller holds the turn.
+    fn take_over(&self, state: &mut State) -> Result<(), ContentError> {
+        let mut front = [0; FIXED_LEN];
+        let got = state.file.read_at(&mut front, CipherOffset(0))?;
+        if !state.header_on_disk {
+            let still_empty = all_zeros(&front[..got]);
+            return still_empty.then_some(()).ok_or(ContentError::Overtaken);
+        }
+        let physical = state.file.len()?;
+        let same_header = FileHeader::tag_in(&front[..got]) == Some(state.on_disk.tag);
+        let same_size = physical == self.layout.physical_len(state.len);
+        if same_header && same_size && !state.untidy_tail {
+            return Ok(());
+        }
+        if !same_header {
+            self.adopt_header(state)?;
+        }
+        self.settle(state, physical)
+    }
+
+    /// Takes over a header that another mount wrote. It is of this very file, authentic, and newer.
+    fn adopt_header(&self, state: &mut State) -> Result<(), ContentError> {
+        let Probe::Sealed(mut header) = probe(&state.file, self.layout)? else {
+            return Err(self.damaged(Damage::Header));
+        };
+        let keys = |header: &FileHeader| -> Vec<_> {
+            let epochs = header.epochs.iter();
+            epochs
+                .map(|epoch| (epoch.epoch, epoch.commitment))
+                .collect()
+        };
+        let same_file = header.file_id == self.file_id() && keys(&header) == keys(&state.header);
+        let newer = header.generation > state.on_disk.generation;
+        if !same_file || !newer || !header.verify(self.keys.header_key()) {
+            return Err(self.damaged(Damage::Header));
+        }
+        state.note_on_disk(&header);
+        // A generation that a failed write used is not used again.
+        header.generation = header.generation.max(state.header.generation);
+        state.header = header;
+        state.sparse_durable = false;
+        // The other may have cut the file, and a commit begun before is then void.
+        state.shrinks += 1;
+        Ok(())
+    }
+
+    /// Takes the length from the size, unless the chunks where a mount that died would have left traces tell another.
+    fn settle(&self, state: &mut State, physical: CipherLen) -> Result<(), ContentError> {
+        state.untidy_tail = false;
+        let len = self.layout.plain_len(physical);
+        let committed = state.header.committed_len;
+        let whole = self.layout.physical_len(len) == physical && len >= committed;
+        if whole && self.ends_at(state, len)? && self.goes_on_after(state, committed, len)? {
+            state.len = len;
+            Ok(())
+        } else {
+            self.search_end(state, physical)
+        }
+    }
+
+    /// Finds the end after a change that failed.
+    pub(super) fn find_end_again(&self, state: &mut State) -> Result<(), ContentError> {
+        if self.shared {
+            let physical = state.file.len()?;
+            self.settle(state, physical)
+        } else {
+            self.find_end(state)
+        }
+    }
+
+    /// Whether the last chunk of a file of `len` bytes is as long as it must be.
+    fn ends_at(&self, state: &State, len: PlainLen) -> Result<bool, ContentError> {
+        let last = self.last_chunk(len);
+        let expected = self.chunk_len(len, last);
+        Ok(match self.look_at(state, last)? {
+            Found::Full => expected == self.layout.capacity(last),
+            Found::Short(found) => found == expected,
+            Found::Hole | Found::Nothing => false,
+        })
+    }
+
+    /// Whether the chunk at `committed` is whole where it is not the last of `len` bytes: a cut begins by sealing it short.
+    fn goes_on_after(
+        &self,
+        state: &State,
+        committed: PlainLen,
+        len: PlainLen,
+    ) -> Result<bool, ContentError> {
+        let index: ChunkIndex = self.last_chunk(committed);
+        if index == self.last_chunk(len) {
+            return Ok(true);
+        }
+        Ok(match self.look_at(state, index)? {
+            Found::Full => true,
+            Found::Hole => state.header.flags.sparse,
+            Found::Short(_) | Found::Nothing => false,
+        })
+    }
+}
+
+/// A file's state while this thread alone, of all mounts, may change the file.
+pub(super) struct Guarded<'a> {
+    // Dropped first: the turn ends while the state is still held, and another thread then takes it anew.
+    _turn: Option<Turn>,
+    pub(super) state: RwLockWriteGuard<'a, State>,
+}

@@ -1,0 +1,193 @@
+//! Callers' locks where other mounts hold locks too: the kernel sends each request here, and one that waits must not
+//! keep a thread that others need. Waiters stand in a list, which one thread asks for again and again.
+//!
+//! fuser does not pass on whether a request comes from `flock` or from `fcntl`, so the two are one kind of lock here,
+//! as they are on NFS. Nor does it pass on that a waiting call was interrupted: its thread's pending signals tell.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use fuser::{Errno, INodeNo, ReplyEmpty, ReplyLock};
+use parking_lot::{Condvar, Mutex};
+
+use crate::fs::{FileSystem, FsError, LockRequest};
+use crate::storage::{LockKind, LockRange, is_signalled};
+
+use super::adapter::settle;
+
+/// How soon a lock is asked for again, at first and at last.
+const SOON: Duration = Duration::from_millis(1);
+const LATE: Duration = Duration::from_millis(50);
+
+/// A request that waits for its lock.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) inode: INodeNo,
+    pub(super) request: LockRequest,
+    /// The thread whose system call waits.
+    pub(super) thread: u32,
+    pub(super) reply: ReplyEmpty,
+}
+
+/// Those who wait for locks, and the thread that asks for them.
+#[derive(Debug)]
+pub(super) struct LockWaiters {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    fs: Arc<FileSystem>,
+    list: Mutex<List>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct List {
+    waiting: Vec<Waiter>,
+    /// Something has changed: ask at once.
+    news: bool,
+    stop: bool,
+}
+
+impl LockWaiters {
+    pub(super) fn new(fs: Arc<FileSystem>) -> Self {
+        let (list, wake) = (Mutex::default(), Condvar::new());
+        Self {
+            shared: Arc::new(Shared { fs, list, wake }),
+            thread: Mutex::default(),
+        }
+    }
+
+    /// Answers a request for a lock: at once, or with `waits` when the lock is to be had.
+    pub(super) fn set(&self, waiter: Waiter, waits: bool) {
+        let Some(waiter) = self.shared.ask(waiter) else {
+            return self.wake();
+        };
+        if !waits {
+            return waiter.reply.error(Errno::EAGAIN);
+        }
+        if let Err(error) = self.ensure_thread() {
+            tracing::error!(%error, "no thread to wait for locks");
+            return waiter.reply.error(Errno::ENOLCK);
+        }
+        let mut list = self.shared.list.lock();
+        list.waiting.push(waiter);
+        list.news = true;
+        self.shared.wake.notify_one();
+    }
+
+    /// Locks were given up: those who wait may have them.
+    pub(super) fn wake(&self) {
+        let mut list = self.shared.list.lock();
+        if !list.waiting.is_empty() {
+            list.news = true;
+            self.shared.wake.notify_one();
+        }
+    }
+
+    fn ensure_thread(&self) -> std::io::Result<()> {
+        let mut thread = self.thread.lock();
+        if thread.is_none() {
+            let shared = Arc::clone(&self.shared);
+            let builder = std::thread::Builder::new().name("lock-waiters".into());
+            *thread = Some(builder.spawn(move || shared.run())?);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for LockWaiters {
+    fn drop(&mut self) {
+        self.shared.list.lock().stop = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that waits for locks panicked");
+        }
+        // The mount is gone, and with it whoever waited.
+        for waiter in self.shared.list.lock().waiting.drain(..) {
+            waiter.reply.error(Errno::EINTR);
+        }
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        let mut delay = SOON;
+        loop {
+            let mut list = self.list.lock();
+            if list.waiting.is_empty() && !list.stop {
+                self.wake.wait(&mut list);
+            } else if !list.news && !list.stop {
+                self.wake.wait_for(&mut list, delay);
+            }
+            if list.stop {
+                return;
+            }
+            delay = if list.news { SOON } else { LATE.min(delay * 2) };
+            list.news = false;
+            // Who comes meanwhile stands behind those who wait already.
+            let waiting = list.waiting.len();
+            for _ in 0..waiting {
+                let first = list.waiting.remove(0);
+                let still = parking_lot::MutexGuard::unlocked(&mut list, || self.ask_again(first));
+                list.waiting.extend(still);
+            }
+        }
+    }
+
+    fn ask_again(&self, waiter: Waiter) -> Option<Waiter> {
+        if is_signalled(waiter.thread) {
+            waiter.reply.error(Errno::EINTR);
+            return None;
+        }
+        self.ask(waiter)
+    }
+
+    /// Answers the request if the lock is to be had or never will be; else gives it back.
+    fn ask(&self, waiter: Waiter) -> Option<Waiter> {
+        let set = || self.fs.set_lock(&waiter.request);
+        match settle(&self.fs, "setlk", waiter.inode, set) {
+            Ok(true) => waiter.reply.ok(),
+            Ok(false) => return Some(waiter),
+            Err(errno) => waiter.reply.error(errno),
+        }
+        None
+    }
+}
+
+/// Tells of a lock that stands in the way of `request`.
+pub(super) fn get(fs: &FileSystem, inode: INodeNo, request: &LockRequest, reply: ReplyLock) {
+    match settle(fs, "getlk", inode, || fs.find_conflict(request)) {
+        Ok(None) => reply.locked(0, 0, libc::F_UNLCK, 0),
+        Ok(Some(found)) => {
+            let kind = match found.kind {
+                LockKind::Exclusive => libc::F_WRLCK,
+                LockKind::Shared => libc::F_RDLCK,
+            };
+            let (first, last) = found.range.bounds();
+            reply.locked(first, last, kind, found.pid);
+        }
+        Err(errno) => reply.error(errno),
+    }
+}
+
+/// A lock as the protocol has it. `EINVAL` where it is none.
+pub(super) fn wanted(
+    first: u64,
+    last: u64,
+    kind: i32,
+) -> Result<(LockRange, Option<LockKind>), FsError> {
+    let range = LockRange::of_caller(first, last).ok_or(FsError::Refused(libc::EINVAL))?;
+    let kind = match kind {
+        libc::F_RDLCK => Some(LockKind::Shared),
+        libc::F_WRLCK => Some(LockKind::Exclusive),
+        libc::F_UNLCK => None,
+        _ => return Err(FsError::Refused(libc::EINVAL)),
+    };
+    Ok((range, kind))
+}
