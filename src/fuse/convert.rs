@@ -2,20 +2,33 @@
 
 use std::time::{Duration, SystemTime};
 
-use fuser::{Errno, FileAttr, FileType, INodeNo, Request, TimeOrNow};
+use fuser::{Errno, FileAttr, FileType, Generation, INodeNo, Request, TimeOrNow};
 
-use crate::fs::{Attr, Caller, FsError, Ino, TimeChange};
-use crate::storage::{FileKind, Timestamp};
+use crate::fs::{Attr, Caller, Entry, FsError, Ino, TimeChange};
+use crate::storage::{self, FileKind, Timestamp};
 
 pub(super) fn ino(ino: INodeNo) -> Ino {
     Ino(ino.0)
 }
 
 pub(super) fn caller(request: &Request) -> Caller {
+    maker(request, 0)
+}
+
+/// A caller who makes an inode.
+pub(super) fn maker(request: &Request, umask: u32) -> Caller {
     Caller {
-        uid: request.uid(),
-        gid: request.gid(),
+        ids: storage::Caller {
+            uid: request.uid(),
+            gid: request.gid(),
+        },
+        pid: request.pid(),
+        umask,
     }
+}
+
+pub(super) fn generation(entry: &Entry) -> Generation {
+    Generation(u64::from(entry.generation))
 }
 
 pub(super) fn errno(error: &FsError) -> Errno {

@@ -174,8 +174,24 @@ impl Node {
         Ok(retry_on_intr(|| rustix::fs::fstatvfs(&self.0))?.into())
     }
 
+    /// The folder that this folder is in; of the file system's root itself.
+    ///
+    /// # Errors
+    /// Those of `openat(2)`: ENOTDIR where this is no folder.
+    pub fn parent(&self) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self(retry_on_intr(|| {
+            rustix::fs::openat(&self.0, c"..", flags, Mode::empty())
+        })?))
+    }
+
+    /// An `O_PATH` descriptor from elsewhere in this room.
+    pub(super) fn from_fd(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
     /// An `O_PATH` handle serves neither reads nor syncs: the folder is opened once more.
-    fn open_dir(&self) -> io::Result<OwnedFd> {
+    pub(super) fn open_dir(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(retry_on_intr(|| {
             rustix::fs::openat(&self.0, c".", flags, Mode::empty())

@@ -6,9 +6,8 @@ use crate::fs::attr::{Attr, Entry};
 use crate::fs::error::FsError;
 use crate::fs::handles::Fh;
 use crate::fs::inodes::{Ino, Inode};
-use crate::fs::resolve::Place;
 use crate::fs::{Caller, FileSystem};
-use crate::storage::{Access, Stat, StatFs, TimeSet, Timestamp};
+use crate::storage::{Access, CName, Node, Stat, StatFs, TimeSet, Timestamp};
 use crate::units::PlainLen;
 
 /// What to do with a time.
@@ -46,6 +45,11 @@ impl FileSystem {
     /// # Errors
     /// `ENOENT` and what the ciphertext folder answers.
     pub fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Entry, FsError> {
+        match name {
+            b"." => return self.lookup_itself(parent),
+            b".." => return self.lookup_parent(parent),
+            _ => {}
+        }
         let parent = self.inode(parent)?;
         let place = match self.place(&parent, name) {
             Err(FsError::Refused(errno)) if errno == libc::EPERM => return Err(FsError::NOT_FOUND),
@@ -53,22 +57,39 @@ impl FileSystem {
         };
         let _names = parent.names().read();
         let stat = place.dir.stat_child(&place.cname)?;
-        Ok(self.entry(&parent, &place, &stat))
+        Ok(self.entry(&parent, &place.dir, &place.cname, &stat))
     }
 
-    /// The entry of an inode found at `place`, which the kernel is about to be told of. The caller holds
+    /// The entry of an inode found as `cname` in `dir`, which the kernel is about to be told of. The caller holds
     /// `parent`'s names.
-    pub(in crate::fs) fn entry(&self, parent: &Arc<Inode>, place: &Place, stat: &Stat) -> Entry {
-        let inode = self.inodes.look_up(stat, parent, place.cname.clone());
+    pub(in crate::fs) fn entry(
+        &self,
+        parent: &Arc<Inode>,
+        dir: &Node,
+        cname: &CName,
+        stat: &Stat,
+    ) -> Entry {
+        let inode = self.inodes.look_up(stat, parent, cname.clone());
         Entry {
             attr: self.attr(&inode, stat),
+            generation: self.generation(&inode, stat, || dir.child_handle(cname)),
         }
     }
 
     /// The kernel gives back `count` references to an inode.
     pub fn forget(&self, ino: Ino, count: u64) {
-        if ino != Ino::ROOT && self.inodes.forget(ino, count) {
+        if ino == Ino::ROOT {
+            return;
+        }
+        let exported = self.exports.as_ref().and_then(|exports| {
+            let handle = self.inodes.find(ino)?.handle().get()?.clone();
+            Some((exports, handle))
+        });
+        if self.inodes.forget(ino, count) {
             self.folder_nodes.lock().pop(&ino);
+            if let Some((exports, handle)) = exported {
+                exports.remember(ino, handle);
+            }
         }
     }
 
@@ -121,7 +142,7 @@ impl FileSystem {
         size: u64,
     ) -> Result<(), FsError> {
         file.resize(PlainLen(size))?;
-        if caller.uid != 0 {
+        if !caller.is_root() {
             self.clear_set_id(file)?;
         }
         Ok(())
