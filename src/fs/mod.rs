@@ -57,6 +57,8 @@ pub struct FsOptions {
     pub accept_empty: bool,
     /// POSIX ACLs decide on accesses, and may be set.
     pub acl: bool,
+    /// Reading a file leaves the time of its last access.
+    pub noatime: bool,
     /// Inodes are found by number after the kernel has forgotten them.
     pub export: bool,
     /// Folder handles kept open, at most.
@@ -68,6 +70,7 @@ impl Default for FsOptions {
         Self {
             accept_empty: false,
             acl: false,
+            noatime: false,
             export: false,
             folder_handles: NonZeroUsize::new(4096).expect("not zero"),
         }

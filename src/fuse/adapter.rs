@@ -356,7 +356,7 @@ impl Filesystem for Adapter {
 
     fn write(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -367,7 +367,13 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let clear_set_id = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        let written = || self.fs.write(fh(handle), offset, data, clear_set_id);
+        let written = || {
+            self.fs.write(fh(handle), offset, data, clear_set_id)?;
+            if clear_set_id {
+                self.fs.content_changed(caller(request), fh(handle))?;
+            }
+            Ok(())
+        };
         answer!(self, "write", inode, reply, written(), |()| reply
             .written(data.len() as u32));
     }
@@ -662,7 +668,7 @@ impl Filesystem for Adapter {
 
     fn fallocate(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -670,7 +676,10 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let done = || self.fs.fallocate(fh(handle), mode, offset, length);
+        let done = || {
+            self.fs.fallocate(fh(handle), mode, offset, length)?;
+            self.fs.content_changed(caller(request), fh(handle))
+        };
         answer!(self, "fallocate", inode, reply, done(), |()| reply.ok());
     }
 
@@ -724,7 +733,7 @@ impl Filesystem for Adapter {
 
     fn copy_file_range(
         &self,
-        _request: &Request,
+        request: &Request,
         ino_in: INodeNo,
         fh_in: FileHandle,
         offset_in: u64,
@@ -736,8 +745,12 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let copied = || {
-            self.fs
-                .copy_file_range(fh(fh_in), offset_in, fh(fh_out), offset_out, len)
+            let (from, to) = (fh(fh_in), fh(fh_out));
+            let copied = self
+                .fs
+                .copy_file_range(from, offset_in, to, offset_out, len)?;
+            self.fs.content_changed(caller(request), to)?;
+            Ok(copied)
         };
         answer!(self, "copy_file_range", ino_in, reply, copied(), |len| {
             reply.written(len as u32);

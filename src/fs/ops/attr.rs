@@ -143,7 +143,7 @@ impl FileSystem {
     ) -> Result<(), FsError> {
         file.resize(PlainLen(size))?;
         if !caller.is_root() {
-            self.clear_set_id(file)?;
+            self.clear_set_id(file, Some(caller))?;
         }
         Ok(())
     }
@@ -152,10 +152,14 @@ impl FileSystem {
     pub(in crate::fs) fn clear_set_id(
         &self,
         file: &crate::content::OpenFile,
+        caller: Option<Caller>,
     ) -> Result<(), FsError> {
-        let mode = file.stat()?.mode;
-        // Set-group-id without group execution is no identity but a mark for mandatory locks.
-        let lends = if mode & 0o010 == 0 {
+        let stat = file.stat()?;
+        let mode = stat.mode;
+        // Set-group-id without group execution is no identity but a mark for mandatory locks: it is the group's
+        // to keep (`setattr_should_drop_sgid`, linux/fs/attr.c).
+        let keeps_mark = || caller.is_none_or(|caller| caller.is_in_group(stat.gid));
+        let lends = if mode & 0o2010 == 0o2000 && keeps_mark() {
             SET_ID_BITS & !0o2000
         } else {
             SET_ID_BITS
@@ -164,6 +168,18 @@ impl FileSystem {
             file.set_mode(mode & !lends)?;
         }
         Ok(())
+    }
+
+    /// `caller` has changed a file's content by a request that does not say what the kernel thinks of set-id bits.
+    ///
+    /// # Errors
+    /// `EBADF` and what the ciphertext folder answers.
+    pub fn content_changed(&self, caller: Caller, fh: Fh) -> Result<(), FsError> {
+        let handle = self.files.find(fh)?;
+        if handle.file.stat()?.mode & SET_ID_BITS == 0 || caller.is_root() {
+            return Ok(());
+        }
+        self.clear_set_id(&handle.file, Some(caller))
     }
 
     fn change_attr(&self, ino: Ino, change: &AttrChange) -> Result<Attr, FsError> {

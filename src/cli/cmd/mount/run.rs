@@ -121,6 +121,7 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
         accept_empty: request.accept_empty,
         acl: request.kernel.acl,
         export: request.kernel.export,
+        noatime: request.kernel.atime == Atime::Never,
         ..FsOptions::default()
     };
     let cipherdir = std::fs::canonicalize(&request.cipherdir)
