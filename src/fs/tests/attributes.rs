@@ -66,13 +66,14 @@ fn a_new_length_by_other_than_root_takes_set_id_away() {
         size: Some(1),
         ..AttrChange::default()
     };
-    for (caller, before, after) in [
+    for (who, before, after) in [
         (USER, 0o6755, 0o755),
-        (USER, 0o6745, 0o2745),
+        (USER, 0o6745, 0o745),
+        (caller(12_345, 0), 0o6745, 0o2745),
         (SELF, 0o6755, 0o6755),
     ] {
         with_mode(before);
-        let attr = bench.set_as(caller, ino, None, size).unwrap();
+        let attr = bench.set_as(who, ino, None, size).unwrap();
         assert_eq!(attr.mode, after, "{before:o}");
     }
     with_mode(0o4755);
