@@ -10,8 +10,10 @@
 //! None is held while a key provider is waited for.
 
 mod attr;
+mod caller;
 mod committer;
 mod error;
+mod exports;
 mod handles;
 mod inodes;
 mod ops;
@@ -32,6 +34,7 @@ use crate::storage::Node;
 use crate::volume::Volume;
 
 pub use attr::{Attr, Entry};
+pub use caller::Caller;
 pub use error::FsError;
 pub use handles::Fh;
 pub use inodes::Ino;
@@ -42,6 +45,7 @@ pub use ops::open::Opened;
 pub use stats::{Stats, StatsReport};
 
 use committer::Committer;
+use exports::Exports;
 use handles::{FileHandle, FolderHandle, HandleTable};
 use inodes::{Inode, InodeTable};
 use space::Space;
@@ -51,6 +55,12 @@ use space::Space;
 pub struct FsOptions {
     /// A file that a crash left without a header reads as empty instead of `EIO`.
     pub accept_empty: bool,
+    /// POSIX ACLs decide on accesses, and may be set.
+    pub acl: bool,
+    /// Reading a file leaves the time of its last access.
+    pub noatime: bool,
+    /// Inodes are found by number after the kernel has forgotten them.
+    pub export: bool,
     /// Folder handles kept open, at most.
     pub folder_handles: NonZeroUsize,
 }
@@ -59,13 +69,13 @@ impl Default for FsOptions {
     fn default() -> Self {
         Self {
             accept_empty: false,
+            acl: false,
+            noatime: false,
+            export: false,
             folder_handles: NonZeroUsize::new(4096).expect("not zero"),
         }
     }
 }
-
-/// Who asks: files are made in this name.
-pub use crate::storage::Caller;
 
 /// A mounted volume, ready for requests from any number of threads.
 #[derive(Debug)]
@@ -78,6 +88,7 @@ pub struct FileSystem {
     /// Handles of the folders last used, by inode: children are reached from them without a path walk.
     folder_nodes: Mutex<LruCache<Ino, Arc<Node>>>,
     committer: Committer,
+    exports: Option<Exports>,
     space: Space,
     stats: Arc<Stats>,
 }
@@ -90,6 +101,7 @@ impl FileSystem {
     pub fn new(volume: Arc<Volume>, options: FsOptions) -> std::io::Result<Arc<Self>> {
         let inodes = InodeTable::new(&volume.root().stat()?, Arc::clone(volume.root()));
         let stats = Arc::new(Stats::default());
+        let exports = options.export.then(|| Exports::new(volume.root()));
         Ok(Arc::new(Self {
             inodes,
             files: HandleTable::default(),
@@ -97,6 +109,7 @@ impl FileSystem {
             folder_nodes: Mutex::new(LruCache::new(options.folder_handles)),
             space: Space::new(volume.root()),
             committer: Committer::start(Arc::clone(volume.root())),
+            exports: exports.transpose()?,
             volume,
             options,
             stats,

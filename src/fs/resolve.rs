@@ -87,6 +87,7 @@ impl FileSystem {
         let whereabouts = inode.whereabouts().read();
         match &*whereabouts {
             Whereabouts::Held(node) => Ok(Arc::clone(node)),
+            Whereabouts::ByHandle(handle) => Ok(Arc::new(self.reopen(handle)?)),
             Whereabouts::At { parent, cname } => {
                 let node = self
                     .folder_node(parent)?
@@ -106,6 +107,7 @@ impl FileSystem {
         let whereabouts = inode.whereabouts().read();
         match &*whereabouts {
             Whereabouts::Held(node) => Ok(node.stat()?),
+            Whereabouts::ByHandle(handle) => Ok(self.reopen(handle)?.stat()?),
             Whereabouts::At { parent, cname } => {
                 let stat = self
                     .folder_node(parent)?

@@ -12,9 +12,11 @@
 //! mounted: some calls take no `O_PATH` descriptor and go through `/proc/self/fd`.
 
 pub mod caller;
+pub mod credentials;
 pub mod dir_reader;
 pub mod faults;
 pub mod file;
+pub mod inode_handle;
 pub mod lock;
 pub mod name;
 pub mod node;
@@ -23,8 +25,10 @@ mod replace;
 pub mod stat;
 
 pub use caller::{Caller, as_caller};
+pub use credentials::Credentials;
 pub use dir_reader::{DirEntry, DirReader};
 pub use file::{Access, StorageFile};
+pub use inode_handle::{HandleOpener, InodeHandle};
 pub use lock::{LockGuard, LockKind};
 pub use name::{CName, InvalidName};
 pub use node::{Node, RenameFlags, XattrSet};

@@ -92,13 +92,29 @@ impl Node {
     /// # Errors
     /// Those of `open(2)`: EACCES, EROFS, ELOOP for a symlink, EISDIR for a folder to be written.
     pub fn open_file(&self, access: Access) -> io::Result<StorageFile> {
+        self.open_file_with(access, OFlags::empty())
+    }
+
+    /// As [`Node::open_file`], and what is read leaves the time of the last access, if this process may have it so:
+    /// it is the owner's right, and `CAP_FOWNER`'s.
+    ///
+    /// # Errors
+    /// As [`Node::open_file`].
+    pub fn open_file_untouched(&self, access: Access) -> io::Result<StorageFile> {
+        match self.open_file_with(access, OFlags::NOATIME) {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => self.open_file(access),
+            opened => opened,
+        }
+    }
+
+    fn open_file_with(&self, access: Access, more: OFlags) -> io::Result<StorageFile> {
         let access_flag = match access {
             Access::Read => OFlags::RDONLY,
             Access::ReadWrite => OFlags::RDWR,
         };
         // No O_NOFOLLOW: the last component is the magic link. O_NONBLOCK means nothing to a
         // regular file's reads and writes.
-        let flags = access_flag | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let flags = access_flag | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | more;
         let path = ProcPath::new(&self.0);
         let fd = retry_on_intr(|| rustix::fs::open(path.as_c_str(), flags, Mode::empty()))?;
         Ok(StorageFile::new(fd, access))
@@ -174,8 +190,24 @@ impl Node {
         Ok(retry_on_intr(|| rustix::fs::fstatvfs(&self.0))?.into())
     }
 
+    /// The folder that this folder is in; of the file system's root itself.
+    ///
+    /// # Errors
+    /// Those of `openat(2)`: ENOTDIR where this is no folder.
+    pub fn parent(&self) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self(retry_on_intr(|| {
+            rustix::fs::openat(&self.0, c"..", flags, Mode::empty())
+        })?))
+    }
+
+    /// An `O_PATH` descriptor from elsewhere in this room.
+    pub(super) fn from_fd(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
     /// An `O_PATH` handle serves neither reads nor syncs: the folder is opened once more.
-    fn open_dir(&self) -> io::Result<OwnedFd> {
+    pub(super) fn open_dir(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(retry_on_intr(|| {
             rustix::fs::openat(&self.0, c".", flags, Mode::empty())

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
+mod acls;
 mod bad_input;
 mod callers;
 mod check;
@@ -12,10 +13,12 @@ mod crash;
 mod documents;
 mod economy;
 mod files;
+mod handles;
 mod harness;
 mod metadata;
 mod names;
 mod options;
 mod real_work;
+mod rights;
 mod single_files;
 mod tree;

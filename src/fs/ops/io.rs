@@ -38,7 +38,7 @@ impl FileSystem {
         let handle = self.files.find(fh)?;
         handle.file.write(PlainOffset(offset), data)?;
         if clear_set_id {
-            self.clear_set_id(&handle.file)?;
+            self.clear_set_id(&handle.file, None)?;
         }
         self.committer.note(&handle.inode, &handle.file);
         self.stats.count_written(data.len());

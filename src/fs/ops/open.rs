@@ -197,7 +197,12 @@ impl FileSystem {
 
     fn open_ciphertext(&self, inode: &Inode, access: Access) -> Result<StorageFile, FsError> {
         self.stats.count_open();
-        Ok(self.node(inode)?.open_file(access)?)
+        let node = self.node(inode)?;
+        Ok(if self.options.noatime {
+            node.open_file_untouched(access)?
+        } else {
+            node.open_file(access)?
+        })
     }
 
     /// The end of a handle: an empty file gets its header, and what is not durable yet goes to the committer.

@@ -42,7 +42,7 @@ impl FileSystem {
         if stat.nlink == 1 {
             self.committer.leave(&inode);
         }
-        if whereabouts.is_at(parent, &place.cname) {
+        if whereabouts.needs(parent, &place.cname) {
             *whereabouts = Whereabouts::Held(node);
         }
         Ok(())

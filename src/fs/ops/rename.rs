@@ -105,7 +105,7 @@ impl FileSystem {
         if let (1, Some(target)) = (found.stat.nlink, &target) {
             self.committer.leave(target);
         }
-        if at.is_at(&to.parent, &to.place.cname) {
+        if at.needs(&to.parent, &to.place.cname) {
             **at = Whereabouts::Held(Arc::clone(&found.node));
         }
         Ok(())
