@@ -15,6 +15,7 @@ mod harness;
 mod metadata;
 mod names;
 mod options;
+mod random_io;
 mod real_work;
 mod single_files;
 mod tree;
