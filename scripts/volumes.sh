@@ -22,7 +22,7 @@ make_fs() {
         *) die "no file system is called '$kind': there are ext4 xfs btrfs tmpfs" ;;
     esac
     truncate --size="$size" "$folder.img"
-    as_root "mkfs.$kind" -q "$folder.img"
+    as_root "mkfs.$kind" -q "$folder.img" >/dev/null
     as_root mount -o loop "$folder.img" "$folder" ||
         die "cannot mount an image of $kind (in a container: --privileged, or /dev/loop-control)"
     as_root chmod 755 "$folder"
