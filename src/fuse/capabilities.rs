@@ -29,6 +29,10 @@ const ALWAYS: &[(InitFlags, &str)] = &[
         "direct I/O need not wait for one request after another",
     ),
     (
+        InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
+        "a file that is read past the cache, as on a nearly full disk, can still be mapped",
+    ),
+    (
         InitFlags::FUSE_DO_READDIRPLUS,
         "ls -l costs no lookup of each name",
     ),

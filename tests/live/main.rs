@@ -18,6 +18,7 @@ mod harness;
 mod metadata;
 mod names;
 mod options;
+mod random_io;
 mod real_work;
 mod rights;
 mod single_files;

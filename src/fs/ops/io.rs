@@ -78,7 +78,12 @@ impl FileSystem {
         );
         match mode {
             0 | libc::FALLOC_FL_KEEP_SIZE => file.allocate(at, len)?,
-            PUNCH | ZERO_KEEP | libc::FALLOC_FL_ZERO_RANGE => file.punch_hole(at, len)?,
+            PUNCH => file.punch_hole(at, len)?,
+            // Zeroing keeps, or takes, the space of its range: a later write there must find room.
+            ZERO_KEEP | libc::FALLOC_FL_ZERO_RANGE => {
+                file.punch_hole(at, len)?;
+                file.allocate(at, len)?;
+            }
             _ => return Err(FsError::NOT_SUPPORTED),
         }
         if mode & libc::FALLOC_FL_KEEP_SIZE == 0 && end > file.len() {
