@@ -11,6 +11,8 @@ mod crash;
 mod economy;
 mod files;
 mod harness;
+mod kill;
+mod limits;
 mod metadata;
 mod model;
 mod names;

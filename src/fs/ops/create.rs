@@ -62,10 +62,12 @@ impl FileSystem {
         let place = self.place(&parent, name)?;
         // Nobody finds the name before its open file is in place.
         let _names = parent.names().write();
-        let file = make(&place, || {
-            as_caller(caller, || {
-                place.dir.create_file(&place.cname, mode & 0o7777)
-            })?
+        let file = self.with_descriptors(|| {
+            make(&place, || {
+                as_caller(caller, || {
+                    place.dir.create_file(&place.cname, mode & 0o7777)
+                })?
+            })
         })?;
         let stat = file.stat()?;
         let inode = self.inodes.look_up(&stat, &parent, place.cname.clone());

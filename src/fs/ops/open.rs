@@ -197,7 +197,7 @@ impl FileSystem {
 
     fn open_ciphertext(&self, inode: &Inode, access: Access) -> Result<StorageFile, FsError> {
         self.stats.count_open();
-        Ok(self.node(inode)?.open_file(access)?)
+        self.with_descriptors(|| Ok(self.node(inode)?.open_file(access)?))
     }
 
     /// The end of a handle: an empty file gets its header, and what is not durable yet goes to the committer.
@@ -220,7 +220,7 @@ impl FileSystem {
         self.flush_handle(&*self.files.find(fh)?)
     }
 
-    fn flush_handle(&self, handle: &FileHandle) -> Result<(), FsError> {
+    pub(in crate::fs) fn flush_handle(&self, handle: &FileHandle) -> Result<(), FsError> {
         if handle.file.is_read_only() {
             return Ok(());
         }

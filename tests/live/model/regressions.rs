@@ -27,6 +27,7 @@ fn stat(names: &[u8]) -> Op {
 pub(super) fn all() -> Vec<(&'static str, Vec<Step>)> {
     vec![
         ("written in the tick of its creation", written_at_once()),
+        ("made, and unmounted at once", made_and_unmounted()),
         ("deleted, and in use by two processes", deleted_and_in_use()),
         ("folders with long names change places", folders_exchanged()),
         ("a working folder that is gone", gone_working_folder()),
@@ -40,6 +41,32 @@ fn written_at_once() -> Vec<Step> {
         (0, Op::Pwrite(0, 0, 248, 38)),
         (0, stat(&[0])),
     ]
+}
+
+/// The kernel does not wait for the end of a handle: the file was left without a header.
+fn made_and_unmounted() -> Vec<Step> {
+    let once = [
+        (2, Op::Open(0, at(&[1]), NEW)),
+        (1, Op::Remount),
+        (1, Op::Truncate(at(&[1]), 0)),
+        (1, Op::Unlink(at(&[1]))),
+    ];
+    let read = [
+        (2, Op::Open(0, at(&[0]), NEW)),
+        (1, Op::Remount),
+        (
+            0,
+            Op::Open(
+                0,
+                at(&[0]),
+                How {
+                    access: Access::Read,
+                    ..NEW
+                },
+            ),
+        ),
+    ];
+    [once.to_vec(), read.to_vec()].concat()
 }
 
 fn deleted_and_in_use() -> Vec<Step> {
