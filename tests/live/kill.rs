@@ -84,9 +84,8 @@ fn writer() {
     let task: Task = serde_json::from_str(&workers::task()).unwrap();
     let mut journal = File::create(&task.journal).unwrap();
     let mut note = |word: &str, number: u64| {
-        journal
-            .write_all(format!("{word} {number}\n").as_bytes())
-            .unwrap()
+        let line = format!("{word} {number}\n");
+        journal.write_all(line.as_bytes()).unwrap();
     };
     for number in 0.. {
         note("try", number);

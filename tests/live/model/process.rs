@@ -141,7 +141,7 @@ impl Slots {
         }
     }
 
-    fn execute_on_slot(&mut self, op: &Op) -> Try {
+    fn execute_on_slot(&self, op: &Op) -> Try {
         match *op {
             Op::Read(slot, len) => read(len, |buffer| rustix::io::read(self.file(slot)?, buffer)),
             Op::Pread(slot, at, len) => read(len, |buffer| {
