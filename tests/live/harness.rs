@@ -250,11 +250,11 @@ impl Status {
 }
 
 /// The program under test: what scripts/test.sh built for release, or else cargo's own build.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     std::env::var_os("ENVELOPEFS").map_or(env!("CARGO_BIN_EXE_envelopefs").into(), PathBuf::from)
 }
 
-fn require_fuse() {
+pub(crate) fn require_fuse() {
     assert!(
         Path::new("/dev/fuse").exists(),
         "live tests need FUSE: there is no /dev/fuse (in a container: --device /dev/fuse)"

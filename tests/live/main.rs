@@ -7,7 +7,9 @@
 
 mod bad_input;
 mod callers;
+mod check;
 mod crash;
+mod documents;
 mod economy;
 mod files;
 mod harness;

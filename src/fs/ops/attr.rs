@@ -1,6 +1,7 @@
 //! lookup, forget, getattr, setattr, statfs.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::fs::attr::{Attr, Entry};
 use crate::fs::error::FsError;
@@ -162,6 +163,8 @@ impl FileSystem {
     fn change_times(&self, inode: &Inode, atime: TimeSet, mtime: TimeSet) -> Result<(), FsError> {
         match inode.open_file() {
             Some(open) => open.set_times(atime, mtime)?,
+            // With each unlink the kernel sends the times of the inode. No program has it open that could ask for them.
+            None if inode.unlinked().load(Ordering::Acquire) => {}
             None => self.node(inode)?.set_times(atime, mtime)?,
         }
         Ok(())
