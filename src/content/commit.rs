@@ -115,7 +115,11 @@ impl OpenFile {
                     PlainLen(0),
                     Durability::Lazy,
                 )?;
-                state.file.set_len(self.layout.physical_len(PlainLen(0)))?;
+                // The same length once more would free what was preallocated behind it.
+                let physical = self.layout.physical_len(PlainLen(0));
+                if state.file.len()? != physical {
+                    state.file.set_len(physical)?;
+                }
                 Ok(())
             })
         })

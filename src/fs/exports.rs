@@ -72,7 +72,7 @@ impl Exports {
         let stat = node.stat().ok()?;
         let is_it = stat.ino == number && stat.nlink > 0;
         let ours = match stat.kind {
-            FileKind::Directory => is_below(volume.root(), &node).unwrap_or(false),
+            FileKind::Directory => is_below(volume, &node).unwrap_or(false),
             _ => was_ours || proves_ours(volume, &node, &stat),
         };
         (is_it && ours).then_some(node)
@@ -97,17 +97,16 @@ fn proves_ours(volume: &Volume, node: &Node, stat: &Stat) -> bool {
 }
 
 /// Whether a folder is the ciphertext folder or below it, and not in the part of it that is the volume's own.
-fn is_below(root: &Node, folder: &Node) -> io::Result<bool> {
+fn is_below(volume: &Volume, folder: &Node) -> io::Result<bool> {
     let id = |stat: &Stat| (stat.dev, stat.ino);
-    let top = id(&root.stat()?);
-    let own = Volume::own_folder().and_then(|name| root.stat_child(&name));
-    let own = own.ok().as_ref().map(id);
+    let top = id(&volume.root().stat()?);
+    let own = id(&volume.own_folder().stat()?);
     let mut here = id(&folder.stat()?);
     let mut above = folder.parent()?;
     for _ in 0..DEEPEST {
         let up = id(&above.stat()?);
         match here {
-            _ if Some(here) == own => return Ok(false),
+            _ if here == own => return Ok(false),
             _ if here == top => return Ok(true),
             _ if here == up => return Ok(false),
             _ => here = up,

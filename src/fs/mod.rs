@@ -119,7 +119,15 @@ impl FileSystem {
     /// Commits all that was written and makes it durable; says whether every commit since the mount succeeded.
     /// Call after the last request.
     pub fn shut_down(&self) -> bool {
-        self.committer.finish()
+        // The kernel does not wait for the end of handles when it unmounts, and drops what it has not sent.
+        let mut flushed = true;
+        for handle in self.files.drain() {
+            if let Err(error) = self.flush_handle(&handle) {
+                flushed = false;
+                self.note_failure("release", Some(handle.inode.ino()), &error);
+            }
+        }
+        self.committer.finish() && flushed
     }
 
     /// Counters for `status`.

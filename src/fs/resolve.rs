@@ -82,8 +82,32 @@ impl FileSystem {
         Ok(node)
     }
 
+    /// Does `work` once more where the process had no descriptor left: the cached folder handles have gone by then.
+    /// `ENFILE` is left alone, for other processes are the cause of it.
+    pub(super) fn with_descriptors<T>(
+        &self,
+        work: impl Fn() -> Result<T, FsError>,
+    ) -> Result<T, FsError> {
+        match work() {
+            Err(error) if error.errno() == libc::EMFILE && self.give_way() => work(),
+            result => result,
+        }
+    }
+
+    /// Closes the cached folder handles; says whether there were any. Those in use close with their last user.
+    fn give_way(&self) -> bool {
+        let mut cache = self.folder_nodes.lock();
+        let closed: Vec<_> = std::iter::from_fn(|| cache.pop_lru()).collect();
+        drop(cache);
+        !closed.is_empty()
+    }
+
     /// A handle of any inode.
     pub(super) fn node(&self, inode: &Inode) -> Result<Arc<Node>, FsError> {
+        self.with_descriptors(|| self.node_once(inode))
+    }
+
+    fn node_once(&self, inode: &Inode) -> Result<Arc<Node>, FsError> {
         let whereabouts = inode.whereabouts().read();
         match &*whereabouts {
             Whereabouts::Held(node) => Ok(Arc::clone(node)),

@@ -20,7 +20,7 @@ use crate::format::names::NameKey;
 use crate::format::volume_config::{ForeignFiles, NameMode, VolumeConfig};
 use crate::format::xattrs::XattrKeys;
 use crate::keys::{KeyringStats, Providers};
-use crate::storage::{CName, LockGuard, Node};
+use crate::storage::{LockGuard, Node};
 
 pub use create::{CreateOptions, create};
 pub use error::VolumeError;
@@ -119,14 +119,6 @@ impl Volume {
     /// Whether a file was made in this volume, whatever the volume says of others.
     pub fn wrote(&self, header: &FileHeader) -> bool {
         header.verify_membership(&self.secrets.membership) == Membership::Valid
-    }
-
-    /// The name of the folder [`Self::OWN_FOLDER`].
-    ///
-    /// # Errors
-    /// None: it is a name.
-    pub fn own_folder() -> std::io::Result<CName> {
-        CName::new(meta::FOLDER).map_err(|_invalid| std::io::ErrorKind::InvalidInput.into())
     }
 
     /// When the mount began that ended without an unmount, if one did: what changed since is to be looked over.

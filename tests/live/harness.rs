@@ -267,9 +267,15 @@ pub(crate) fn require_root() {
 }
 
 pub(crate) fn is_mounted(point: &Path) -> bool {
+    mounts_at(point) > 0
+}
+
+/// How many mounts lie there, one over the other.
+pub(crate) fn mounts_at(point: &Path) -> usize {
     mountpoints()
         .iter()
-        .any(|mounted| Path::new(mounted) == point)
+        .filter(|mounted| Path::new(mounted) == point)
+        .count()
 }
 
 /// Every mount point of the machine, in the order of mounting.

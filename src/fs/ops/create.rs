@@ -63,8 +63,10 @@ impl FileSystem {
         // Nobody finds the name before its open file is in place.
         let _names = parent.names().write();
         let mode = self.new_mode(caller, &place, mode & 0o7777)?;
-        let file = make(&place, || {
-            as_caller(caller.ids, || place.dir.create_file(&place.cname, mode))?
+        let file = self.with_descriptors(|| {
+            make(&place, || {
+                as_caller(caller.ids, || place.dir.create_file(&place.cname, mode))?
+            })
         })?;
         let stat = self.keep_set_gid(caller, mode, &place, file.stat()?)?;
         let inode = self.inodes.look_up(&stat, &parent, place.cname.clone());

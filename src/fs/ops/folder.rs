@@ -163,7 +163,7 @@ impl FileSystem {
         let dir_id = self.dir_id(inode, dir)?;
         let device = dir.stat()?.dev;
         let mut listed = Vec::new();
-        let mut entries = dir.read_dir()?;
+        let mut entries = self.with_descriptors(|| Ok(dir.read_dir()?))?;
         while let Some(found) = entries.next_entry() {
             let found = found?;
             let name = match self.volume.open_name(dir, dir_id.as_ref(), &found.name) {

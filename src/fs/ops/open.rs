@@ -197,11 +197,13 @@ impl FileSystem {
 
     fn open_ciphertext(&self, inode: &Inode, access: Access) -> Result<StorageFile, FsError> {
         self.stats.count_open();
-        let node = self.node(inode)?;
-        Ok(if self.options.noatime {
-            node.open_file_untouched(access)?
-        } else {
-            node.open_file(access)?
+        self.with_descriptors(|| {
+            let node = self.node(inode)?;
+            Ok(if self.options.noatime {
+                node.open_file_untouched(access)?
+            } else {
+                node.open_file(access)?
+            })
         })
     }
 
@@ -225,7 +227,7 @@ impl FileSystem {
         self.flush_handle(&*self.files.find(fh)?)
     }
 
-    fn flush_handle(&self, handle: &FileHandle) -> Result<(), FsError> {
+    pub(in crate::fs) fn flush_handle(&self, handle: &FileHandle) -> Result<(), FsError> {
         if handle.file.is_read_only() {
             return Ok(());
         }

@@ -70,8 +70,8 @@ impl FileSystem {
     }
 
     fn end(&self, parent: &Arc<Inode>, place: Place) -> Result<End, FsError> {
-        let found = match place.dir.child(&place.cname) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        let found = match self.with_descriptors(|| Ok(place.dir.child(&place.cname)?)) {
+            Err(error) if error.errno() == libc::ENOENT => None,
             node => {
                 let node = Arc::new(node?);
                 let stat = node.stat()?;

@@ -266,3 +266,12 @@ fn an_unmount_commits_all_and_leaves_the_times_alone() {
     assert_eq!(inos.iter().map(mtime).collect::<Vec<_>>(), before);
     bench.shut_down();
 }
+
+#[test]
+fn an_empty_file_whose_release_the_kernel_never_sent_opens_after_the_mount_has_ended() {
+    let bench = Bench::new(NameMode::Encrypted);
+    bench.make(ROOT, b"f").unwrap();
+    let bench = bench.reopened();
+    let ino = bench.find(ROOT, b"f").unwrap().ino;
+    assert_eq!(bench.content(ino).unwrap(), b"");
+}
