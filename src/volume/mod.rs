@@ -22,13 +22,13 @@ use crate::format::xattrs::XattrKeys;
 use crate::keys::{KeyringStats, Providers};
 use crate::storage::{LockGuard, Node};
 
-pub use create::{CreateOptions, create};
+pub use create::{CreateOptions, create, create_in};
 pub use error::VolumeError;
 pub use file_keys::{FileMaterial, VOLUME_SCHEME, unwrap_slots, wrap_slots};
 
 use file_keys::FileKeyring;
 pub use names::Listed;
-pub use unlock::{Sharing, UnlockOptions, open};
+pub use unlock::{Sharing, UnlockOptions, open, open_in};
 
 use secrets::VolumeSecrets;
 

@@ -60,7 +60,22 @@ pub fn open(
     providers: Arc<Providers>,
 ) -> Result<Volume, VolumeError> {
     let io = |what: &'static str| VolumeError::io(format!("{}: {what}", path.display()));
-    let root = Arc::new(Node::open_root(path).map_err(io("opening the folder"))?);
+    let root = Node::open_root(path).map_err(io("opening the folder"))?;
+    open_in(root, path, options, providers)
+}
+
+/// As [`open`], of the folder that `root` is a handle of, perhaps an observed one; `path` is for messages.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_in(
+    root: Node,
+    path: &Path,
+    options: &UnlockOptions,
+    providers: Arc<Providers>,
+) -> Result<Volume, VolumeError> {
+    let io = |what: &'static str| VolumeError::io(format!("{}: {what}", path.display()));
+    let root = Arc::new(root);
     let folder = match root.child(&name(meta::FOLDER)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(VolumeError::NotAVolume(path.to_owned()));
