@@ -4,7 +4,7 @@
 #   scripts/test.sh              every stage
 #   scripts/test.sh STAGE…       only these
 #
-# Stages: shell fmt clippy deny test docs live pjdfstest fsx quickstart
+# Stages: shell fmt clippy deny test docs live pjdfstest fsx fio quickstart
 # A stage that cannot run has failed: nothing is skipped. No mount, process or file stays behind.
 # Unit and integration tests run in the dev profile, with its checks for overflow and its
 # assertions; whatever mounts runs the program as it is shipped (release).
@@ -12,7 +12,7 @@
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-readonly all_stages=(shell fmt clippy deny test docs live pjdfstest fsx quickstart)
+readonly all_stages=(shell fmt clippy deny test docs live pjdfstest fsx fio quickstart)
 
 # --- the stages -----------------------------------------------------------------------------------
 
@@ -60,9 +60,11 @@ stage_live() {
     as_root env ENVELOPEFS="$ENVELOPEFS" timeout --kill-after=30 900 "$tests"
 }
 
-stage_pjdfstest() { "$project/scripts/conformance.sh" pjdfstest; }
+stage_pjdfstest() { "$project/scripts/pjdfstest.sh"; }
 
-stage_fsx() { "$project/scripts/conformance.sh" fsx; }
+stage_fsx() { "$project/scripts/fsx.sh"; }
+
+stage_fio() { "$project/scripts/fio.sh"; }
 
 # What the README tells a new user to start with; the second run finds everything there already.
 stage_quickstart() {

@@ -37,6 +37,8 @@ pub const CACHE_TTL: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Durat
 pub enum MountOption {
     /// `accept_empty`
     AcceptEmpty,
+    /// `acl`
+    Acl,
     /// `allow_other`
     AllowOther,
     /// `allow_unlocked_memory`
@@ -49,6 +51,8 @@ pub enum MountOption {
     DefaultPermissions,
     /// `dev`, `nodev`
     Dev(bool),
+    /// `export`
+    Export,
     /// `exec`, `noexec`
     Exec(bool),
     /// `fsname=TEXT`
@@ -181,12 +185,14 @@ fn parse_one(item: &str) -> Result<MountOption, OptionError> {
 /// Options that are a name alone.
 const FLAGS: &[(&str, MountOption)] = &[
     ("accept_empty", MountOption::AcceptEmpty),
+    ("acl", MountOption::Acl),
     ("allow_other", MountOption::AllowOther),
     ("allow_unlocked_memory", MountOption::AllowUnlockedMemory),
     ("atime", MountOption::Atime(Atime::Strict)),
     ("default_permissions", MountOption::DefaultPermissions),
     ("dev", MountOption::Dev(true)),
     ("exec", MountOption::Exec(true)),
+    ("export", MountOption::Export),
     ("noatime", MountOption::Atime(Atime::Never)),
     ("nodev", MountOption::Dev(false)),
     ("noexec", MountOption::Exec(false)),
@@ -269,6 +275,7 @@ impl fmt::Display for MountOption {
         let either = |on: bool, yes: &'static str, no: &'static str| if on { yes } else { no };
         match self {
             Self::AcceptEmpty => f.write_str("accept_empty"),
+            Self::Acl => f.write_str("acl"),
             Self::AllowOther => f.write_str("allow_other"),
             Self::AllowUnlockedMemory => f.write_str("allow_unlocked_memory"),
             Self::Atime(Atime::Strict) => f.write_str("atime"),
@@ -277,6 +284,7 @@ impl fmt::Display for MountOption {
             Self::CacheTtl(ttl) => write!(f, "cache_ttl={}", values::show_duration(*ttl)),
             Self::DefaultPermissions => f.write_str("default_permissions"),
             Self::Dev(on) => f.write_str(either(*on, "dev", "nodev")),
+            Self::Export => f.write_str("export"),
             Self::Exec(on) => f.write_str(either(*on, "exec", "noexec")),
             Self::FsName(name) => write!(f, "fsname={name}"),
             Self::KeyCacheEntries(count) => write!(f, "key_cache_entries={count}"),
@@ -427,7 +435,9 @@ mod tests {
         let secs = |range: std::ops::RangeInclusive<u64>| range.prop_map(Duration::from_secs);
         prop_oneof![
             Just(MountOption::AcceptEmpty),
+            Just(MountOption::Acl),
             Just(MountOption::AllowOther),
+            Just(MountOption::Export),
             Just(MountOption::AllowUnlockedMemory),
             prop_oneof![
                 Just(Atime::Strict),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::storage::Access;
 use crate::units::PlainLen;
 
-use super::error::ContentError;
+use super::error::{ContentError, Damage};
 use super::writer::Durability;
 use super::{OpenFile, State};
 
@@ -51,8 +51,13 @@ impl OpenFile {
     /// Puts on disk what a crash left undone: cuts what lies past the end, sets the length, commits.
     ///
     /// # Errors
-    /// [`ContentError::Io`].
+    /// [`ContentError::Io`]; [`ContentError::Damaged`] where the file was cut below its committed length:
+    /// filled up again it would no longer show where.
     pub fn mend(&self) -> Result<(), ContentError> {
+        let cut = self.cut_at(&self.current()?.state)?;
+        if let Some(index) = cut {
+            return Err(self.damaged(Damage::Cut { index }));
+        }
         self.change(|_state| Ok(()))?;
         self.sync(SyncKind::Data)
     }
@@ -123,7 +128,11 @@ impl OpenFile {
                     PlainLen(0),
                     Durability::Lazy,
                 )?;
-                state.file.set_len(self.layout.physical_len(PlainLen(0)))?;
+                // The same length once more would free what was preallocated behind it.
+                let physical = self.layout.physical_len(PlainLen(0));
+                if state.file.len()? != physical {
+                    state.file.set_len(physical)?;
+                }
                 Ok(())
             })
         })

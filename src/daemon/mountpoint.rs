@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::mounts;
 use super::unmount::{self, Detach};
 
@@ -78,11 +80,17 @@ fn unusable(path: &Path) -> impl FnOnce(io::Error) -> MountpointError + use<'_> 
     }
 }
 
-/// A mount whose process is gone answers everything with "not connected".
+/// A mount whose process is gone answers "not connected" to whatever the kernel cannot answer by itself, as it
+/// may a stat; while the process is going, what is under way answers "aborted".
+fn death_of(mountpoint: &Path) -> Option<io::Error> {
+    let error = rustix::fs::statfs(mountpoint).err()?;
+    let dead = matches!(error, Errno::NOTCONN | Errno::CONNABORTED);
+    dead.then(|| error.into())
+}
+
 fn detach_dead_mount(mountpoint: &Path) -> Result<(), MountpointError> {
-    let error = match fs::metadata(mountpoint) {
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => error,
-        Ok(_) | Err(_) => return Ok(()),
+    let Some(error) = death_of(mountpoint) else {
+        return Ok(());
     };
     let mounts = mounts::read().map_err(unusable(mountpoint))?;
     let Some(dead) = mounts::find(&mounts, mountpoint).filter(|mount| mount.is_ours()) else {

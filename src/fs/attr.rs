@@ -44,6 +44,8 @@ pub struct Attr {
 pub struct Entry {
     /// Its attributes, the inode number among them.
     pub attr: Attr,
+    /// What tells it from an inode that has its number later; 0 for all where inodes are not exported.
+    pub generation: u32,
 }
 
 impl FileSystem {

@@ -68,6 +68,13 @@ impl<T> HandleTable<T> {
         self.handles.write().remove(&fh).ok_or(FsError::BAD_HANDLE)
     }
 
+    /// Takes out all that are left.
+    pub(super) fn drain(&self) -> Vec<Arc<T>> {
+        std::mem::take(&mut *self.handles.write())
+            .into_values()
+            .collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.handles.read().len()
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::{Mutex, RwLock};
 
 use crate::content::OpenFile;
-use crate::storage::{CName, Node, Stat};
+use crate::storage::{CName, InodeHandle, Node, Stat};
 use crate::units::DirId;
 
 /// An inode number as the kernel has it. It is the backing inode's own, but for the root, which is 1
@@ -47,6 +47,8 @@ pub(super) struct Inode {
     uncommitted: AtomicBool,
     /// Whether its last name is gone.
     unlinked: AtomicBool,
+    /// What it is found by once the kernel has forgotten it, where inodes are exported.
+    handle: OnceLock<InodeHandle>,
 }
 
 /// How to reach an inode.
@@ -56,9 +58,16 @@ pub(super) enum Whereabouts {
     At { parent: Arc<Inode>, cname: CName },
     /// By a handle: its last known name is gone, or it is the root.
     Held(Arc<Node>),
+    /// By what it is: the kernel asked for it by number, and no name of it has been looked up since.
+    ByHandle(Arc<InodeHandle>),
 }
 
 impl Whereabouts {
+    /// Whether the inode is out of reach, or may be, once the name `cname` in `parent` is gone.
+    pub(super) fn needs(&self, parent: &Inode, cname: &CName) -> bool {
+        matches!(self, Self::ByHandle(_)) || self.is_at(parent, cname)
+    }
+
     /// Whether this is the name `cname` in `parent`.
     pub(super) fn is_at(&self, parent: &Inode, cname: &CName) -> bool {
         matches!(self, Self::At { parent: known, cname: name } if known.ino == parent.ino && name == cname)
@@ -78,11 +87,20 @@ impl Inode {
             distrusted: AtomicBool::new(false),
             uncommitted: AtomicBool::new(false),
             unlinked: AtomicBool::new(false),
+            handle: OnceLock::new(),
         }
     }
 
     pub(super) fn ino(&self) -> Ino {
         self.ino
+    }
+
+    /// The number of the folder that this folder was last found in; its own where that is not known.
+    pub(super) fn parent_number(&self) -> Ino {
+        match &*self.whereabouts.read() {
+            Whereabouts::At { parent, .. } => parent.ino,
+            Whereabouts::Held(_) | Whereabouts::ByHandle(_) => self.ino,
+        }
     }
 
     pub(super) fn is(&self, stat: &Stat) -> bool {
@@ -126,11 +144,16 @@ impl Inode {
         &self.unlinked
     }
 
+    pub(super) fn handle(&self) -> &OnceLock<InodeHandle> {
+        &self.handle
+    }
+
     /// The path of the ciphertext file below the ciphertext folder, for logs.
     pub(super) fn cipher_path(&self) -> String {
         match &*self.whereabouts.read() {
             Whereabouts::Held(_) if self.ino == Ino::ROOT => String::new(),
             Whereabouts::Held(_) => format!("(deleted, inode {})", self.backing.1),
+            Whereabouts::ByHandle(_) => format!("(inode {})", self.backing.1),
             Whereabouts::At { parent, cname } => {
                 format!(
                     "{}/{}",
@@ -228,22 +251,37 @@ impl InodeTable {
         self.shard(ino).lock().find(ino)
     }
 
-    /// The inode of `stat`, found as `cname` in `parent`, counted as looked up once more. The caller
-    /// has held `parent`'s [`Inode::names`] since before it found it.
-    pub(super) fn look_up(&self, stat: &Stat, parent: &Arc<Inode>, cname: CName) -> Arc<Inode> {
+    /// What stands for a backing number of the ciphertext folder's own file system; the way back from [`Self::number`].
+    pub(super) fn backing_number(&self, ino: Ino) -> Option<u64> {
+        match ino {
+            Ino(FIRST_FOREIGN..) => None,
+            Ino::ROOT => Some(self.root_backing.1),
+            Ino(ino) if ino == self.root_backing.1 => Some(Ino::ROOT.0),
+            Ino(ino) => Some(ino),
+        }
+    }
+
+    /// Whether an inode is on the ciphertext folder's own file system.
+    pub(super) fn is_own(&self, stat: &Stat) -> bool {
+        stat.dev == self.root_backing.0
+    }
+
+    /// The inode of `stat`, counted as looked up once more; `whereabouts` is where it is, unless it was known before.
+    pub(super) fn count_look_up(
+        &self,
+        stat: &Stat,
+        whereabouts: impl FnOnce() -> Whereabouts,
+    ) -> Arc<Inode> {
         let backing = (stat.dev, stat.ino);
         let ino = self.number(backing);
+        if ino == Ino::ROOT {
+            return Arc::clone(&self.root);
+        }
         let mut guard = self.shard(ino).lock();
         let shard = &mut *guard;
         let known = shard.known.entry(ino).or_insert_with(|| {
             let lingering = shard.lingering.remove(&ino);
-            let fresh = || {
-                let whereabouts = Whereabouts::At {
-                    parent: Arc::clone(parent),
-                    cname: cname.clone(),
-                };
-                Arc::new(Inode::new(ino, backing, whereabouts))
-            };
+            let fresh = || Arc::new(Inode::new(ino, backing, whereabouts()));
             Known {
                 inode: lingering
                     .and_then(|inode| inode.upgrade())
@@ -252,8 +290,16 @@ impl InodeTable {
             }
         });
         known.lookups += 1;
-        let inode = Arc::clone(&known.inode);
-        drop(guard);
+        Arc::clone(&known.inode)
+    }
+
+    /// The inode of `stat`, found as `cname` in `parent`, counted as looked up once more. The caller
+    /// has held `parent`'s [`Inode::names`] since before it found it.
+    pub(super) fn look_up(&self, stat: &Stat, parent: &Arc<Inode>, cname: CName) -> Arc<Inode> {
+        let inode = self.count_look_up(stat, || Whereabouts::At {
+            parent: Arc::clone(parent),
+            cname: cname.clone(),
+        });
         // Another mount may have linked it again at the last moment.
         if inode.unlinked.load(Ordering::Relaxed) {
             inode.unlinked.store(false, Ordering::Release);

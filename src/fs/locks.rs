@@ -116,7 +116,10 @@ impl FileSystem {
         };
         let holder = match known {
             Some(holder) => holder,
-            None => self.locks.insert(ino, new_holder(&handle.file, request)?),
+            None => {
+                let new = self.with_descriptors(|| new_holder(&handle.file, request))?;
+                self.locks.insert(ino, new)
+            }
         };
         let taken = holder.file.try_lock(request.range, kind)?;
         let mut handles = holder.handles.lock();

@@ -10,8 +10,10 @@
 //! None is held while a key provider is waited for.
 
 mod attr;
+mod caller;
 mod committer;
 mod error;
+mod exports;
 mod handles;
 mod inodes;
 mod locks;
@@ -33,6 +35,7 @@ use crate::storage::Node;
 use crate::volume::Volume;
 
 pub use attr::{Attr, Entry};
+pub use caller::Caller;
 pub use error::FsError;
 pub use handles::Fh;
 pub use inodes::Ino;
@@ -44,6 +47,7 @@ pub use ops::open::Opened;
 pub use stats::{Stats, StatsReport};
 
 use committer::Committer;
+use exports::Exports;
 use handles::{FileHandle, FolderHandle, HandleTable};
 use inodes::{Inode, InodeTable};
 use locks::LockTable;
@@ -54,6 +58,12 @@ use space::Space;
 pub struct FsOptions {
     /// A file that a crash left without a header reads as empty instead of `EIO`.
     pub accept_empty: bool,
+    /// POSIX ACLs decide on accesses, and may be set.
+    pub acl: bool,
+    /// Reading a file leaves the time of its last access.
+    pub noatime: bool,
+    /// Inodes are found by number after the kernel has forgotten them.
+    pub export: bool,
     /// Folder handles kept open, at most.
     pub folder_handles: NonZeroUsize,
     /// Other mounts may change the volume too.
@@ -64,14 +74,14 @@ impl Default for FsOptions {
     fn default() -> Self {
         Self {
             accept_empty: false,
+            acl: false,
+            noatime: false,
+            export: false,
             folder_handles: NonZeroUsize::new(4096).expect("not zero"),
             shared: false,
         }
     }
 }
-
-/// Who asks: files are made in this name.
-pub use crate::storage::Caller;
 
 /// A mounted volume, ready for requests from any number of threads.
 #[derive(Debug)]
@@ -85,6 +95,7 @@ pub struct FileSystem {
     folder_nodes: Mutex<LruCache<Ino, Arc<Node>>>,
     committer: Committer,
     locks: LockTable,
+    exports: Option<Exports>,
     space: Space,
     stats: Arc<Stats>,
 }
@@ -97,6 +108,7 @@ impl FileSystem {
     pub fn new(volume: Arc<Volume>, options: FsOptions) -> std::io::Result<Arc<Self>> {
         let inodes = InodeTable::new(&volume.root().stat()?, Arc::clone(volume.root()));
         let stats = Arc::new(Stats::default());
+        let exports = options.export.then(|| Exports::new(volume.root()));
         Ok(Arc::new(Self {
             inodes,
             files: HandleTable::default(),
@@ -105,6 +117,7 @@ impl FileSystem {
             space: Space::new(volume.root()),
             committer: Committer::start(Arc::clone(volume.root())),
             locks: LockTable::default(),
+            exports: exports.transpose()?,
             volume,
             options,
             stats,
@@ -114,7 +127,15 @@ impl FileSystem {
     /// Commits all that was written and makes it durable; says whether every commit since the mount succeeded.
     /// Call after the last request.
     pub fn shut_down(&self) -> bool {
-        self.committer.finish()
+        // The kernel does not wait for the end of handles when it unmounts, and drops what it has not sent.
+        let mut flushed = true;
+        for handle in self.files.drain() {
+            if let Err(error) = self.flush_handle(&handle) {
+                flushed = false;
+                self.note_failure("release", Some(handle.inode.ino()), &error);
+            }
+        }
+        self.committer.finish() && flushed
     }
 
     /// Counters for `status`.

@@ -83,10 +83,32 @@ impl FileSystem {
         Ok(node)
     }
 
+    /// Does `work` once more where the process had no descriptor left: the cached folder handles have gone by then.
+    /// `ENFILE` is left alone, for other processes are the cause of it.
+    pub(super) fn with_descriptors<T>(
+        &self,
+        work: impl Fn() -> Result<T, FsError>,
+    ) -> Result<T, FsError> {
+        match work() {
+            Err(error) if error.errno() == libc::EMFILE && self.give_way() => work(),
+            result => result,
+        }
+    }
+
+    /// Closes the cached folder handles; says whether there were any. Those in use close with their last user.
+    fn give_way(&self) -> bool {
+        let mut cache = self.folder_nodes.lock();
+        let closed: Vec<_> = std::iter::from_fn(|| cache.pop_lru()).collect();
+        drop(cache);
+        !closed.is_empty()
+    }
+
     /// A handle of any inode. One that is open is reached although another mount took or moved its name.
     pub(super) fn node(&self, inode: &Inode) -> Result<Arc<Node>, FsError> {
-        self.node_by_name(inode)
-            .or_else(|error| Ok(Arc::new(if_open(inode, error)?.node()?)))
+        self.with_descriptors(|| {
+            self.node_by_name(inode)
+                .or_else(|error| Ok(Arc::new(if_open(inode, error)?.node()?)))
+        })
     }
 
     /// Attributes of any inode's ciphertext, found as by [`FileSystem::node`].
@@ -100,6 +122,7 @@ impl FileSystem {
         let whereabouts = inode.whereabouts().read();
         match &*whereabouts {
             Whereabouts::Held(node) => Ok(Arc::clone(node)),
+            Whereabouts::ByHandle(handle) => Ok(Arc::new(self.reopen(handle)?)),
             Whereabouts::At { parent, cname } => {
                 let node = self
                     .folder_node(parent)?
@@ -119,6 +142,7 @@ impl FileSystem {
         let whereabouts = inode.whereabouts().read();
         match &*whereabouts {
             Whereabouts::Held(node) => Ok(node.stat()?),
+            Whereabouts::ByHandle(handle) => Ok(self.reopen(handle)?.stat()?),
             Whereabouts::At { parent, cname } => {
                 let stat = self
                     .folder_node(parent)?

@@ -27,11 +27,16 @@ use crate::volume::{self, CreateOptions, UnlockOptions};
 
 const MODES: [NameMode; 2] = [NameMode::Encrypted, NameMode::Plain];
 const ROOT: Ino = Ino::ROOT;
-const SELF: Caller = Caller { uid: 0, gid: 0 };
-const USER: Caller = Caller {
-    uid: 12_345,
-    gid: 23_456,
-};
+const SELF: Caller = caller(0, 0);
+const USER: Caller = caller(12_345, 23_456);
+
+const fn caller(uid: u32, gid: u32) -> Caller {
+    Caller {
+        ids: crate::storage::Caller { uid, gid },
+        pid: 0,
+        umask: 0,
+    }
+}
 
 /// A mounted volume in a folder of its own.
 struct Bench {

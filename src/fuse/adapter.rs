@@ -19,13 +19,15 @@ use crate::content::{Seek, SyncKind, with_buffer};
 use crate::fs::{self, AttrChange, Entry, Fh, FileSystem, FolderEntry, FsError, LockRequest};
 use crate::storage::{self, XattrSet};
 
-use super::capabilities;
-use super::convert::{caller, device, errno, file_attr, file_type, ino, time_change};
+use super::capabilities::{self, Features};
+use super::convert::{
+    caller, device, errno, file_attr, file_type, generation, ino, maker, time_change,
+};
 use super::locks::{self, LockWaiters, Waiter};
 use super::session::MountConfig;
 
-/// Inode numbers are not used again while the kernel holds them, so there is but one generation.
-const GENERATION: Generation = Generation(0);
+/// Of what is no inode.
+const NO_GENERATION: Generation = Generation(0);
 
 /// Serves the kernel's requests from a [`FileSystem`].
 #[derive(Debug)]
@@ -34,6 +36,7 @@ pub(super) struct Adapter {
     /// Speaks to the kernel unasked; there once the mount is.
     notifier: Arc<OnceLock<Notifier>>,
     exclusive: bool,
+    features: Features,
     ttl: Duration,
     /// Those who wait for locks, where other mounts may hold them.
     waiters: LockWaiters,
@@ -79,12 +82,13 @@ impl Adapter {
             fs,
             notifier,
             exclusive: config.exclusive,
+            features: config.features(),
             ttl,
         }
     }
 
     fn entry(&self, reply: ReplyEntry, entry: &Entry) {
-        reply.entry(&self.ttl, &file_attr(&entry.attr), GENERATION);
+        reply.entry(&self.ttl, &file_attr(&entry.attr), generation(entry));
     }
 
     /// Content stays cached between one handle and the next where nobody else can have changed it. A file whose
@@ -116,16 +120,23 @@ impl Adapter {
         }
     }
 
+    /// `clear_set_id` is who appends, where set-id bits go with that.
     fn append(
         &self,
         inode: INodeNo,
         handle: FileHandle,
         offset: u64,
         data: &[u8],
-        clear_set_id: bool,
+        clear_set_id: Option<fs::Caller>,
         reply: ReplyWrite,
     ) {
-        let appended = || self.fs.append(fh(handle), data, clear_set_id);
+        let appended = || {
+            let at = self.fs.append(fh(handle), data, clear_set_id.is_some())?;
+            if let Some(caller) = clear_set_id {
+                self.fs.content_changed(caller, fh(handle))?;
+            }
+            Ok(at)
+        };
         answer!(self, "append", inode, reply, appended(), |at| {
             reply.written(data.len() as u32);
             // The kernel has put the data where it took the end to be.
@@ -173,7 +184,7 @@ fn fh(handle: FileHandle) -> Fh {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        capabilities::negotiate(config, self.exclusive);
+        capabilities::negotiate(config, self.features)?;
         debug_assert!(config.capabilities().contains(InitFlags::FUSE_BIG_WRITES));
         Ok(())
     }
@@ -184,7 +195,7 @@ impl Filesystem for Adapter {
         }) {
             Ok(entry) => self.entry(reply, &entry),
             Err(errno) if errno.code() == libc::ENOENT && self.exclusive => {
-                reply.entry(&self.ttl, &NO_INODE, GENERATION);
+                reply.entry(&self.ttl, &NO_INODE, NO_GENERATION);
             }
             Err(errno) => reply.error(errno),
         }
@@ -271,19 +282,19 @@ impl Filesystem for Adapter {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         rdev: u32,
         reply: ReplyEntry,
     ) {
         let (fs, ttl) = (Arc::clone(&self.fs), self.ttl);
         self.fs.mknod(
-            caller(request),
+            maker(request, umask),
             ino(parent),
             name.as_bytes(),
             mode,
             device(rdev),
             move |entry| match settle(&fs, "mknod", parent, || entry) {
-                Ok(entry) => reply.entry(&ttl, &file_attr(&entry.attr), GENERATION),
+                Ok(entry) => reply.entry(&ttl, &file_attr(&entry.attr), generation(&entry)),
                 Err(errno) => reply.error(errno),
             },
         );
@@ -295,12 +306,12 @@ impl Filesystem for Adapter {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         reply: ReplyEntry,
     ) {
         let made = || {
             self.fs
-                .mkdir(caller(request), ino(parent), name.as_bytes(), mode)
+                .mkdir(maker(request, umask), ino(parent), name.as_bytes(), mode)
         };
         answer!(self, "mkdir", parent, reply, made(), |entry| self
             .entry(reply, &entry));
@@ -415,7 +426,7 @@ impl Filesystem for Adapter {
 
     fn write(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -430,9 +441,16 @@ impl Filesystem for Adapter {
         let appends =
             flags.0 & libc::O_APPEND != 0 && !write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         if appends && !self.exclusive {
-            return self.append(inode, handle, offset, data, clear_set_id, reply);
+            let by = clear_set_id.then(|| caller(request));
+            return self.append(inode, handle, offset, data, by, reply);
         }
-        let written = || self.fs.write(fh(handle), offset, data, clear_set_id);
+        let written = || {
+            self.fs.write(fh(handle), offset, data, clear_set_id)?;
+            if clear_set_id {
+                self.fs.content_changed(caller(request), fh(handle))?;
+            }
+            Ok(())
+        };
         answer!(self, "write", inode, reply, written(), |()| reply
             .written(data.len() as u32));
     }
@@ -600,17 +618,22 @@ impl Filesystem for Adapter {
         let add = |given: &FolderEntry<'_>| {
             let name = OsStr::from_bytes(given.name);
             // `.` and `..` carry no inode: the kernel takes no reference for them.
-            let (node, attr) = match &given.entry {
-                Some(entry) => (INodeNo(given.ino.0), file_attr(&entry.attr)),
+            let (node, attr, generation) = match &given.entry {
+                Some(entry) => (
+                    INodeNo(given.ino.0),
+                    file_attr(&entry.attr),
+                    generation(entry),
+                ),
                 None => (
                     INodeNo(0),
                     FileAttr {
                         ino: INodeNo(given.ino.0),
                         ..NO_INODE
                     },
+                    NO_GENERATION,
                 ),
             };
-            !reply.add(node, given.next, name, &self.ttl, &attr, GENERATION)
+            !reply.add(node, given.next, name, &self.ttl, &attr, generation)
         };
         let read = settle(&self.fs, "readdirplus", inode, || {
             self.fs.readdir(fh(handle), offset, true, add)
@@ -674,7 +697,7 @@ impl Filesystem for Adapter {
 
     fn setxattr(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -687,7 +710,10 @@ impl Filesystem for Adapter {
             libc::XATTR_REPLACE => XattrSet::Replace,
             _ => XattrSet::Either,
         };
-        let set = || self.fs.setxattr(ino(inode), name.as_bytes(), value, set);
+        let set = || {
+            self.fs
+                .setxattr(caller(request), ino(inode), name.as_bytes(), value, set)
+        };
         answer!(self, "setxattr", inode, reply, set(), |()| reply.ok());
     }
 
@@ -740,14 +766,14 @@ impl Filesystem for Adapter {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         flags: i32,
         reply: ReplyCreate,
     ) {
         let (fs, ttl) = (Arc::clone(&self.fs), self.ttl);
         let exclusive = self.exclusive;
         self.fs.create(
-            caller(request),
+            maker(request, umask),
             ino(parent),
             name.as_bytes(),
             mode,
@@ -756,7 +782,8 @@ impl Filesystem for Adapter {
                 Ok(made) => {
                     let attr = file_attr(&made.entry.attr);
                     let flags = Self::cached_how(exclusive, made.opened.uncached, flags);
-                    reply.created(&ttl, &attr, GENERATION, FileHandle(made.opened.fh.0), flags);
+                    let (fh, generation) = (FileHandle(made.opened.fh.0), generation(&made.entry));
+                    reply.created(&ttl, &attr, generation, fh, flags);
                 }
                 Err(errno) => reply.error(errno),
             },
@@ -765,7 +792,7 @@ impl Filesystem for Adapter {
 
     fn fallocate(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -773,7 +800,10 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let done = || self.fs.fallocate(fh(handle), mode, offset, length);
+        let done = || {
+            self.fs.fallocate(fh(handle), mode, offset, length)?;
+            self.fs.content_changed(caller(request), fh(handle))
+        };
         answer!(self, "fallocate", inode, reply, done(), |()| reply.ok());
     }
 
@@ -827,7 +857,7 @@ impl Filesystem for Adapter {
 
     fn copy_file_range(
         &self,
-        _request: &Request,
+        request: &Request,
         ino_in: INodeNo,
         fh_in: FileHandle,
         offset_in: u64,
@@ -839,8 +869,12 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let copied = || {
-            self.fs
-                .copy_file_range(fh(fh_in), offset_in, fh(fh_out), offset_out, len)
+            let (from, to) = (fh(fh_in), fh(fh_out));
+            let copied = self
+                .fs
+                .copy_file_range(from, offset_in, to, offset_out, len)?;
+            self.fs.content_changed(caller(request), to)?;
+            Ok(copied)
         };
         answer!(self, "copy_file_range", ino_in, reply, copied(), |len| {
             reply.written(len as u32);

@@ -2,20 +2,33 @@
 
 use std::time::{Duration, SystemTime};
 
-use fuser::{Errno, FileAttr, FileType, INodeNo, Request, TimeOrNow};
+use fuser::{Errno, FileAttr, FileType, Generation, INodeNo, Request, TimeOrNow};
 
-use crate::fs::{Attr, Caller, FsError, Ino, TimeChange};
-use crate::storage::{FileKind, Timestamp};
+use crate::fs::{Attr, Caller, Entry, FsError, Ino, TimeChange};
+use crate::storage::{self, FileKind, Timestamp};
 
 pub(super) fn ino(ino: INodeNo) -> Ino {
     Ino(ino.0)
 }
 
 pub(super) fn caller(request: &Request) -> Caller {
+    maker(request, 0)
+}
+
+/// A caller who makes an inode.
+pub(super) fn maker(request: &Request, umask: u32) -> Caller {
     Caller {
-        uid: request.uid(),
-        gid: request.gid(),
+        ids: storage::Caller {
+            uid: request.uid(),
+            gid: request.gid(),
+        },
+        pid: request.pid(),
+        umask,
     }
+}
+
+pub(super) fn generation(entry: &Entry) -> Generation {
+    Generation(u64::from(entry.generation))
 }
 
 pub(super) fn errno(error: &FsError) -> Errno {
@@ -58,7 +71,7 @@ pub(super) fn file_type(kind: FileKind) -> FileType {
 pub(super) fn time_change(time: TimeOrNow) -> TimeChange {
     match time {
         TimeOrNow::Now => TimeChange::Now,
-        TimeOrNow::SpecificTime(time) => TimeChange::To(timestamp(time)),
+        TimeOrNow::SpecificTime(time) => TimeChange::To(as_fuser_read_it(time)),
     }
 }
 
@@ -89,6 +102,22 @@ fn system_time(time: Timestamp) -> SystemTime {
         .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
+/// The time that the kernel meant: fuser 0.18 takes nanoseconds backwards, where before the epoch too they count
+/// forwards (`system_time_from_time` in its src/time.rs).
+fn as_fuser_read_it(time: SystemTime) -> Timestamp {
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Err(before) => Timestamp {
+            secs: -(before.duration().as_secs() as i64),
+            nanos: before.duration().subsec_nanos(),
+        },
+        Ok(since) => Timestamp {
+            secs: since.as_secs() as i64,
+            nanos: since.subsec_nanos(),
+        },
+    }
+}
+
+#[cfg(test)]
 fn timestamp(time: SystemTime) -> Timestamp {
     match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => Timestamp {

@@ -10,6 +10,7 @@ use fuser::{Config, MountOption, Session, SessionACL};
 use crate::fs::FileSystem;
 
 use super::adapter::Adapter;
+use super::capabilities::Features;
 
 /// What the kernel is told at the mount.
 #[derive(Debug, Clone)]
@@ -20,10 +21,26 @@ pub struct MountConfig {
     pub allow_other: bool,
     /// Whether no other mount can change the volume: then the kernel caches for hours.
     pub exclusive: bool,
+    /// Whether the kernel checks and keeps POSIX ACLs.
+    pub acl: bool,
+    /// Whether inodes are found by number after the kernel has forgotten them.
+    pub export: bool,
     /// How long the kernel may keep names and attributes.
     pub cache_ttl: Duration,
     /// Threads that serve requests.
     pub threads: usize,
+}
+
+impl MountConfig {
+    pub(super) fn features(&self) -> Features {
+        Features {
+            exclusive: self.exclusive,
+            acl: self.acl,
+            export: self.export,
+            // fuser lets in only whose id it sees, and with idmapped mounts most requests carry none.
+            idmap: self.allow_other,
+        }
+    }
 }
 
 /// A mount whose requests are not served yet.

@@ -10,6 +10,7 @@ use rustix::fs::{RawDir, RawDirEntry, SeekFrom};
 use rustix::io::Errno;
 
 use super::name::CName;
+use super::observer::{Hook, StorageOp};
 use super::stat::FileKind;
 
 /// What one `getdents64(2)` may bring: some thousand entries with short names.
@@ -29,6 +30,7 @@ pub struct DirEntry {
 /// Reads a folder from its beginning, once or again after [`DirReader::rewind`].
 pub struct DirReader {
     fd: OwnedFd,
+    hook: Hook,
     buffer: Box<[MaybeUninit<u8>]>,
     ready: VecDeque<io::Result<DirEntry>>,
     ended: bool,
@@ -36,10 +38,11 @@ pub struct DirReader {
 
 impl DirReader {
     /// `fd`: a folder opened for reading, that nobody else reads from.
-    pub(super) fn new(fd: OwnedFd) -> Self {
+    pub(super) fn new(fd: OwnedFd, hook: Hook) -> Self {
         let buffer = Box::new_uninit_slice(BUFFER_LEN);
         Self {
             fd,
+            hook,
             buffer,
             ready: VecDeque::new(),
             ended: false,
@@ -51,7 +54,9 @@ impl DirReader {
     /// # Errors
     /// Those of `lseek(2)`.
     pub fn rewind(&mut self) -> io::Result<()> {
-        rustix::fs::seek(&self.fd, SeekFrom::Start(0))?;
+        self.hook.run(&self.fd, &StorageOp::Seek, || {
+            rustix::fs::seek(&self.fd, SeekFrom::Start(0))
+        })?;
         self.ready.clear();
         self.ended = false;
         Ok(())
@@ -62,9 +67,17 @@ impl DirReader {
     /// that others may follow.
     pub fn next_entry(&mut self) -> Option<io::Result<DirEntry>> {
         while self.ready.is_empty() && !self.ended {
-            self.fill();
+            match self.hook.run(&self.fd, &StorageOp::ReadDir, || Ok(())) {
+                Ok(()) => self.fill(),
+                Err(error) => self.end_with(error),
+            }
         }
         self.ready.pop_front()
+    }
+
+    fn end_with(&mut self, error: io::Error) {
+        self.ready.push_back(Err(error));
+        self.ended = true;
     }
 
     /// One `getdents64`. The raw reader lives only here: what it read is taken out at once.

@@ -1,117 +1,136 @@
-//! Failing and recording what an open file does, for tests of this room and those above.
+//! Failing and shortening system calls on the ciphertext folder, for tests of this room and those above.
 //!
-//! A [`FileObserver`] that is given to a file ([`StorageFile::with_observer`]) is asked before every
-//! operation and decides what becomes of it. It belongs to that one handle, so tests that run side
-//! by side do not meet. [`FaultQueue`] is the one that injects errors; one that keeps a log of what
-//! it is asked records the order of writes and syncs.
+//! A [`FaultQueue`] is a [`StorageObserver`] that injects errors: into one file
+//! ([`StorageFile::with_faults`]) or into a whole volume ([`Node::observed`]).
 //!
-//! [`StorageFile::with_observer`]: super::StorageFile::with_observer
-
-use std::fmt;
+//! [`Node::observed`]: super::Node::observed
+//! [`StorageFile::with_faults`]: super::StorageFile::with_faults
 
 use parking_lot::Mutex;
 
-use crate::units::{CipherLen, CipherOffset};
+use super::observer::{StorageObserver, StorageOp, Target, Verdict};
 
-/// An operation about to be done on an open file.
-///
-/// Reads and writes come once per system call: again for the rest after a short one, again after
-/// an interruption.
+/// The operations that a fault can strike: those of [`StorageOp`] without their operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileOp<'a> {
-    /// Space is reserved.
-    Allocate {
-        /// From here on.
-        offset: CipherOffset,
-        /// So many bytes.
-        len: u64,
-    },
-    /// A hole is made.
-    PunchHole {
-        /// From here on.
-        offset: CipherOffset,
-        /// So many bytes.
-        len: u64,
-    },
-    /// Bytes are read.
-    Read {
-        /// From here on.
-        offset: CipherOffset,
-        /// So many at most.
-        len: usize,
-    },
-    /// Data or a hole is looked for.
-    Seek,
-    /// Mode, owner or times are set.
-    SetAttributes,
-    /// The length is set.
-    SetLen(CipherLen),
-    /// The attributes are read.
-    Stat,
-    /// `fsync`.
-    SyncAll,
-    /// `fdatasync`.
-    SyncData,
-    /// Bytes are written.
-    Write {
-        /// From here on.
-        offset: CipherOffset,
-        /// These.
-        data: &'a [u8],
-        /// Whether they are durable when the call returns.
-        synced: bool,
-    },
-}
-
-/// What becomes of an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It fails with this errno and is not done. EINTR makes reads and writes try again.
-    Fail(i32),
-    /// It is done.
-    Proceed,
-    /// Its system call moves at most so many bytes, as a kernel may do: a read or a write then goes
-    /// on with the rest. A read that may move none has met the end of the file; a write that may
-    /// move none fails with EIO. To other operations it is [`Verdict::Proceed`].
-    Short(usize),
-}
-
-/// Asked before every operation of the files that it was given to.
-pub trait FileObserver: Send + Sync + fmt::Debug {
-    /// Decides about `op`. Called on the thread that does the operation.
-    fn before(&self, op: &FileOp<'_>) -> Verdict;
-}
-
-/// The operations that a fault can strike: those of [`FileOp`] without their operands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the FileOp of the same name")]
+#[expect(missing_docs, reason = "each is the StorageOp of the same name")]
 pub enum FaultOp {
     Allocate,
+    Child,
+    CreateFile,
+    Link,
+    ListXattr,
+    Lock,
+    MakeDir,
+    MakeNode,
+    MakeSymlink,
+    OpenDir,
+    OpenFile,
     PunchHole,
     Read,
+    ReadDir,
+    ReadLink,
+    ReadLinkChild,
+    RemoveDir,
+    RemoveXattr,
+    Rename,
     Seek,
-    SetAttributes,
     SetLen,
+    SetMode,
+    SetOwner,
+    SetTimes,
+    SetXattr,
     Stat,
+    StatChild,
+    StatFs,
     SyncAll,
     SyncData,
+    SyncDir,
+    SyncFs,
+    Unlink,
     Write,
+    Xattr,
+    /// Whatever comes.
+    Any,
 }
 
 impl FaultOp {
+    /// All of them but [`FaultOp::Any`].
+    pub const EACH: [Self; Self::Any as usize] = [
+        Self::Allocate,
+        Self::Child,
+        Self::CreateFile,
+        Self::Link,
+        Self::ListXattr,
+        Self::Lock,
+        Self::MakeDir,
+        Self::MakeNode,
+        Self::MakeSymlink,
+        Self::OpenDir,
+        Self::OpenFile,
+        Self::PunchHole,
+        Self::Read,
+        Self::ReadDir,
+        Self::ReadLink,
+        Self::ReadLinkChild,
+        Self::RemoveDir,
+        Self::RemoveXattr,
+        Self::Rename,
+        Self::Seek,
+        Self::SetLen,
+        Self::SetMode,
+        Self::SetOwner,
+        Self::SetTimes,
+        Self::SetXattr,
+        Self::Stat,
+        Self::StatChild,
+        Self::StatFs,
+        Self::SyncAll,
+        Self::SyncData,
+        Self::SyncDir,
+        Self::SyncFs,
+        Self::Unlink,
+        Self::Write,
+        Self::Xattr,
+    ];
+
     /// The operation that `op` is.
-    pub fn of(op: &FileOp<'_>) -> Self {
+    pub fn of(op: &StorageOp<'_>) -> Self {
         match op {
-            FileOp::Allocate { .. } => Self::Allocate,
-            FileOp::PunchHole { .. } => Self::PunchHole,
-            FileOp::Read { .. } => Self::Read,
-            FileOp::Seek => Self::Seek,
-            FileOp::SetAttributes => Self::SetAttributes,
-            FileOp::SetLen(_) => Self::SetLen,
-            FileOp::Stat => Self::Stat,
-            FileOp::SyncAll => Self::SyncAll,
-            FileOp::SyncData => Self::SyncData,
-            FileOp::Write { .. } => Self::Write,
+            StorageOp::Allocate { .. } => Self::Allocate,
+            StorageOp::Child(..) => Self::Child,
+            StorageOp::CreateFile { .. } => Self::CreateFile,
+            StorageOp::Link { .. } => Self::Link,
+            StorageOp::ListXattr => Self::ListXattr,
+            StorageOp::Lock(..) => Self::Lock,
+            StorageOp::MakeDir { .. } => Self::MakeDir,
+            StorageOp::MakeNode { .. } => Self::MakeNode,
+            StorageOp::MakeSymlink { .. } => Self::MakeSymlink,
+            StorageOp::OpenDir => Self::OpenDir,
+            StorageOp::OpenFile(..) => Self::OpenFile,
+            StorageOp::PunchHole { .. } => Self::PunchHole,
+            StorageOp::Read { .. } => Self::Read,
+            StorageOp::ReadDir => Self::ReadDir,
+            StorageOp::ReadLink => Self::ReadLink,
+            StorageOp::ReadLinkChild(..) => Self::ReadLinkChild,
+            StorageOp::RemoveDir(..) => Self::RemoveDir,
+            StorageOp::RemoveXattr(..) => Self::RemoveXattr,
+            StorageOp::Rename { .. } => Self::Rename,
+            StorageOp::Seek => Self::Seek,
+            StorageOp::SetLen(..) => Self::SetLen,
+            StorageOp::SetMode(..) => Self::SetMode,
+            StorageOp::SetOwner(..) => Self::SetOwner,
+            StorageOp::SetTimes(..) => Self::SetTimes,
+            StorageOp::SetXattr { .. } => Self::SetXattr,
+            StorageOp::Stat => Self::Stat,
+            StorageOp::StatChild(..) => Self::StatChild,
+            StorageOp::StatFs => Self::StatFs,
+            StorageOp::SyncAll => Self::SyncAll,
+            StorageOp::SyncData => Self::SyncData,
+            StorageOp::SyncDir => Self::SyncDir,
+            StorageOp::SyncFs => Self::SyncFs,
+            StorageOp::Unlink(..) => Self::Unlink,
+            StorageOp::Write { .. } => Self::Write,
+            StorageOp::Xattr(..) => Self::Xattr,
         }
     }
 }
@@ -141,12 +160,21 @@ pub struct Fault {
 pub struct FaultQueue(Mutex<State>);
 
 /// By [`FaultOp`], in the order of its variants.
-type Counts = [u64; FaultOp::Write as usize + 1];
+type Counts = [u64; FaultOp::Any as usize + 1];
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     waiting: Vec<Fault>,
     seen: Counts,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            waiting: Vec::new(),
+            seen: [0; FaultOp::Any as usize + 1],
+        }
+    }
 }
 
 impl FaultQueue {
@@ -172,8 +200,8 @@ impl FaultQueue {
     }
 }
 
-impl FileObserver for FaultQueue {
-    fn before(&self, op: &FileOp<'_>) -> Verdict {
+impl StorageObserver for FaultQueue {
+    fn before(&self, _target: Target<'_>, op: &StorageOp<'_>) -> Verdict {
         self.0.lock().meet(FaultOp::of(op))
     }
 }
@@ -181,11 +209,13 @@ impl FileObserver for FaultQueue {
 impl State {
     fn meet(&mut self, op: FaultOp) -> Verdict {
         self.seen[op as usize] += 1;
+        self.seen[FaultOp::Any as usize] += 1;
+        let waits_for = |fault: &Fault| [op, FaultOp::Any].contains(&fault.op);
         let due = self
             .waiting
             .iter()
-            .position(|fault| fault.op == op && fault.after == 0);
-        for fault in self.waiting.iter_mut().filter(|fault| fault.op == op) {
+            .position(|fault| waits_for(fault) && fault.after == 0);
+        for fault in self.waiting.iter_mut().filter(|fault| waits_for(fault)) {
             fault.after = fault.after.saturating_sub(1);
         }
         match due.map(|index| self.waiting.remove(index).action) {
@@ -198,29 +228,41 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
     use std::sync::Arc;
 
     use super::*;
-    use crate::storage::testing::{folder, name};
+    use crate::storage::testing::{assert_errno, folder, name};
+    use crate::storage::{Access, Node};
 
-    const SYNC: FileOp<'_> = FileOp::SyncData;
+    const SYNC: StorageOp<'_> = StorageOp::SyncData;
 
-    fn sync_fault(after: u64, errno: i32) -> Fault {
+    fn fault(op: FaultOp, after: u64, errno: i32) -> Fault {
         Fault {
-            op: FaultOp::SyncData,
+            op,
             after,
             action: FaultAction::Errno(errno),
         }
+    }
+
+    fn sync_fault(after: u64, errno: i32) -> Fault {
+        fault(FaultOp::SyncData, after, errno)
+    }
+
+    fn ask(queue: &FaultQueue, op: &StorageOp<'_>) -> Verdict {
+        let stderr = std::io::stderr();
+        queue.before(Target::new(&stderr.as_fd()), op)
     }
 
     #[test]
     fn a_fault_waits_for_its_turn_and_strikes_once() {
         let queue = FaultQueue::new();
         queue.inject(sync_fault(2, 5));
-        let verdicts: Vec<_> = (0..4).map(|_| queue.before(&SYNC)).collect();
+        let verdicts: Vec<_> = (0..4).map(|_| ask(&queue, &SYNC)).collect();
         let pass = Verdict::Proceed;
         assert_eq!(verdicts, [pass, pass, Verdict::Fail(5), pass]);
         assert_eq!(queue.count(FaultOp::SyncData), 4);
+        assert_eq!(queue.count(FaultOp::Any), 4);
         assert!(queue.is_spent());
     }
 
@@ -228,10 +270,10 @@ mod tests {
     fn other_operations_are_not_struck() {
         let queue = FaultQueue::new();
         queue.inject(sync_fault(0, 5));
-        assert_eq!(queue.before(&FileOp::SyncAll), Verdict::Proceed);
-        assert_eq!(queue.before(&FileOp::Stat), Verdict::Proceed);
+        assert_eq!(ask(&queue, &StorageOp::SyncAll), Verdict::Proceed);
+        assert_eq!(ask(&queue, &StorageOp::Stat), Verdict::Proceed);
         assert!(!queue.is_spent());
-        assert_eq!(queue.before(&SYNC), Verdict::Fail(5));
+        assert_eq!(ask(&queue, &SYNC), Verdict::Fail(5));
     }
 
     #[test]
@@ -239,39 +281,150 @@ mod tests {
         let queue = FaultQueue::new();
         queue.inject(sync_fault(0, 5));
         queue.inject(sync_fault(0, 6));
-        assert_eq!(queue.before(&SYNC), Verdict::Fail(5));
-        assert_eq!(queue.before(&SYNC), Verdict::Fail(6));
-        assert_eq!(queue.before(&SYNC), Verdict::Proceed);
+        assert_eq!(ask(&queue, &SYNC), Verdict::Fail(5));
+        assert_eq!(ask(&queue, &SYNC), Verdict::Fail(6));
+        assert_eq!(ask(&queue, &SYNC), Verdict::Proceed);
     }
 
-    #[derive(Debug, Default)]
-    struct Log(Mutex<Vec<String>>);
+    #[test]
+    fn the_nth_operation_of_whatever_kind_can_be_struck() {
+        let queue = FaultQueue::new();
+        queue.inject(fault(FaultOp::Any, 2, 5));
+        assert_eq!(ask(&queue, &StorageOp::Stat), Verdict::Proceed);
+        assert_eq!(ask(&queue, &SYNC), Verdict::Proceed);
+        assert_eq!(ask(&queue, &StorageOp::SyncDir), Verdict::Fail(5));
+        assert_eq!(ask(&queue, &StorageOp::SyncDir), Verdict::Proceed);
+        assert_eq!(queue.count(FaultOp::Any), 4);
+    }
 
-    impl FileObserver for Log {
-        fn before(&self, op: &FileOp<'_>) -> Verdict {
-            self.0.lock().push(format!("{op:?}"));
-            Verdict::Proceed
+    #[test]
+    fn every_operation_has_a_count_of_its_own() {
+        let numbers: Vec<_> = FaultOp::EACH.iter().map(|op| *op as usize).collect();
+        assert_eq!(numbers, (0..FaultOp::Any as usize).collect::<Vec<_>>());
+    }
+
+    type Call = fn(&Node) -> std::io::Result<()>;
+
+    /// A call for each operation of a folder, on one that holds the file `f` and the symlink `l`.
+    const OF_A_FOLDER: &[(FaultOp, Call)] = &[
+        (FaultOp::Child, |dir| dir.child(&name("f")).map(drop)),
+        (FaultOp::CreateFile, |dir| {
+            dir.create_file(&name("new"), 0o600).map(drop)
+        }),
+        (FaultOp::Link, |dir| {
+            dir.child(&name("f"))?.link(dir, &name("new"))
+        }),
+        (FaultOp::ListXattr, |dir| dir.list_xattr().map(drop)),
+        (FaultOp::Lock, |dir| {
+            dir.lock_file(&name("f"), crate::storage::LockKind::Shared)
+                .map(drop)
+        }),
+        (FaultOp::MakeDir, |dir| dir.make_dir(&name("new"), 0o700)),
+        (FaultOp::MakeNode, |dir| {
+            dir.make_node(&name("new"), libc::S_IFIFO | 0o600, 0)
+        }),
+        (FaultOp::MakeSymlink, |dir| {
+            dir.make_symlink(b"x", &name("new"))
+        }),
+        (FaultOp::OpenDir, |dir| dir.read_dir().map(drop)),
+        (FaultOp::OpenDir, Node::sync_dir),
+        (FaultOp::OpenDir, Node::sync_fs),
+        (FaultOp::OpenFile, |dir| {
+            dir.open_child_file(&name("f"), Access::Read).map(drop)
+        }),
+        (FaultOp::Read, |dir| dir.read_file(&name("f"), 9).map(drop)),
+        (FaultOp::ReadDir, |dir| {
+            dir.read_dir()?.next_entry().transpose().map(drop)
+        }),
+        (FaultOp::ReadLink, |dir| {
+            dir.child(&name("l"))?.read_link().map(drop)
+        }),
+        (FaultOp::ReadLinkChild, |dir| {
+            dir.read_link_child(&name("l")).map(drop)
+        }),
+        (FaultOp::RemoveDir, |dir| dir.remove_dir(&name("d"))),
+        (FaultOp::RemoveXattr, |dir| {
+            dir.remove_xattr(c"user.x").map(drop)
+        }),
+        (FaultOp::Rename, |dir| {
+            let flags = crate::storage::RenameFlags::empty();
+            dir.rename(&name("f"), dir, &name("new"), flags)
+        }),
+        (FaultOp::Seek, |dir| dir.read_dir()?.rewind()),
+        (FaultOp::SetMode, |dir| dir.set_mode(0o700)),
+        (FaultOp::SetOwner, |dir| dir.set_owner(None, None)),
+        (FaultOp::SetTimes, |dir| {
+            use crate::storage::TimeSet;
+            dir.set_times(TimeSet::Now, TimeSet::Now)
+        }),
+        (FaultOp::SetXattr, |dir| {
+            dir.set_xattr(c"user.x", b"", crate::storage::XattrSet::Either)
+        }),
+        (FaultOp::Stat, |dir| dir.stat().map(drop)),
+        (FaultOp::StatChild, |dir| {
+            dir.stat_child(&name("f")).map(drop)
+        }),
+        (FaultOp::StatFs, |dir| dir.stat_fs().map(drop)),
+        (FaultOp::SyncAll, |dir| {
+            dir.replace_file(&name("f"), 0o600, b"")
+        }),
+        (FaultOp::SyncDir, Node::sync_dir),
+        (FaultOp::SyncFs, Node::sync_fs),
+        (FaultOp::Unlink, |dir| dir.unlink(&name("f"))),
+        (FaultOp::Write, |dir| {
+            dir.replace_file(&name("f"), 0o600, b"x")
+        }),
+        (FaultOp::Xattr, |dir| dir.xattr(c"user.x").map(drop)),
+    ];
+
+    fn watched_folder() -> (tempfile::TempDir, Arc<FaultQueue>, Node) {
+        let (dir, node) = folder();
+        node.replace_file(&name("f"), 0o600, b"x").unwrap();
+        node.make_symlink(b"x", &name("l")).unwrap();
+        node.make_dir(&name("d"), 0o700).unwrap();
+        node.set_xattr(c"user.x", b"", crate::storage::XattrSet::Either)
+            .unwrap();
+        let queue = Arc::new(FaultQueue::new());
+        let node = node.observed(Arc::<FaultQueue>::clone(&queue));
+        (dir, queue, node)
+    }
+
+    #[test]
+    fn every_operation_under_a_root_fails_as_told() {
+        for (op, call) in OF_A_FOLDER {
+            let (_dir, queue, node) = watched_folder();
+            queue.inject(fault(*op, 0, libc::EIO));
+            assert_errno(call(&node), libc::EIO);
+            assert!(queue.is_spent(), "{op:?}");
         }
     }
 
     #[test]
-    fn an_observer_sees_writes_and_syncs_in_their_order() {
-        let (_dir, node) = folder();
-        let log = Arc::new(Log::default());
-        let file = node.create_file(&name("f"), 0o600).unwrap();
-        let file = file.with_observer(Arc::<Log>::clone(&log));
-        file.write_at(b"\x01", CipherOffset(3)).unwrap();
-        file.sync_data().unwrap();
-        file.set_len(CipherLen(9)).unwrap();
-        file.write_at_synced(b"\x02", CipherOffset(0)).unwrap();
-        assert_eq!(
-            *log.0.lock(),
-            [
-                "Write { offset: CipherOffset(3), data: [1], synced: false }",
-                "SyncData",
-                "SetLen(CipherLen(9))",
-                "Write { offset: CipherOffset(0), data: [2], synced: true }",
-            ]
-        );
+    fn every_operation_under_a_root_goes_on_after_an_interruption() {
+        for (op, call) in OF_A_FOLDER {
+            let (_dir, queue, node) = watched_folder();
+            queue.inject(fault(*op, 0, libc::EINTR));
+            call(&node).unwrap_or_else(|error| panic!("{op:?}: {error}"));
+            assert!(queue.is_spent() && queue.count(*op) > 1, "{op:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_reached_from_a_root_is_struck() {
+        let (_dir, queue, node) = watched_folder();
+        let folder = node.child(&name("d")).unwrap();
+        let files = [
+            folder.create_file(&name("f"), 0o600).unwrap(),
+            folder.open_child_file(&name("f"), Access::Read).unwrap(),
+            folder
+                .child(&name("f"))
+                .unwrap()
+                .open_file(Access::Read)
+                .unwrap(),
+        ];
+        for file in files {
+            queue.inject(fault(FaultOp::SyncAll, 0, libc::EIO));
+            assert_errno(file.sync_all(), libc::EIO);
+        }
     }
 }

@@ -5,11 +5,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, Gid, Mode, SeekFrom, Uid};
-use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
+use rustix::fs::{FallocateFlags, FlockOperation, Gid, Mode, SeekFrom, Uid};
+use rustix::io::{Errno, ReadWriteFlags};
 
-use super::faults::{FaultQueue, FileObserver, FileOp, Verdict};
+use super::faults::FaultQueue;
+use super::lock::LockKind;
 use super::node::stat_of;
+use super::observer::{Hook, StorageObserver, StorageOp};
 use super::stat::{Stat, TimeSet};
 use crate::units::{CipherLen, CipherOffset};
 
@@ -29,23 +31,19 @@ pub enum Access {
 pub struct StorageFile {
     fd: OwnedFd,
     access: Access,
-    observer: Option<Arc<dyn FileObserver>>,
+    hook: Hook,
 }
 
 impl StorageFile {
-    pub(super) fn new(fd: OwnedFd, access: Access) -> Self {
-        Self {
-            fd,
-            access,
-            observer: None,
-        }
+    pub(super) fn new(fd: OwnedFd, access: Access, hook: Hook) -> Self {
+        Self { fd, access, hook }
     }
 
-    /// Asks `observer` before every operation from here on (see [`super::faults`]).
+    /// Asks `observer` before every operation from here on, instead of the folder's.
     #[must_use]
-    pub fn with_observer(self, observer: Arc<dyn FileObserver>) -> Self {
+    pub fn with_observer(self, observer: Arc<dyn StorageObserver>) -> Self {
         Self {
-            observer: Some(observer),
+            hook: Hook::new(observer),
             ..self
         }
     }
@@ -54,6 +52,10 @@ impl StorageFile {
     #[must_use]
     pub fn with_faults(self, faults: Arc<FaultQueue>) -> Self {
         self.with_observer(faults)
+    }
+
+    pub(super) fn hook(&self) -> &Hook {
+        &self.hook
     }
 
     /// How it was opened.
@@ -79,12 +81,14 @@ impl StorageFile {
     }
 
     fn read_once(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let most = self.ask(&FileOp::Read {
+        let op = |len| StorageOp::Read {
             offset: CipherOffset(offset),
-            len: buf.len(),
-        })?;
-        let most = most.min(buf.len());
-        Ok(rustix::io::pread(&self.fd, &mut buf[..most], offset)?)
+            len,
+        };
+        let most = self.hook.before(&self.fd, &op(buf.len()))?.min(buf.len());
+        let count = rustix::io::pread(&self.fd, &mut buf[..most], offset)?;
+        self.hook.after(&self.fd, &op(count));
+        Ok(count)
     }
 
     /// Writes all of `data` at `offset`.
@@ -144,15 +148,18 @@ impl StorageFile {
         synced: bool,
         write: impl Fn(&[u8], u64) -> rustix::io::Result<usize>,
     ) -> io::Result<usize> {
-        let most = self.ask(&FileOp::Write {
+        let op = |data| StorageOp::Write {
             offset: CipherOffset(offset),
             data,
             synced,
-        })?;
-        match most.min(data.len()) {
-            0 => Ok(0),
-            most => Ok(write(&data[..most], offset)?),
+        };
+        let most = self.hook.before(&self.fd, &op(data))?.min(data.len());
+        if most == 0 {
+            return Ok(0);
         }
+        let count = write(&data[..most], offset)?;
+        self.hook.after(&self.fd, &op(&data[..count]));
+        Ok(count)
     }
 
     /// Makes the file `len` bytes long: cut off, or grown by a hole.
@@ -160,7 +167,7 @@ impl StorageFile {
     /// # Errors
     /// Those of `ftruncate(2)`.
     pub fn set_len(&self, len: CipherLen) -> io::Result<()> {
-        self.run(&FileOp::SetLen(len), || {
+        self.run(&StorageOp::SetLen(len), || {
             rustix::fs::ftruncate(&self.fd, len.0)
         })
     }
@@ -178,8 +185,7 @@ impl StorageFile {
     /// # Errors
     /// Those of `fstat(2)`.
     pub fn stat(&self) -> io::Result<Stat> {
-        self.ask(&FileOp::Stat)?;
-        stat_of(&self.fd)
+        self.run(&StorageOp::Stat, || stat_of(&self.fd))
     }
 
     /// Reserves space for `len` bytes from `offset` on. The length of the file stays.
@@ -187,7 +193,7 @@ impl StorageFile {
     /// # Errors
     /// Those of `fallocate(2)`: EOPNOTSUPP where the file system cannot, ENOSPC.
     pub fn allocate(&self, offset: CipherOffset, len: u64) -> io::Result<()> {
-        self.run(&FileOp::Allocate { offset, len }, || {
+        self.run(&StorageOp::Allocate { offset, len }, || {
             rustix::fs::fallocate(&self.fd, FallocateFlags::KEEP_SIZE, offset.0, len)
         })
     }
@@ -198,7 +204,7 @@ impl StorageFile {
     /// Those of `fallocate(2)`: EOPNOTSUPP where the file system cannot.
     pub fn punch_hole(&self, offset: CipherOffset, len: u64) -> io::Result<()> {
         let mode = FallocateFlags::KEEP_SIZE | FallocateFlags::PUNCH_HOLE;
-        self.run(&FileOp::PunchHole { offset, len }, || {
+        self.run(&StorageOp::PunchHole { offset, len }, || {
             rustix::fs::fallocate(&self.fd, mode, offset.0, len)
         })
     }
@@ -222,13 +228,12 @@ impl StorageFile {
     }
 
     fn seek(&self, to: SeekFrom) -> io::Result<Option<CipherOffset>> {
-        self.ask(&FileOp::Seek)?;
         // This moves the descriptor's file position, which nothing here reads.
-        match rustix::fs::seek(&self.fd, to) {
+        self.run(&StorageOp::Seek, || match rustix::fs::seek(&self.fd, to) {
             Ok(found) => Ok(Some(CipherOffset(found))),
             Err(Errno::NXIO) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+            Err(error) => Err(error),
+        })
     }
 
     /// Makes the contents durable, and the length (`fdatasync(2)`).
@@ -236,7 +241,7 @@ impl StorageFile {
     /// # Errors
     /// Those of `fdatasync(2)`. After one the kernel may have dropped what it could not write.
     pub fn sync_data(&self) -> io::Result<()> {
-        self.run(&FileOp::SyncData, || rustix::fs::fdatasync(&self.fd))
+        self.run(&StorageOp::SyncData, || rustix::fs::fdatasync(&self.fd))
     }
 
     /// Makes the contents and all attributes durable (`fsync(2)`).
@@ -244,7 +249,7 @@ impl StorageFile {
     /// # Errors
     /// Those of `fsync(2)`. After one the kernel may have dropped what it could not write.
     pub fn sync_all(&self) -> io::Result<()> {
-        self.run(&FileOp::SyncAll, || rustix::fs::fsync(&self.fd))
+        self.run(&StorageOp::SyncAll, || rustix::fs::fsync(&self.fd))
     }
 
     /// Sets the permission bits (`0o7777` at most; others are ignored).
@@ -252,9 +257,9 @@ impl StorageFile {
     /// # Errors
     /// Those of `fchmod(2)`.
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
-        let mode = Mode::from_raw_mode(mode & 0o7777);
-        self.run(&FileOp::SetAttributes, || {
-            rustix::fs::fchmod(&self.fd, mode)
+        let bits = Mode::from_raw_mode(mode & 0o7777);
+        self.run(&StorageOp::SetMode(mode), || {
+            rustix::fs::fchmod(&self.fd, bits)
         })
     }
 
@@ -263,9 +268,9 @@ impl StorageFile {
     /// # Errors
     /// Those of `fchown(2)`; EINVAL for `u32::MAX`, which is no id.
     pub fn set_owner(&self, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
-        let (uid, gid) = owner(uid, gid)?;
-        self.run(&FileOp::SetAttributes, || {
-            rustix::fs::fchown(&self.fd, uid, gid)
+        let (new_uid, new_gid) = owner(uid, gid)?;
+        self.run(&StorageOp::SetOwner(uid, gid), || {
+            rustix::fs::fchown(&self.fd, new_uid, new_gid)
         })
     }
 
@@ -275,33 +280,29 @@ impl StorageFile {
     /// Those of `futimens(3)`; EINVAL for 10^9 nanoseconds and more.
     pub fn set_times(&self, atime: TimeSet, mtime: TimeSet) -> io::Result<()> {
         let times = TimeSet::pair(atime, mtime)?;
-        self.run(&FileOp::SetAttributes, || {
+        self.run(&StorageOp::SetTimes(atime, mtime), || {
             rustix::fs::futimens(&self.fd, &times)
         })
     }
 
-    /// One system call, repeated when a signal interrupts it, if the observer lets it.
-    fn run<T>(
-        &self,
-        op: &FileOp<'_>,
-        mut call: impl FnMut() -> rustix::io::Result<T>,
-    ) -> io::Result<T> {
-        self.ask(op)?;
-        Ok(retry_on_intr(&mut call)?)
+    /// Takes the lock `kind` without waiting.
+    pub(super) fn try_flock(&self, kind: LockKind) -> io::Result<()> {
+        let operation = match kind {
+            LockKind::Exclusive => FlockOperation::NonBlockingLockExclusive,
+            LockKind::Shared => FlockOperation::NonBlockingLockShared,
+        };
+        self.run(&StorageOp::Lock(kind), || {
+            rustix::fs::flock(&self.fd, operation)
+        })
     }
 
-    /// How many bytes the operation may move at most; for others than reads and writes the number
-    /// says nothing. One check of an `Option` where nobody observes.
     #[inline]
-    fn ask(&self, op: &FileOp<'_>) -> io::Result<usize> {
-        let Some(observer) = &self.observer else {
-            return Ok(usize::MAX);
-        };
-        match observer.before(op) {
-            Verdict::Fail(errno) => Err(io::Error::from_raw_os_error(errno)),
-            Verdict::Proceed => Ok(usize::MAX),
-            Verdict::Short(most) => Ok(most),
-        }
+    fn run<T>(
+        &self,
+        op: &StorageOp<'_>,
+        call: impl FnMut() -> rustix::io::Result<T>,
+    ) -> io::Result<T> {
+        self.hook.run(&self.fd, op, call)
     }
 }
 
@@ -553,9 +554,9 @@ mod tests {
             (FaultOp::Seek, |file| {
                 file.seek_hole(CipherOffset(0)).map(drop)
             }),
-            (FaultOp::SetAttributes, |file| file.set_mode(0o600)),
-            (FaultOp::SetAttributes, |file| file.set_owner(None, None)),
-            (FaultOp::SetAttributes, |file| {
+            (FaultOp::SetMode, |file| file.set_mode(0o600)),
+            (FaultOp::SetOwner, |file| file.set_owner(None, None)),
+            (FaultOp::SetTimes, |file| {
                 file.set_times(TimeSet::Now, TimeSet::Now)
             }),
             (FaultOp::SetLen, |file| file.set_len(CipherLen(0))),

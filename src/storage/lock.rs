@@ -2,9 +2,6 @@
 
 use std::io;
 
-use rustix::fs::FlockOperation;
-use rustix::io::retry_on_intr;
-
 use super::file::{Access, StorageFile};
 use super::name::CName;
 use super::node::Node;
@@ -35,11 +32,7 @@ impl Node {
     /// [`io::ErrorKind::WouldBlock`] where another holds it; else those of opening the file.
     pub fn lock_file(&self, name: &CName, kind: LockKind) -> io::Result<LockGuard> {
         let file = self.open_or_create(name)?;
-        let operation = match kind {
-            LockKind::Exclusive => FlockOperation::NonBlockingLockExclusive,
-            LockKind::Shared => FlockOperation::NonBlockingLockShared,
-        };
-        retry_on_intr(|| rustix::fs::flock(&file, operation))?;
+        file.try_flock(kind)?;
         Ok(LockGuard { file })
     }
 

@@ -5,19 +5,23 @@
 //!   so a symlink in the ciphertext folder cannot lead out of it.
 //! * [`StorageFile`] is an open regular file, addressed by ciphertext positions.
 //! * [`as_caller`] makes new inodes belong to the caller from their first instant.
-//! * [`faults`] lets tests fail, shorten and record what a [`StorageFile`] does.
+//! * An [`observer`] is asked before each system call and told after it; [`faults`] has the one that
+//!   fails and shortens them in tests.
 //!
 //! Errors are [`std::io::Error`] with the OS errno kept ([`std::io::Error::raw_os_error`]). Every
 //! descriptor is close-on-exec and calls interrupted by a signal are repeated. `/proc` must be
 //! mounted: some calls take no `O_PATH` descriptor and go through `/proc/self/fd`.
 
 pub mod caller;
+pub mod credentials;
 pub mod dir_reader;
 pub mod faults;
 pub mod file;
+pub mod inode_handle;
 pub mod lock;
 pub mod name;
 pub mod node;
+pub mod observer;
 mod proc_path;
 pub mod range_lock;
 mod replace;
@@ -25,11 +29,14 @@ pub mod stat;
 pub mod task;
 
 pub use caller::{Caller, as_caller};
+pub use credentials::Credentials;
 pub use dir_reader::{DirEntry, DirReader};
 pub use file::{Access, StorageFile};
+pub use inode_handle::{HandleOpener, InodeHandle};
 pub use lock::{LockGuard, LockKind};
 pub use name::{CName, InvalidName};
 pub use node::{Node, RenameFlags, XattrSet};
+pub use observer::{StorageObserver, StorageOp, Target, Verdict};
 pub use range_lock::LockRange;
 pub use stat::{FileKind, Stat, StatFs, TimeSet, Timestamp};
 pub use task::is_signalled;

@@ -8,6 +8,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::{Errno, retry_on_intr};
@@ -18,6 +19,7 @@ pub use entries::RenameFlags;
 use super::dir_reader::DirReader;
 use super::file::{Access, StorageFile};
 use super::name::CName;
+use super::observer::{Hook, StorageObserver, StorageOp};
 use super::proc_path::ProcPath;
 use super::stat::{FileKind, Stat, StatFs};
 
@@ -30,7 +32,10 @@ const TARGET_BUFFER: usize = 4096;
 /// without waiting and of a device without touching it. A folder's handle is where its entries are
 /// reached from. The inode stays the same whatever becomes of its names.
 #[derive(Debug)]
-pub struct Node(OwnedFd);
+pub struct Node {
+    fd: OwnedFd,
+    hook: Hook,
+}
 
 impl Node {
     /// Opens the ciphertext folder. The one place that takes a path and follows symlinks in it: the
@@ -40,9 +45,11 @@ impl Node {
     /// Those of `open(2)`: ENOENT, ENOTDIR, EACCES.
     pub fn open_root(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self(retry_on_intr(|| {
-            rustix::fs::openat(CWD, path, flags, Mode::empty())
-        })?))
+        let fd = retry_on_intr(|| rustix::fs::openat(CWD, path, flags, Mode::empty()))?;
+        Ok(Self {
+            fd,
+            hook: Hook::default(),
+        })
     }
 
     /// As [`Node::open_root`], of a folder that is made, with mode 0700, if it is not there.
@@ -63,9 +70,22 @@ impl Node {
     pub fn of_file(file: &StorageFile) -> io::Result<Self> {
         let path = ProcPath::new(file);
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        Ok(Self(retry_on_intr(|| {
-            rustix::fs::open(path.as_c_str(), flags, Mode::empty())
-        })?))
+        // Not observed, as `parent` is not: no entry or content is touched.
+        let fd = retry_on_intr(|| rustix::fs::open(path.as_c_str(), flags, Mode::empty()))?;
+        Ok(Self {
+            fd,
+            hook: file.hook().clone(),
+        })
+    }
+
+    /// Lets `observer` hear of, and decide about, every system call on this and on all that is reached
+    /// from it from now on.
+    #[must_use]
+    pub fn observed(self, observer: Arc<dyn StorageObserver>) -> Self {
+        Self {
+            hook: Hook::new(observer),
+            ..self
+        }
     }
 
     /// The handle of the entry `name`; of a symlink the symlink's own.
@@ -77,9 +97,13 @@ impl Node {
         // and O_NOFOLLOW stops at a symlink, magic ones too. Nothing is left that could lead out,
         // and the plain call is the cheaper one.
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(Self(retry_on_intr(|| {
-            rustix::fs::openat(&self.0, name.as_c_str(), flags, Mode::empty())
-        })?))
+        let fd = self.run(&StorageOp::Child(name), || {
+            rustix::fs::openat(&self.fd, name.as_c_str(), flags, Mode::empty())
+        })?;
+        Ok(Self {
+            fd,
+            hook: self.hook.clone(),
+        })
     }
 
     /// The attributes of this inode.
@@ -87,7 +111,7 @@ impl Node {
     /// # Errors
     /// Those of `statx(2)`.
     pub fn stat(&self) -> io::Result<Stat> {
-        stat_of(&self.0)
+        self.run(&StorageOp::Stat, || stat_of(&self.fd))
     }
 
     /// The attributes of the entry `name`; of a symlink its own.
@@ -95,7 +119,7 @@ impl Node {
     /// # Errors
     /// Those of `statx(2)`: ENOENT, ENOTDIR.
     pub fn stat_child(&self, name: &CName) -> io::Result<Stat> {
-        stat_at(self.0.as_fd(), name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)
+        self.run(&StorageOp::StatChild(name), || stat_at(&self.fd, name))
     }
 
     /// Opens this inode, which must be a regular file: its kind never changes, so one stat at any
@@ -104,16 +128,34 @@ impl Node {
     /// # Errors
     /// Those of `open(2)`: EACCES, EROFS, ELOOP for a symlink, EISDIR for a folder to be written.
     pub fn open_file(&self, access: Access) -> io::Result<StorageFile> {
+        self.open_file_with(access, OFlags::empty())
+    }
+
+    /// As [`Node::open_file`], and what is read leaves the time of the last access, if this process may have it so:
+    /// it is the owner's right, and `CAP_FOWNER`'s.
+    ///
+    /// # Errors
+    /// As [`Node::open_file`].
+    pub fn open_file_untouched(&self, access: Access) -> io::Result<StorageFile> {
+        match self.open_file_with(access, OFlags::NOATIME) {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => self.open_file(access),
+            opened => opened,
+        }
+    }
+
+    fn open_file_with(&self, access: Access, more: OFlags) -> io::Result<StorageFile> {
         let access_flag = match access {
             Access::Read => OFlags::RDONLY,
             Access::ReadWrite => OFlags::RDWR,
         };
         // No O_NOFOLLOW: the last component is the magic link. O_NONBLOCK means nothing to a
         // regular file's reads and writes.
-        let flags = access_flag | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let path = ProcPath::new(&self.0);
-        let fd = retry_on_intr(|| rustix::fs::open(path.as_c_str(), flags, Mode::empty()))?;
-        Ok(StorageFile::new(fd, access))
+        let flags = access_flag | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | more;
+        let path = ProcPath::new(&self.fd);
+        let fd = self.run(&StorageOp::OpenFile(access), || {
+            rustix::fs::open(path.as_c_str(), flags, Mode::empty())
+        })?;
+        Ok(StorageFile::new(fd, access, self.hook.clone()))
     }
 
     /// Opens the regular file `name` in this folder. What is not one is not opened: the kind is
@@ -137,10 +179,12 @@ impl Node {
     /// # Errors
     /// Those of `readlinkat(2)`: EINVAL where it is no symlink.
     pub fn read_link(&self) -> io::Result<Vec<u8>> {
-        // A handle always has an inode, so this ENOENT says that the inode is no symlink.
-        read_link_at(self.0.as_fd(), EMPTY).map_err(|error| match error.raw_os_error() {
-            Some(libc::ENOENT) => io::Error::from_raw_os_error(libc::EINVAL),
-            _other => error,
+        self.run(&StorageOp::ReadLink, || {
+            // A handle always has an inode, so this ENOENT says that the inode is no symlink.
+            read_link_at(self.fd.as_fd(), EMPTY).map_err(|error| match error {
+                Errno::NOENT => Errno::INVAL,
+                _other => error,
+            })
         })
     }
 
@@ -149,7 +193,9 @@ impl Node {
     /// # Errors
     /// Those of `readlinkat(2)`: EINVAL where it is no symlink.
     pub fn read_link_child(&self, name: &CName) -> io::Result<Vec<u8>> {
-        read_link_at(self.0.as_fd(), name.as_c_str())
+        self.run(&StorageOp::ReadLinkChild(name), || {
+            read_link_at(self.fd.as_fd(), name.as_c_str())
+        })
     }
 
     /// Opens this folder to read its entries.
@@ -157,7 +203,7 @@ impl Node {
     /// # Errors
     /// Those of `openat(2)`: ENOTDIR, EACCES.
     pub fn read_dir(&self) -> io::Result<DirReader> {
-        self.open_dir().map(DirReader::new)
+        Ok(DirReader::new(self.open_dir()?, self.hook.clone()))
     }
 
     /// Makes this folder's entries durable.
@@ -166,7 +212,7 @@ impl Node {
     /// Those of `openat(2)` and `fsync(2)`.
     pub fn sync_dir(&self) -> io::Result<()> {
         let fd = self.open_dir()?;
-        Ok(retry_on_intr(|| rustix::fs::fsync(&fd))?)
+        self.run(&StorageOp::SyncDir, || rustix::fs::fsync(&fd))
     }
 
     /// Makes the whole file system that this folder is on durable (`syncfs(2)`).
@@ -175,7 +221,7 @@ impl Node {
     /// Those of `openat(2)` and `syncfs(2)`.
     pub fn sync_fs(&self) -> io::Result<()> {
         let fd = self.open_dir()?;
-        Ok(retry_on_intr(|| rustix::fs::syncfs(&fd))?)
+        self.run(&StorageOp::SyncFs, || rustix::fs::syncfs(&fd))
     }
 
     /// The state of the file system that this inode is on.
@@ -183,47 +229,80 @@ impl Node {
     /// # Errors
     /// Those of `fstatfs(2)`.
     pub fn stat_fs(&self) -> io::Result<StatFs> {
-        Ok(retry_on_intr(|| rustix::fs::fstatvfs(&self.0))?.into())
+        let stat = self.run(&StorageOp::StatFs, || rustix::fs::fstatvfs(&self.fd))?;
+        Ok(stat.into())
+    }
+
+    /// The folder that this folder is in; of the file system's root itself.
+    ///
+    /// # Errors
+    /// Those of `openat(2)`: ENOTDIR where this is no folder.
+    pub fn parent(&self) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        // The hook's operations are those on entries and contents; this only climbs.
+        let fd = retry_on_intr(|| rustix::fs::openat(&self.fd, c"..", flags, Mode::empty()))?;
+        Ok(Self {
+            fd,
+            hook: self.hook.clone(),
+        })
+    }
+
+    /// An `O_PATH` descriptor from elsewhere in this room; it is not observed.
+    pub(super) fn from_fd(fd: OwnedFd) -> Self {
+        Self {
+            fd,
+            hook: Hook::default(),
+        }
     }
 
     /// An `O_PATH` handle serves neither reads nor syncs: the folder is opened once more.
-    fn open_dir(&self) -> io::Result<OwnedFd> {
+    pub(super) fn open_dir(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(retry_on_intr(|| {
-            rustix::fs::openat(&self.0, c".", flags, Mode::empty())
-        })?)
+        self.run(&StorageOp::OpenDir, || {
+            rustix::fs::openat(&self.fd, c".", flags, Mode::empty())
+        })
+    }
+
+    #[inline]
+    fn run<T>(
+        &self,
+        op: &StorageOp<'_>,
+        call: impl FnMut() -> rustix::io::Result<T>,
+    ) -> io::Result<T> {
+        self.hook.run(&self.fd, op, call)
     }
 }
 
 impl AsFd for Node {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
 /// The attributes of an open inode.
-pub(super) fn stat_of(fd: impl AsFd) -> io::Result<Stat> {
-    stat_at(fd.as_fd(), EMPTY, AtFlags::EMPTY_PATH)
+pub(super) fn stat_of(fd: impl AsFd) -> rustix::io::Result<Stat> {
+    statx(fd.as_fd(), EMPTY, AtFlags::EMPTY_PATH)
 }
 
-fn stat_at(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> io::Result<Stat> {
+/// The attributes of the entry `name` of the folder `dir`; of a symlink its own.
+pub(super) fn stat_at(dir: impl AsFd, name: &CName) -> rustix::io::Result<Stat> {
+    statx(dir.as_fd(), name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)
+}
+
+fn statx(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> rustix::io::Result<Stat> {
     // statx has fields of the same width on every architecture; it costs as much as fstatat.
     let mask = StatxFlags::BASIC_STATS;
-    let raw = retry_on_intr(|| rustix::fs::statx(dir, name, flags, mask))?;
-    Ok(Stat::from(&raw))
+    Ok(Stat::from(&rustix::fs::statx(dir, name, flags, mask)?))
 }
 
-fn read_link_at(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<Vec<u8>> {
+fn read_link_at(dir: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<Vec<u8>> {
     let mut buffer = [MaybeUninit::<u8>::uninit(); TARGET_BUFFER];
-    let (target, rest) = retry_on_intr(|| {
-        rustix::fs::readlinkat_raw(dir, name, &mut buffer)
-            .map(|(target, rest)| (target.to_vec(), rest.len()))
-    })?;
+    let (target, rest) = rustix::fs::readlinkat_raw(dir, name, &mut buffer)?;
     // A full buffer may hold a target that was cut off; none of Linux's own fills it.
-    if rest == 0 {
-        return Err(Errno::NAMETOOLONG.into());
+    if rest.is_empty() {
+        return Err(Errno::NAMETOOLONG);
     }
-    Ok(target)
+    Ok(target.to_vec())
 }
 
 #[cfg(test)]
@@ -329,7 +408,10 @@ mod tests {
         node.make_node(&name("p"), libc::S_IFIFO | 0o600, 0)
             .unwrap();
         for access in [Access::Read, Access::ReadWrite] {
-            let dir = Node(node.0.try_clone().unwrap());
+            let dir = Node {
+                fd: node.fd.try_clone().unwrap(),
+                hook: Hook::default(),
+            };
             let opened = in_time(move || dir.open_child_file(&name("p"), access));
             assert_errno(opened, libc::ENXIO);
             let fifo = node.child(&name("p")).unwrap();

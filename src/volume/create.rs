@@ -1,7 +1,6 @@
 //! `init`: a new volume in an empty folder.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::crypto::{SecretKey, random};
 use crate::format::file_keys;
@@ -46,6 +45,25 @@ pub fn create(
     options: &CreateOptions,
     providers: &Providers,
 ) -> Result<(), VolumeError> {
+    let io = |what: &'static str| VolumeError::io(format!("{}: {what}", path.display()));
+    create_in(
+        || Node::create_root(path).map_err(io("making the folder")),
+        path,
+        options,
+        providers,
+    )
+}
+
+/// As [`create`], in the folder that `root` gives a handle of once the keys are there; `path` is for messages.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_in(
+    root: impl FnOnce() -> Result<Node, VolumeError>,
+    path: &Path,
+    options: &CreateOptions,
+    providers: &Providers,
+) -> Result<(), VolumeError> {
     let volume_key = SecretKey::random()?;
     let context = EncryptionContext {
         volume: options.volume_id,
@@ -64,7 +82,7 @@ pub fn create(
         commitment: volume_config::commitment(&volume_key, &options.volume_id),
         slots,
     };
-    let root = empty_folder(path)?;
+    let root = empty_folder(root()?, path)?;
     let io = |what: &'static str| VolumeError::io(format!("{}: {what}", path.display()));
     if options.names == NameMode::Encrypted {
         let id = names::encode_dir_id(&DirId(random::array()));
@@ -123,15 +141,14 @@ fn check_header_fits(
     Ok(header.encode(&mut bytes)?)
 }
 
-fn empty_folder(path: &Path) -> Result<Arc<Node>, VolumeError> {
+fn empty_folder(root: Node, path: &Path) -> Result<Node, VolumeError> {
     let io = |what: &'static str| VolumeError::io(format!("{}: {what}", path.display()));
-    let root = Node::create_root(path).map_err(io("making the folder"))?;
     let first = root
         .read_dir()
         .map_err(io("reading the folder"))?
         .next_entry();
     match first.transpose().map_err(io("reading the folder"))? {
         Some(_) => Err(VolumeError::NotEmpty(path.to_owned())),
-        None => Ok(Arc::new(root)),
+        None => Ok(root),
     }
 }

@@ -2,18 +2,27 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{
-    Mount, Volume, clear_mountpoint, errno, is_mounted, is_running, noise, run, wait_until,
+    Mount, Volume, clear_mountpoint, errno, is_mounted, is_running, mounts_at, noise, refuses, run,
+    shell, wait_until,
 };
 
-fn kill(mount: &Mount<'_>, signal: Signal) {
+pub(crate) fn kill(mount: &Mount<'_>, signal: Signal) {
     let pid = mount.status().pid();
     let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).unwrap();
     kill_process(raw, signal).unwrap();
     wait_until("the daemon to end", || !is_running(pid));
+}
+
+/// Nobody answers there. A request that was under way when the daemon ended is aborted, a later one finds nobody.
+#[track_caller]
+fn assert_dead(point: &Path) {
+    let dead = [libc::ENOTCONN, libc::ECONNABORTED];
+    assert!(dead.contains(&errno(fs::read_dir(point))));
 }
 
 #[test]
@@ -27,7 +36,7 @@ fn what_was_synced_before_a_kill_is_there_and_the_rest_is_old_or_new() {
     let mut unsynced = File::create(mount.path("unsynced")).unwrap();
     unsynced.write_all(&noise(3, 100_000)).unwrap();
     kill(&mount, Signal::KILL);
-    assert_eq!(errno(fs::read_dir(mount.root())), libc::ENOTCONN);
+    assert_dead(mount.root());
     drop((synced, unsynced));
     clear_mountpoint(mount.root());
     drop(mount);
@@ -56,6 +65,49 @@ fn a_dead_mount_is_cleared_by_umount_and_mounts_again() {
     run(volume.envelopefs("umount").arg(mount.root()));
     drop(mount);
     assert_eq!(fs::read(volume.mount().path("file")).unwrap(), b"content");
+}
+
+#[test]
+fn a_mount_takes_the_place_of_a_dead_one() {
+    let volume = Volume::create(&[]);
+    let mount = volume.mount();
+    fs::write(mount.path("file"), "content").unwrap();
+    for _ in 0..3 {
+        // The kernel remembers these, and would answer them for the dead.
+        fs::metadata(mount.root()).unwrap();
+        fs::metadata(mount.path("file")).unwrap();
+        kill(&mount, Signal::KILL);
+        run(&mut volume.mount_command(&[]));
+        assert_eq!(fs::read(mount.path("file")).unwrap(), b"content");
+        assert_eq!(mounts_at(mount.root()), 1, "the dead one is still there");
+    }
+}
+
+#[test]
+fn a_dead_mount_of_another_program_stays() {
+    let volume = Volume::create(&[]);
+    let point = volume.mountpoint();
+    let script = format!(
+        "exec 3<>/dev/fuse; mount -i -t fuse.other -o fd=3,rootmode=40000,user_id=0,group_id=0 other {}",
+        point.display()
+    );
+    shell(volume.home(), &script);
+    assert_dead(&point);
+    refuses(&mut volume.mount_command(&[]), 14, &["not connected"]);
+    assert_eq!(mounts_at(&point), 1, "it was taken away");
+}
+
+#[test]
+fn a_live_mount_is_not_taken_away() {
+    let volume = Volume::create(&[]);
+    let mount = volume.mount();
+    fs::write(mount.path("file"), "content").unwrap();
+    refuses(
+        &mut volume.mount_command(&[]),
+        14,
+        &["already an envelopefs mount"],
+    );
+    assert_eq!(fs::read(mount.path("file")).unwrap(), b"content");
 }
 
 #[test]

@@ -267,9 +267,15 @@ pub(crate) fn require_root() {
 }
 
 pub(crate) fn is_mounted(point: &Path) -> bool {
+    mounts_at(point) > 0
+}
+
+/// How many mounts lie there, one over the other.
+pub(crate) fn mounts_at(point: &Path) -> usize {
     mountpoints()
         .iter()
-        .any(|mounted| Path::new(mounted) == point)
+        .filter(|mounted| Path::new(mounted) == point)
+        .count()
 }
 
 /// Every mount point of the machine, in the order of mounting.
@@ -392,4 +398,25 @@ pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
         state.to_le_bytes()
     };
     std::iter::repeat_with(next).flatten().take(len).collect()
+}
+
+/// Runs a script in a folder of the mount and in one of the file system beneath it: it must say the same, and say
+/// something. Gives what it said.
+pub(crate) fn same_as_beneath(mount: &Mount<'_>, script: &str) -> String {
+    let beneath = tempfile::tempdir_in(mount.volume.home()).expect("a temporary folder");
+    let inside = mount.path("compared");
+    fs::create_dir(&inside).expect("a folder in the mount");
+    set_mode(beneath.path(), 0o755);
+    let expected = shell(beneath.path(), script);
+    assert!(
+        !expected.is_empty(),
+        "a script that says nothing shows nothing"
+    );
+    assert_eq!(
+        shell(&inside, script),
+        expected,
+        "on the left: in the mount"
+    );
+    fs::remove_dir_all(&inside).expect("what the script made goes");
+    expected
 }

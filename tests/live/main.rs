@@ -5,17 +5,26 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
+mod acls;
 mod bad_input;
 mod callers;
+mod check;
 mod crash;
 mod documents;
 mod economy;
 mod files;
+mod handles;
 mod harness;
+mod kill;
+mod limits;
 mod metadata;
+mod model;
 mod names;
 mod options;
+mod random_io;
 mod real_work;
+mod rights;
 mod shared;
 mod single_files;
 mod tree;
+mod workers;

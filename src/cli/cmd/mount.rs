@@ -27,8 +27,8 @@ MOUNT OPTIONS (-o):
   fsname=TEXT                 the source that mount(8) and df show. Default: CIPHERDIR
   nonempty                    mount over a folder that holds something
   shared                      as --shared; so every other long option, with `_` for `-`:
-                              accept_empty, allow_unlocked_memory, cache_ttl=, key_cache_entries=,
-                              key_cache_ttl=, log_file=, log_format=, passphrase_command=,
+                              accept_empty, acl, allow_unlocked_memory, cache_ttl=, export,
+                              key_cache_entries=, key_cache_ttl=, log_file=, log_format=, passphrase_command=,
                               passphrase_file=, threads=
   A backslash before a comma keeps it in a value. Where an option comes twice the last one counts;
   -o outranks the options outside it. Options for mount(8) and systemd (defaults, noauto, user,
@@ -66,6 +66,20 @@ pub struct MountArgs {
     /// mounts.
     #[arg(long)]
     pub allow_other: bool,
+
+    /// Enforce POSIX ACLs (setfacl, getfacl), and let them be set
+    ///
+    /// Default: an ACL cannot be set, and one that is there already is not looked at: the mode alone
+    /// decides, in which an ACL's mask stands as the group's rights.
+    #[arg(long)]
+    pub acl: bool,
+
+    /// Keep file handles good, as an NFS server and open_by_handle_at(2) need them
+    ///
+    /// Also after the kernel's caches were dropped; after a new mount where the ciphertext folder is
+    /// on ext4 or the like. Needs CAP_DAC_READ_SEARCH. Default: good while the kernel holds the file.
+    #[arg(long)]
+    pub export: bool,
 
     /// Let other mounts of the same volume run, on this machine or another
     ///
@@ -143,6 +157,10 @@ pub enum Sharing {
 pub struct KernelOptions {
     /// Others than the user who mounted get in.
     pub allow_other: bool,
+    /// The kernel checks permissions by POSIX ACLs too, and they can be set.
+    pub acl: bool,
+    /// File handles stay good after the kernel has forgotten the inode.
+    pub export: bool,
     /// The kernel checks permissions by mode and owner.
     pub default_permissions: bool,
     /// Device files work.
@@ -161,6 +179,8 @@ impl Default for KernelOptions {
     fn default() -> Self {
         Self {
             allow_other: false,
+            acl: false,
+            export: false,
             default_permissions: false,
             dev: false,
             suid: false,
@@ -276,6 +296,7 @@ impl MountRequest {
     fn apply_one(&mut self, option: MountOption, logs: &mut LogOptions) {
         match option {
             MountOption::AcceptEmpty => self.accept_empty = true,
+            MountOption::Acl => self.kernel.acl = true,
             MountOption::AllowOther => self.kernel.allow_other = true,
             MountOption::AllowUnlockedMemory => self.allow_unlocked_memory = true,
             MountOption::Atime(atime) => self.kernel.atime = atime,
@@ -283,6 +304,7 @@ impl MountRequest {
             MountOption::DefaultPermissions => self.kernel.default_permissions = true,
             MountOption::Dev(on) => self.kernel.dev = on,
             MountOption::Exec(on) => self.kernel.exec = on,
+            MountOption::Export => self.kernel.export = true,
             MountOption::FsName(name) => self.kernel.fsname = Some(name),
             MountOption::KeyCacheEntries(count) => self.key_cache_entries = count,
             MountOption::KeyCacheTtl(ttl) => self.key_cache_ttl = ttl,
@@ -315,6 +337,8 @@ impl MountArgs {
             },
             kernel: KernelOptions {
                 allow_other: self.allow_other,
+                acl: self.acl,
+                export: self.export,
                 ..KernelOptions::default()
             },
             key_cache_entries: self.key_cache_entries,
@@ -362,9 +386,9 @@ mod tests {
 
     #[test]
     fn options_and_flags_make_the_same_request() {
-        let flags = "c m --read-only --allow-other --shared --key-cache-entries 9 --key-cache-ttl 90s --threads 3 \
+        let flags = "c m --read-only --allow-other --acl --export --shared --key-cache-entries 9 --key-cache-ttl 90s --threads 3 \
                      --accept-empty --allow-unlocked-memory --passphrase-file /p --cache-ttl 0";
-        let options = "c m -o ro,allow_other,shared,key_cache_entries=9,key_cache_ttl=90s -o \
+        let options = "c m -o ro,allow_other,acl,export,shared,key_cache_entries=9,key_cache_ttl=90s -o \
                        threads=3,accept_empty,allow_unlocked_memory,passphrase_file=/p,cache_ttl=0";
         assert_eq!(request(flags), request(options));
     }

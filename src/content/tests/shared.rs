@@ -110,7 +110,7 @@ fn parts_of_one_chunk_written_at_once_are_all_there() {
         .map(|at| (at / RECORD) as u8)
         .collect();
     mounts.iter().for_each(|mount| holds(mount, &expected));
-    assert_eq!(mounts[0].verify(|| ()).unwrap(), []);
+    assert_eq!(mounts[0].verify(Extent::All, || ()).unwrap(), []);
 }
 
 #[test]
@@ -312,7 +312,11 @@ fn killed_at_each_step(
         let len = survivor.read(PlainOffset(0), &mut out).unwrap();
         assert!(out[..len].ends_with(b"survivornewcomer"), "{op:?} {nth}");
         assert!(legal(&out[..len - 16]), "{op:?} {nth}: {len} bytes after");
-        assert_eq!(newcomer.verify(|| ()).unwrap(), [], "{op:?} {nth}");
+        assert_eq!(
+            newcomer.verify(Extent::All, || ()).unwrap(),
+            [],
+            "{op:?} {nth}"
+        );
         if !died {
             assert!(nth > 0, "{op:?} never struck");
             return;

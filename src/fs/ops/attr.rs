@@ -7,9 +7,8 @@ use crate::fs::attr::{Attr, Entry};
 use crate::fs::error::FsError;
 use crate::fs::handles::Fh;
 use crate::fs::inodes::{Ino, Inode};
-use crate::fs::resolve::Place;
 use crate::fs::{Caller, FileSystem};
-use crate::storage::{Access, Stat, StatFs, TimeSet, Timestamp};
+use crate::storage::{Access, CName, Node, Stat, StatFs, TimeSet, Timestamp};
 use crate::units::PlainLen;
 
 /// What to do with a time.
@@ -47,6 +46,11 @@ impl FileSystem {
     /// # Errors
     /// `ENOENT` and what the ciphertext folder answers.
     pub fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Entry, FsError> {
+        match name {
+            b"." => return self.lookup_itself(parent),
+            b".." => return self.lookup_parent(parent),
+            _ => {}
+        }
         let parent = self.inode(parent)?;
         let place = match self.place(&parent, name) {
             Err(FsError::Refused(errno)) if errno == libc::EPERM => return Err(FsError::NOT_FOUND),
@@ -54,22 +58,39 @@ impl FileSystem {
         };
         let _names = parent.names().read();
         let stat = place.dir.stat_child(&place.cname)?;
-        Ok(self.entry(&parent, &place, &stat))
+        Ok(self.entry(&parent, &place.dir, &place.cname, &stat))
     }
 
-    /// The entry of an inode found at `place`, which the kernel is about to be told of. The caller holds
+    /// The entry of an inode found as `cname` in `dir`, which the kernel is about to be told of. The caller holds
     /// `parent`'s names.
-    pub(in crate::fs) fn entry(&self, parent: &Arc<Inode>, place: &Place, stat: &Stat) -> Entry {
-        let inode = self.inodes.look_up(stat, parent, place.cname.clone());
+    pub(in crate::fs) fn entry(
+        &self,
+        parent: &Arc<Inode>,
+        dir: &Node,
+        cname: &CName,
+        stat: &Stat,
+    ) -> Entry {
+        let inode = self.inodes.look_up(stat, parent, cname.clone());
         Entry {
             attr: self.attr(&inode, stat),
+            generation: self.generation(&inode, stat, || dir.child_handle(cname)),
         }
     }
 
     /// The kernel gives back `count` references to an inode.
     pub fn forget(&self, ino: Ino, count: u64) {
-        if ino != Ino::ROOT && self.inodes.forget(ino, count) {
+        if ino == Ino::ROOT {
+            return;
+        }
+        let exported = self.exports.as_ref().and_then(|exports| {
+            let handle = self.inodes.find(ino)?.handle().get()?.clone();
+            Some((exports, handle))
+        });
+        if self.inodes.forget(ino, count) {
             self.folder_nodes.lock().pop(&ino);
+            if let Some((exports, handle)) = exported {
+                exports.remember(ino, handle);
+            }
         }
     }
 
@@ -122,8 +143,8 @@ impl FileSystem {
         size: u64,
     ) -> Result<(), FsError> {
         file.resize(PlainLen(size))?;
-        if caller.uid != 0 {
-            self.clear_set_id(file)?;
+        if !caller.is_root() {
+            self.clear_set_id(file, Some(caller))?;
         }
         Ok(())
     }
@@ -132,10 +153,14 @@ impl FileSystem {
     pub(in crate::fs) fn clear_set_id(
         &self,
         file: &crate::content::OpenFile,
+        caller: Option<Caller>,
     ) -> Result<(), FsError> {
-        let mode = file.stat()?.mode;
-        // Set-group-id without group execution is no identity but a mark for mandatory locks.
-        let lends = if mode & 0o010 == 0 {
+        let stat = file.stat()?;
+        let mode = stat.mode;
+        // Set-group-id without group execution is no identity but a mark for mandatory locks: it is the group's
+        // to keep (`setattr_should_drop_sgid`, linux/fs/attr.c).
+        let keeps_mark = || caller.is_none_or(|caller| caller.is_in_group(stat.gid));
+        let lends = if mode & 0o2010 == 0o2000 && keeps_mark() {
             SET_ID_BITS & !0o2000
         } else {
             SET_ID_BITS
@@ -144,6 +169,18 @@ impl FileSystem {
             file.set_mode(mode & !lends)?;
         }
         Ok(())
+    }
+
+    /// `caller` has changed a file's content by a request that does not say what the kernel thinks of set-id bits.
+    ///
+    /// # Errors
+    /// `EBADF` and what the ciphertext folder answers.
+    pub fn content_changed(&self, caller: Caller, fh: Fh) -> Result<(), FsError> {
+        let handle = self.files.find(fh)?;
+        if handle.file.stat()?.mode & SET_ID_BITS == 0 || caller.is_root() {
+            return Ok(());
+        }
+        self.clear_set_id(&handle.file, Some(caller))
     }
 
     fn change_attr(&self, ino: Ino, change: &AttrChange) -> Result<Attr, FsError> {

@@ -65,19 +65,26 @@ impl FileSystem {
         let place = self.place(&parent, name)?;
         // Nobody finds the name before its open file is in place.
         let _names = parent.names().write();
+        let mode = self.new_mode(caller, &place, mode & 0o7777)?;
         let open = if self.options.shared {
             self.create_whole(caller, &place, mode, new)?
         } else {
-            let file = make(&place, || create_as(caller, &place.dir, &place.cname, mode))?;
+            let file = self.with_descriptors(|| {
+                make(&place, || create_as(caller, &place.dir, &place.cname, mode))
+            })?;
             let open = self.new_open_file(file, new);
             open.inspect_err(|_error| take_back(&place))?
         };
-        let stat = open.stat().inspect_err(|_error| take_back(&place))?;
-        let inode = self.inodes.look_up(&stat, &parent, place.cname);
+        let made = open.stat().map_err(FsError::from);
+        let stat = made
+            .and_then(|made| self.keep_set_gid(caller, mode, &place, made))
+            .inspect_err(|_error| take_back(&place))?;
+        let inode = self.inodes.look_up(&stat, &parent, place.cname.clone());
         let open = install(&mut inode.open_slot().lock(), open);
         Ok((
             Entry {
                 attr: self.attr_of(inode.ino(), &stat, Some(&open)),
+                generation: self.generation(&inode, &stat, || place.dir.child_handle(&place.cname)),
             },
             inode,
             open,
@@ -94,12 +101,13 @@ impl FileSystem {
         new: FileMaterial,
     ) -> Result<OpenFile, FsError> {
         let temporary = temporary_name()?;
-        let file = create_as(caller, &place.dir, &temporary, mode)?;
+        let file =
+            self.with_descriptors(|| Ok(create_as(caller, &place.dir, &temporary, mode)?))?;
         let made = self
             .new_open_file(file, new)
             .map_err(FsError::from)
             .and_then(|open| {
-                let node = open.node()?;
+                let node = self.with_descriptors(|| Ok(open.node()?))?;
                 make(place, || node.link(&place.dir, &place.cname))?;
                 Ok(open)
             });
@@ -150,10 +158,13 @@ impl FileSystem {
         let parent = self.inode(parent)?;
         let place = self.place(&parent, name)?;
         let _names = parent.names().write();
+        let mode = self.new_mode(caller, &place, mode)?;
         make(&place, || {
-            as_caller(caller, || place.dir.make_node(&place.cname, mode, rdev))?
+            as_caller(caller.ids, || place.dir.make_node(&place.cname, mode, rdev))?
         })?;
-        self.found(&parent, &place)
+        let made = place.dir.stat_child(&place.cname)?;
+        let stat = self.keep_set_gid(caller, mode, &place, made)?;
+        Ok(self.entry(&parent, &place.dir, &place.cname, &stat))
     }
 
     /// Makes a symlink to `target`.
@@ -178,7 +189,7 @@ impl FileSystem {
         };
         let _names = parent.names().write();
         make(&place, || {
-            as_caller(caller, || place.dir.make_symlink(&sealed, &place.cname))?
+            as_caller(caller.ids, || place.dir.make_symlink(&sealed, &place.cname))?
         })?;
         self.found(&parent, &place)
     }
@@ -197,11 +208,10 @@ impl FileSystem {
         let parent = self.inode(parent)?;
         let place = self.place(&parent, name)?;
         let _names = parent.names().write();
+        let mode = self.new_mode(caller, &place, mode & 0o7777)?;
         match self.volume.names() {
-            Names::Plain => as_caller(caller, || place.dir.make_dir(&place.cname, mode & 0o7777))??,
-            Names::Encrypted(_) => make(&place, || {
-                as_caller(caller, || make_folder_with_id(&place, mode & 0o7777))?
-            })?,
+            Names::Plain => as_caller(caller.ids, || place.dir.make_dir(&place.cname, mode))??,
+            Names::Encrypted(_) => make(&place, || make_folder_with_id(caller, &place, mode))?,
         }
         self.found(&parent, &place)
     }
@@ -213,7 +223,7 @@ impl FileSystem {
         place: &Place,
     ) -> Result<Entry, FsError> {
         let stat = place.dir.stat_child(&place.cname)?;
-        Ok(self.entry(parent, place, &stat))
+        Ok(self.entry(parent, &place.dir, &place.cname, &stat))
     }
 }
 
@@ -228,7 +238,7 @@ fn look_again_if_there(error: FsError, must_be_new: bool) -> FsError {
 }
 
 fn create_as(caller: Caller, dir: &Node, cname: &CName, mode: u32) -> std::io::Result<StorageFile> {
-    as_caller(caller, || dir.create_file(cname, mode & 0o7777))?
+    as_caller(caller.ids, || dir.create_file(cname, mode))?
 }
 
 /// A name that was just made and is of no use goes again.
@@ -258,11 +268,13 @@ pub(in crate::fs) fn temporary_name() -> Result<CName, FsError> {
 
 /// A folder is never seen without its id: it gets it under a temporary name in the same parent (whose
 /// set-group-id bit and default ACL it so inherits) and is then renamed into place.
-fn make_folder_with_id(place: &Place, mode: u32) -> std::io::Result<()> {
+fn make_folder_with_id(caller: Caller, place: &Place, mode: u32) -> std::io::Result<()> {
     let temporary =
         temporary_name().map_err(|_error| std::io::Error::from_raw_os_error(libc::EINVAL))?;
-    place.dir.make_dir(&temporary, mode | OWNER_ALL)?;
-    let made = fill_new_folder(&place.dir, &temporary, mode).and_then(|()| {
+    as_caller(caller.ids, || {
+        place.dir.make_dir(&temporary, mode | OWNER_ALL)
+    })??;
+    let made = fill_new_folder(caller, &place.dir, &temporary, mode).and_then(|()| {
         place
             .dir
             .rename(&temporary, &place.dir, &place.cname, RenameFlags::NOREPLACE)
@@ -270,14 +282,25 @@ fn make_folder_with_id(place: &Place, mode: u32) -> std::io::Result<()> {
     made.inspect_err(|_error| remove_new_folder(&place.dir, &temporary))
 }
 
-fn fill_new_folder(dir: &Node, temporary: &CName, mode: u32) -> std::io::Result<()> {
+fn fill_new_folder(
+    caller: Caller,
+    dir: &Node,
+    temporary: &CName,
+    mode: u32,
+) -> std::io::Result<()> {
     let folder = dir.child(temporary)?;
+    let inherited = folder.stat()?.mode;
+    // A default ACL may leave the owner less.
+    let opened = inherited & OWNER_ALL == OWNER_ALL;
+    if !opened {
+        folder.set_mode(inherited | OWNER_ALL)?;
+    }
     let id = names::encode_dir_id(&DirId(random::array()));
-    folder.make_symlink(&id, &dir_id_entry()?)?;
-    if mode & OWNER_ALL != OWNER_ALL {
-        // What the parent handed down stays: set-group-id.
-        let inherited = folder.stat()?.mode & 0o2000;
-        folder.set_mode(mode | inherited)?;
+    as_caller(caller.ids, || folder.make_symlink(&id, &dir_id_entry()?))??;
+    // What the parent handed down stays: set-group-id, and what its default ACL allows others and, as mask, groups.
+    let wanted = inherited & (mode | !OWNER_ALL);
+    if wanted != inherited || !opened {
+        folder.set_mode(wanted)?;
     }
     Ok(())
 }

@@ -76,8 +76,11 @@ impl FileSystem {
         let handle = self.folders.find(fh)?;
         let dir = self.folder_node(&handle.inode)?;
         let listing = self.listing(&handle, &dir, offset)?;
-        for (position, name) in [(1, b".".as_slice()), (DOTS, b"..".as_slice())] {
-            let ino = handle.inode.ino();
+        let inode = &handle.inode;
+        for (position, name, ino) in [
+            (1, b".".as_slice(), inode.ino()),
+            (DOTS, b"..".as_slice(), inode.parent_number()),
+        ] {
             let dot = FolderEntry {
                 name,
                 ino,
@@ -134,12 +137,7 @@ impl FileSystem {
         match dir.stat_child(&listed.cname) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
-            Ok(stat) => {
-                let inode = self.inodes.look_up(&stat, parent, listed.cname.clone());
-                Ok(Some(Some(Entry {
-                    attr: self.attr(&inode, &stat),
-                })))
-            }
+            Ok(stat) => Ok(Some(Some(self.entry(parent, dir, &listed.cname, &stat)))),
         }
     }
 
@@ -165,7 +163,7 @@ impl FileSystem {
         let dir_id = self.dir_id(inode, dir)?;
         let device = dir.stat()?.dev;
         let mut listed = Vec::new();
-        let mut entries = dir.read_dir()?;
+        let mut entries = self.with_descriptors(|| Ok(dir.read_dir()?))?;
         while let Some(found) = entries.next_entry() {
             let found = found?;
             let name = match self.volume.open_name(dir, dir_id.as_ref(), &found.name) {

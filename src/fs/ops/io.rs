@@ -53,7 +53,7 @@ impl FileSystem {
 
     fn wrote(&self, handle: &FileHandle, len: usize, clear_set_id: bool) -> Result<(), FsError> {
         if clear_set_id {
-            self.clear_set_id(&handle.file)?;
+            self.clear_set_id(&handle.file, None)?;
         }
         self.committer.note(&handle.inode, &handle.file);
         self.stats.count_written(len);
@@ -93,7 +93,12 @@ impl FileSystem {
         );
         match mode {
             0 | libc::FALLOC_FL_KEEP_SIZE => file.allocate(at, len)?,
-            PUNCH | ZERO_KEEP | libc::FALLOC_FL_ZERO_RANGE => file.punch_hole(at, len)?,
+            PUNCH => file.punch_hole(at, len)?,
+            // Zeroing keeps, or takes, the space of its range: a later write there must find room.
+            ZERO_KEEP | libc::FALLOC_FL_ZERO_RANGE => {
+                file.punch_hole(at, len)?;
+                file.allocate(at, len)?;
+            }
             _ => return Err(FsError::NOT_SUPPORTED),
         }
         if mode & libc::FALLOC_FL_KEEP_SIZE == 0 && (end > file.len() || self.options.shared) {

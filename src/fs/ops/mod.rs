@@ -1,7 +1,9 @@
 //! The operations by family; each file bears the names of its system calls.
 
+pub(super) mod acl;
 pub(super) mod attr;
 pub(super) mod create;
+pub(super) mod export;
 pub(super) mod folder;
 pub(super) mod io;
 pub(super) mod link;

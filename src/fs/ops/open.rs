@@ -244,7 +244,14 @@ impl FileSystem {
 
     fn open_ciphertext(&self, inode: &Inode, access: Access) -> Result<StorageFile, FsError> {
         self.stats.count_open();
-        Ok(self.node_by_name(inode)?.open_file(access)?)
+        self.with_descriptors(|| {
+            let node = self.node_by_name(inode)?;
+            Ok(if self.options.noatime {
+                node.open_file_untouched(access)?
+            } else {
+                node.open_file(access)?
+            })
+        })
     }
 
     /// The end of a handle: an empty file gets its header, and what is not durable yet goes to the committer.
@@ -270,7 +277,7 @@ impl FileSystem {
         self.flush_handle(&*self.files.find(fh)?)
     }
 
-    fn flush_handle(&self, handle: &FileHandle) -> Result<(), FsError> {
+    pub(in crate::fs) fn flush_handle(&self, handle: &FileHandle) -> Result<(), FsError> {
         if handle.file.is_read_only() {
             return Ok(());
         }

@@ -32,7 +32,7 @@ impl FileSystem {
         place: &Place,
         work: impl FnOnce() -> Result<(), FsError>,
     ) -> Result<(), FsError> {
-        let node = Arc::new(place.dir.child(&place.cname)?);
+        let node = self.with_descriptors(|| Ok(Arc::new(place.dir.child(&place.cname)?)))?;
         let stat = node.stat()?;
         let Some(inode) = self.inodes.find(self.inodes.number((stat.dev, stat.ino))) else {
             return work();
@@ -42,7 +42,7 @@ impl FileSystem {
         if stat.nlink == 1 {
             self.committer.leave(&inode);
         }
-        if whereabouts.is_at(parent, &place.cname) {
+        if whereabouts.needs(parent, &place.cname) {
             *whereabouts = Whereabouts::Held(node);
         }
         Ok(())

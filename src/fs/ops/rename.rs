@@ -70,8 +70,8 @@ impl FileSystem {
     }
 
     fn end(&self, parent: &Arc<Inode>, place: Place) -> Result<End, FsError> {
-        let found = match place.dir.child(&place.cname) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        let found = match self.with_descriptors(|| Ok(place.dir.child(&place.cname)?)) {
+            Err(error) if error.errno() == libc::ENOENT => None,
             node => {
                 let node = Arc::new(node?);
                 let stat = node.stat()?;
@@ -105,7 +105,7 @@ impl FileSystem {
         if let (1, Some(target)) = (found.stat.nlink, &target) {
             self.committer.leave(target);
         }
-        if at.is_at(&to.parent, &to.place.cname) {
+        if at.needs(&to.parent, &to.place.cname) {
             **at = Whereabouts::Held(Arc::clone(&found.node));
         }
         Ok(())

@@ -3,9 +3,10 @@
 use std::ffi::{CStr, CString};
 
 use crate::format::xattrs::XattrError;
-use crate::fs::FileSystem;
 use crate::fs::error::FsError;
 use crate::fs::inodes::Ino;
+use crate::fs::ops::acl;
+use crate::fs::{Caller, FileSystem};
 use crate::storage::XattrSet;
 
 impl FileSystem {
@@ -15,7 +16,12 @@ impl FileSystem {
     /// `ENODATA`; `EOPNOTSUPP` for a namespace that is not kept; `EIO` where the value is not authentic.
     pub fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>, FsError> {
         let sealed_name = self.seal_xattr_name(name)?;
-        let sealed = self.node(&*self.inode(ino)?)?.xattr(&sealed_name)?;
+        let sealed = self.node(&*self.inode(ino)?)?.xattr(&sealed_name);
+        if acl::is_acl(name) && sealed.as_ref().is_err_and(acl::is_without_acl) {
+            // The kernel asks before it lets anybody in, and takes any other error for a refusal.
+            return Err(FsError::Refused(libc::ENODATA));
+        }
+        let sealed = sealed?;
         if is_passed_through(name) {
             return Ok(sealed);
         }
@@ -29,15 +35,21 @@ impl FileSystem {
     /// `EEXIST` and `ENODATA` by `set`, `EOPNOTSUPP`, `ENOSPC`; `ERANGE` for a name too long to be sealed.
     pub fn setxattr(
         &self,
+        caller: Caller,
         ino: Ino,
         name: &[u8],
         value: &[u8],
         set: XattrSet,
     ) -> Result<(), FsError> {
+        // One that is not enforced protects nothing, and its mask would be taken for the group's rights.
+        if acl::is_acl(name) && !self.options.acl {
+            return Err(FsError::NOT_SUPPORTED);
+        }
         let sealed_name = self.seal_xattr_name(name)?;
         let node = self.node(&*self.inode(ino)?)?;
         if is_passed_through(name) {
-            return Ok(node.set_xattr(&sealed_name, value, set)?);
+            node.set_xattr(&sealed_name, value, set)?;
+            return self.after_acl(caller, name, &node);
         }
         let sealed = self.volume.xattr_keys().seal_value(name, value);
         Ok(node.set_xattr(&sealed_name, &sealed, set)?)
@@ -89,7 +101,7 @@ impl FileSystem {
     }
 }
 
-/// Attributes that the kernel acts on (capabilities, security labels) must stand on the ciphertext as they are.
+/// Attributes that the kernel acts on (capabilities, security labels, ACLs) must stand on the ciphertext as they are.
 fn is_passed_through(name: &[u8]) -> bool {
-    name.starts_with(b"security.")
+    name.starts_with(b"security.") || acl::is_acl(name)
 }

@@ -66,13 +66,14 @@ fn a_new_length_by_other_than_root_takes_set_id_away() {
         size: Some(1),
         ..AttrChange::default()
     };
-    for (caller, before, after) in [
+    for (who, before, after) in [
         (USER, 0o6755, 0o755),
-        (USER, 0o6745, 0o2745),
+        (USER, 0o6745, 0o745),
+        (caller(12_345, 0), 0o6745, 0o2745),
         (SELF, 0o6755, 0o6755),
     ] {
         with_mode(before);
-        let attr = bench.set_as(caller, ino, None, size).unwrap();
+        let attr = bench.set_as(who, ino, None, size).unwrap();
         assert_eq!(attr.mode, after, "{before:o}");
     }
     with_mode(0o4755);
@@ -104,7 +105,7 @@ fn attributes_come_back_and_are_sealed_on_disk() {
     let bench = Bench::new(NameMode::Encrypted);
     for ino in [bench.put(ROOT, b"f", b""), bench.folder(ROOT, b"d"), ROOT] {
         bench
-            .setxattr(ino, b"user.color", b"blue", XattrSet::Create)
+            .setxattr(SELF, ino, b"user.color", b"blue", XattrSet::Create)
             .unwrap();
         assert_eq!(bench.getxattr(ino, b"user.color").unwrap(), b"blue");
         assert_eq!(bench.listxattr(ino).unwrap(), b"user.color\0");
@@ -122,7 +123,7 @@ fn attributes_come_back_and_are_sealed_on_disk() {
 fn attributes_that_are_there_or_not_are_told_apart() {
     let bench = Bench::new(NameMode::Encrypted);
     let ino = bench.put(ROOT, b"f", b"");
-    let set = |set| bench.setxattr(ino, b"user.a", b"1", set);
+    let set = |set| bench.setxattr(SELF, ino, b"user.a", b"1", set);
     refused(set(XattrSet::Replace), libc::ENODATA);
     set(XattrSet::Create).unwrap();
     refused(set(XattrSet::Create), libc::EEXIST);
@@ -136,14 +137,14 @@ fn namespaces_that_are_not_kept_are_refused() {
     let bench = Bench::new(NameMode::Encrypted);
     let ino = bench.put(ROOT, b"f", b"");
     for name in [b"system.other".as_slice(), b"other.name", b"user.", b""] {
-        let set = bench.setxattr(ino, name, b"1", XattrSet::Either);
+        let set = bench.setxattr(SELF, ino, name, b"1", XattrSet::Either);
         refused(set, libc::EOPNOTSUPP);
         refused(bench.getxattr(ino, name), libc::EOPNOTSUPP);
         refused(bench.removexattr(ino, name), libc::EOPNOTSUPP);
     }
     let long = [b"user.".as_slice(), &[b'n'; 200]].concat();
     refused(
-        bench.setxattr(ino, &long, b"1", XattrSet::Either),
+        bench.setxattr(SELF, ino, &long, b"1", XattrSet::Either),
         libc::ERANGE,
     );
 }
@@ -153,7 +154,7 @@ fn a_damaged_value_is_an_error_and_a_strangers_name_is_not_shown() {
     let bench = Bench::new(NameMode::Encrypted);
     let ino = bench.put(ROOT, b"f", b"");
     bench
-        .setxattr(ino, b"user.a", b"1", XattrSet::Either)
+        .setxattr(SELF, ino, b"user.a", b"1", XattrSet::Either)
         .unwrap();
     let node = bench.node(&bench.inode(ino).unwrap()).unwrap();
     let [on_disk] = node.list_xattr().unwrap().try_into().unwrap();
@@ -172,7 +173,9 @@ fn a_value_does_not_pass_for_another_attributes() {
     let bench = Bench::new(NameMode::Encrypted);
     let ino = bench.put(ROOT, b"f", b"");
     for name in [b"user.a", b"user.b"] {
-        bench.setxattr(ino, name, name, XattrSet::Either).unwrap();
+        bench
+            .setxattr(SELF, ino, name, name, XattrSet::Either)
+            .unwrap();
     }
     let node = bench.node(&bench.inode(ino).unwrap()).unwrap();
     let [one, other] = node.list_xattr().unwrap().try_into().unwrap();

@@ -173,6 +173,30 @@ fn a_deleted_file_is_let_go_with_its_last_handle_however_late_that_comes() {
     assert!(inode.open_file().is_none(), "the committer holds its space");
 }
 
+/// A punched range gives its space back, a zeroed one keeps it: as on ext4, a later write there finds room.
+#[test]
+fn a_zeroed_range_keeps_its_space_and_a_hole_in_it_is_filled() {
+    let bench = Bench::new(NameMode::Encrypted);
+    let (ino, fh) = bench.make(ROOT, b"f").unwrap();
+    bench.write(fh, 0, &pattern(1 << 20), false).unwrap();
+    bench.fsync(fh, SyncKind::All).unwrap();
+    let blocks = || bench.getattr(ino, Some(fh)).unwrap().blocks;
+    let full = blocks();
+    let zero = libc::FALLOC_FL_ZERO_RANGE;
+    let punch = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    for mode in [zero, zero | libc::FALLOC_FL_KEEP_SIZE] {
+        bench.fallocate(fh, punch, 100_000, 800_000).unwrap();
+        assert!(blocks() < full / 2, "punched: {} of {full}", blocks());
+        bench.fallocate(fh, mode, 100_000, 800_000).unwrap();
+        assert!(blocks() >= full, "zeroed: {} of {full}", blocks());
+    }
+    let content = bench.read_all(fh).unwrap();
+    assert!(content[100_000..900_000].iter().all(|byte| *byte == 0));
+    assert_eq!(content[..100_000], pattern(1 << 20)[..100_000]);
+    assert_eq!(content[900_000..], pattern(1 << 20)[900_000..]);
+    bench.release(fh).unwrap();
+}
+
 #[test]
 fn preallocating_punching_and_zeroing_are_as_on_a_plain_file() {
     let bench = Bench::new(NameMode::Encrypted);
@@ -241,4 +265,13 @@ fn an_unmount_commits_all_and_leaves_the_times_alone() {
     assert!(files.iter().all(|file| !file.needs_commit()));
     assert_eq!(inos.iter().map(mtime).collect::<Vec<_>>(), before);
     bench.shut_down();
+}
+
+#[test]
+fn an_empty_file_whose_release_the_kernel_never_sent_opens_after_the_mount_has_ended() {
+    let bench = Bench::new(NameMode::Encrypted);
+    bench.make(ROOT, b"f").unwrap();
+    let bench = bench.reopened();
+    let ino = bench.find(ROOT, b"f").unwrap().ino;
+    assert_eq!(bench.content(ino).unwrap(), b"");
 }

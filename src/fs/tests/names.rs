@@ -165,7 +165,11 @@ fn new_inodes_are_their_makers() {
         ];
         for (name, mode) in modes {
             let attr = bench.find(ROOT, name).unwrap();
-            assert_eq!((attr.uid, attr.gid), (USER.uid, USER.gid), "{name:?}");
+            assert_eq!(
+                (attr.uid, attr.gid),
+                (USER.ids.uid, USER.ids.gid),
+                "{name:?}"
+            );
             assert_eq!(attr.mode, mode, "{name:?}");
         }
         let made = bench.find(ROOT, b"r").unwrap().ino;

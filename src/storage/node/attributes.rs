@@ -6,10 +6,11 @@ use std::mem::MaybeUninit;
 
 use rustix::buffer::spare_capacity;
 use rustix::fs::{AtFlags, CWD, Mode, Timestamps, XattrFlags};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::Errno;
 
 use super::{EMPTY, Node};
 use crate::storage::file::owner;
+use crate::storage::observer::StorageOp;
 use crate::storage::proc_path::ProcPath;
 use crate::storage::stat::TimeSet;
 
@@ -47,11 +48,11 @@ impl Node {
     /// Those of `fchmodat(2)`; a symlink has no mode of its own: EOPNOTSUPP.
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
         // fchmodat2 (Linux 6.6) would take the handle itself; the path works everywhere.
-        let mode = Mode::from_raw_mode(mode & 0o7777);
-        let path = ProcPath::new(&self.0);
-        Ok(retry_on_intr(|| {
-            rustix::fs::chmodat(CWD, path.as_c_str(), mode, AtFlags::empty())
-        })?)
+        let bits = Mode::from_raw_mode(mode & 0o7777);
+        let path = ProcPath::new(&self.fd);
+        self.run(&StorageOp::SetMode(mode), || {
+            rustix::fs::chmodat(CWD, path.as_c_str(), bits, AtFlags::empty())
+        })
     }
 
     /// Sets owner and group, those that are given; of a symlink its own.
@@ -59,10 +60,10 @@ impl Node {
     /// # Errors
     /// Those of `fchownat(2)`; EINVAL for `u32::MAX`, which is no id.
     pub fn set_owner(&self, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
-        let (uid, gid) = owner(uid, gid)?;
-        Ok(retry_on_intr(|| {
-            rustix::fs::chownat(&self.0, EMPTY, uid, gid, AtFlags::EMPTY_PATH)
-        })?)
+        let (new_uid, new_gid) = owner(uid, gid)?;
+        self.run(&StorageOp::SetOwner(uid, gid), || {
+            rustix::fs::chownat(&self.fd, EMPTY, new_uid, new_gid, AtFlags::EMPTY_PATH)
+        })
     }
 
     /// Sets the times of the last access and the last change; of a symlink its own.
@@ -71,20 +72,18 @@ impl Node {
     /// Those of `utimensat(2)`; EINVAL for 10^9 nanoseconds and more.
     pub fn set_times(&self, atime: TimeSet, mtime: TimeSet) -> io::Result<()> {
         let times = TimeSet::pair(atime, mtime)?;
-        let by_handle =
-            retry_on_intr(|| rustix::fs::utimensat(&self.0, EMPTY, &times, AtFlags::EMPTY_PATH));
-        match by_handle {
-            // Before Linux 5.8 it does not know the flag.
-            Err(Errno::INVAL) => self.set_times_by_path(&times),
-            other => Ok(other?),
-        }
+        self.run(&StorageOp::SetTimes(atime, mtime), || {
+            match rustix::fs::utimensat(&self.fd, EMPTY, &times, AtFlags::EMPTY_PATH) {
+                // Before Linux 5.8 it does not know the flag.
+                Err(Errno::INVAL) => self.set_times_by_path(&times),
+                other => other,
+            }
+        })
     }
 
-    fn set_times_by_path(&self, times: &Timestamps) -> io::Result<()> {
-        let path = ProcPath::new(&self.0);
-        Ok(retry_on_intr(|| {
-            rustix::fs::utimensat(CWD, path.as_c_str(), times, AtFlags::empty())
-        })?)
+    fn set_times_by_path(&self, times: &Timestamps) -> rustix::io::Result<()> {
+        let path = ProcPath::new(&self.fd);
+        rustix::fs::utimensat(CWD, path.as_c_str(), times, AtFlags::empty())
     }
 
     /// The value of the extended attribute `name`.
@@ -92,15 +91,17 @@ impl Node {
     /// # Errors
     /// Those of `getxattr(2)`: ENODATA where there is none.
     pub fn xattr(&self, name: &CStr) -> io::Result<Vec<u8>> {
-        let path = ProcPath::new(&self.0);
-        let mut small = [MaybeUninit::<u8>::uninit(); SMALL];
-        match rustix::fs::getxattr(path.as_c_str(), name, &mut small) {
-            Ok((value, _unused)) => Ok(value.to_vec()),
-            Err(Errno::RANGE) => whole(|large| {
-                rustix::fs::getxattr(path.as_c_str(), name, spare_capacity(large)).map(drop)
-            }),
-            Err(error) => Err(error.into()),
-        }
+        let path = ProcPath::new(&self.fd);
+        self.run(&StorageOp::Xattr(name), || {
+            let mut small = [MaybeUninit::<u8>::uninit(); SMALL];
+            match rustix::fs::getxattr(path.as_c_str(), name, &mut small) {
+                Ok((value, _unused)) => Ok(value.to_vec()),
+                Err(Errno::RANGE) => whole(|large| {
+                    rustix::fs::getxattr(path.as_c_str(), name, spare_capacity(large)).map(drop)
+                }),
+                Err(error) => Err(error),
+            }
+        })
     }
 
     /// Sets the extended attribute `name` to `value`.
@@ -109,10 +110,10 @@ impl Node {
     /// Those of `setxattr(2)`: EEXIST and ENODATA by `set`, EOPNOTSUPP, ENOSPC, EDQUOT; EPERM for
     /// `user.*` on what is neither a file nor a folder.
     pub fn set_xattr(&self, name: &CStr, value: &[u8], set: XattrSet) -> io::Result<()> {
-        let path = ProcPath::new(&self.0);
-        Ok(retry_on_intr(|| {
+        let path = ProcPath::new(&self.fd);
+        self.run(&StorageOp::SetXattr { name, value, set }, || {
             rustix::fs::setxattr(path.as_c_str(), name, value, set.into())
-        })?)
+        })
     }
 
     /// Removes the extended attribute `name`.
@@ -120,10 +121,10 @@ impl Node {
     /// # Errors
     /// Those of `removexattr(2)`: ENODATA where there is none.
     pub fn remove_xattr(&self, name: &CStr) -> io::Result<()> {
-        let path = ProcPath::new(&self.0);
-        Ok(retry_on_intr(|| {
+        let path = ProcPath::new(&self.fd);
+        self.run(&StorageOp::RemoveXattr(name), || {
             rustix::fs::removexattr(path.as_c_str(), name)
-        })?)
+        })
     }
 
     /// The names of all extended attributes, in the order of the file system.
@@ -131,23 +132,25 @@ impl Node {
     /// # Errors
     /// Those of `listxattr(2)`.
     pub fn list_xattr(&self) -> io::Result<Vec<CString>> {
-        let path = ProcPath::new(&self.0);
-        let mut small = [MaybeUninit::<u8>::uninit(); SMALL];
-        match rustix::fs::listxattr(path.as_c_str(), &mut small) {
-            Ok((list, _unused)) => Ok(split_names(list)),
-            Err(Errno::RANGE) => {
-                let list = whole(|large| {
-                    rustix::fs::listxattr(path.as_c_str(), spare_capacity(large)).map(drop)
-                })?;
-                Ok(split_names(&list))
+        let path = ProcPath::new(&self.fd);
+        self.run(&StorageOp::ListXattr, || {
+            let mut small = [MaybeUninit::<u8>::uninit(); SMALL];
+            match rustix::fs::listxattr(path.as_c_str(), &mut small) {
+                Ok((list, _unused)) => Ok(split_names(list)),
+                Err(Errno::RANGE) => {
+                    let list = whole(|large| {
+                        rustix::fs::listxattr(path.as_c_str(), spare_capacity(large)).map(drop)
+                    })?;
+                    Ok(split_names(&list))
+                }
+                Err(error) => Err(error),
             }
-            Err(error) => Err(error.into()),
-        }
+        })
     }
 }
 
 /// Reads into a buffer that holds whatever the kernel can have; no second try is ever needed.
-fn whole(read: impl FnOnce(&mut Vec<u8>) -> rustix::io::Result<()>) -> io::Result<Vec<u8>> {
+fn whole(read: impl FnOnce(&mut Vec<u8>) -> rustix::io::Result<()>) -> rustix::io::Result<Vec<u8>> {
     let mut large = Vec::with_capacity(LARGEST);
     read(&mut large)?;
     large.shrink_to_fit();

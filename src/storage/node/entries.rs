@@ -6,13 +6,13 @@
 use std::io;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
-use rustix::io::retry_on_intr;
 
 pub use rustix::fs::RenameFlags;
 
 use super::Node;
 use crate::storage::file::{Access, StorageFile};
 use crate::storage::name::CName;
+use crate::storage::observer::{StorageOp, Target};
 use crate::storage::proc_path::ProcPath;
 
 impl Node {
@@ -23,10 +23,10 @@ impl Node {
     pub fn create_file(&self, name: &CName, mode: u32) -> io::Result<StorageFile> {
         // O_EXCL does not follow a symlink in the place of the name.
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
-        let fd = retry_on_intr(|| {
-            rustix::fs::openat(&self.0, name.as_c_str(), flags, permissions(mode))
+        let fd = self.run(&StorageOp::CreateFile { name, mode }, || {
+            rustix::fs::openat(&self.fd, name.as_c_str(), flags, permissions(mode))
         })?;
-        Ok(StorageFile::new(fd, Access::ReadWrite))
+        Ok(StorageFile::new(fd, Access::ReadWrite, self.hook.clone()))
     }
 
     /// Makes the folder `name`.
@@ -34,9 +34,9 @@ impl Node {
     /// # Errors
     /// Those of `mkdirat(2)`.
     pub fn make_dir(&self, name: &CName, mode: u32) -> io::Result<()> {
-        Ok(retry_on_intr(|| {
-            rustix::fs::mkdirat(&self.0, name.as_c_str(), permissions(mode))
-        })?)
+        self.run(&StorageOp::MakeDir { name, mode }, || {
+            rustix::fs::mkdirat(&self.fd, name.as_c_str(), permissions(mode))
+        })
     }
 
     /// Makes the inode `name`: a FIFO, socket, device or empty regular file. `mode` holds its kind
@@ -46,21 +46,21 @@ impl Node {
     /// Those of `mknodat(2)`; EINVAL for a device number that Linux does not have.
     pub fn make_node(&self, name: &CName, mode: u32, rdev: u64) -> io::Result<()> {
         // The kernel takes 32 bits of it, so more must not be cut off silently.
-        let rdev =
+        let number =
             u32::try_from(rdev).map_err(|_wide| io::Error::from_raw_os_error(libc::EINVAL))?;
         let kind = match mode & libc::S_IFMT {
             0 => FileType::RegularFile,
             _given => FileType::from_raw_mode(mode),
         };
-        Ok(retry_on_intr(|| {
+        self.run(&StorageOp::MakeNode { name, mode, rdev }, || {
             rustix::fs::mknodat(
-                &self.0,
+                &self.fd,
                 name.as_c_str(),
                 kind,
                 permissions(mode),
-                rdev.into(),
+                number.into(),
             )
-        })?)
+        })
     }
 
     /// Makes the symlink `name` that leads to `target`.
@@ -69,9 +69,9 @@ impl Node {
     /// Those of `symlinkat(2)`: ENOENT for an empty target, ENAMETOOLONG for one over 4095 bytes;
     /// EINVAL for one with a NUL in it.
     pub fn make_symlink(&self, target: &[u8], name: &CName) -> io::Result<()> {
-        Ok(retry_on_intr(|| {
-            rustix::fs::symlinkat(target, &self.0, name.as_c_str())
-        })?)
+        self.run(&StorageOp::MakeSymlink { name, target }, || {
+            rustix::fs::symlinkat(target, &self.fd, name.as_c_str())
+        })
     }
 
     /// Gives this inode the further name `name` in `dir`; a symlink itself, not what it leads to.
@@ -80,11 +80,15 @@ impl Node {
     /// Those of `linkat(2)`: EPERM for a folder, ENOENT where its last name is already gone.
     pub fn link(&self, dir: &Self, name: &CName) -> io::Result<()> {
         // AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH on kernels before 6.10; this never does.
-        let path = ProcPath::new(&self.0);
-        Ok(retry_on_intr(|| {
+        let path = ProcPath::new(&self.fd);
+        let op = StorageOp::Link {
+            dir: Target::new(&dir.fd),
+            name,
+        };
+        self.run(&op, || {
             let (from, to) = (path.as_c_str(), name.as_c_str());
-            rustix::fs::linkat(CWD, from, &dir.0, to, AtFlags::SYMLINK_FOLLOW)
-        })?)
+            rustix::fs::linkat(CWD, from, &dir.fd, to, AtFlags::SYMLINK_FOLLOW)
+        })
     }
 
     /// Renames `name` in this folder to `to_name` in `to_dir`.
@@ -99,10 +103,16 @@ impl Node {
         to_name: &CName,
         flags: RenameFlags,
     ) -> io::Result<()> {
-        Ok(retry_on_intr(|| {
+        let op = StorageOp::Rename {
+            name,
+            to_dir: Target::new(&to_dir.fd),
+            to_name,
+            flags,
+        };
+        self.run(&op, || {
             let (from, to) = (name.as_c_str(), to_name.as_c_str());
-            rustix::fs::renameat_with(&self.0, from, &to_dir.0, to, flags)
-        })?)
+            rustix::fs::renameat_with(&self.fd, from, &to_dir.fd, to, flags)
+        })
     }
 
     /// Removes the name `name` of what is not a folder.
@@ -110,7 +120,9 @@ impl Node {
     /// # Errors
     /// Those of `unlinkat(2)`: EISDIR for a folder.
     pub fn unlink(&self, name: &CName) -> io::Result<()> {
-        self.remove(name, AtFlags::empty())
+        self.run(&StorageOp::Unlink(name), || {
+            rustix::fs::unlinkat(&self.fd, name.as_c_str(), AtFlags::empty())
+        })
     }
 
     /// Removes the empty folder `name`.
@@ -118,13 +130,9 @@ impl Node {
     /// # Errors
     /// Those of `unlinkat(2)`: ENOTDIR, ENOTEMPTY.
     pub fn remove_dir(&self, name: &CName) -> io::Result<()> {
-        self.remove(name, AtFlags::REMOVEDIR)
-    }
-
-    fn remove(&self, name: &CName, flags: AtFlags) -> io::Result<()> {
-        Ok(retry_on_intr(|| {
-            rustix::fs::unlinkat(&self.0, name.as_c_str(), flags)
-        })?)
+        self.run(&StorageOp::RemoveDir(name), || {
+            rustix::fs::unlinkat(&self.fd, name.as_c_str(), AtFlags::REMOVEDIR)
+        })
     }
 }
 

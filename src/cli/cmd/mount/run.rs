@@ -120,6 +120,9 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
     let fs = FsOptions {
         accept_empty: request.accept_empty,
         shared: !exclusive,
+        acl: request.kernel.acl,
+        export: request.kernel.export,
+        noatime: request.kernel.atime == Atime::Never,
         ..FsOptions::default()
     };
     let cipherdir = std::fs::canonicalize(&request.cipherdir)
@@ -160,6 +163,8 @@ fn mount_config(request: &MountRequest, cipherdir: &str, exclusive: bool) -> Mou
     MountConfig {
         options,
         allow_other: kernel.allow_other,
+        acl: kernel.acl,
+        export: kernel.export,
         exclusive,
         cache_ttl: request.effective_cache_ttl(),
         threads: request
