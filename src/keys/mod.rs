@@ -40,7 +40,7 @@ pub use keyring::{DekRequest, DekResult, Keyring, KeyringConfig, KeyringStats};
 pub use metered::{CallCount, Metered, ProviderCalls};
 pub use passphrase::PassphraseProvider;
 pub use passphrase_source::{Confirm, Passphrase, PassphraseSource};
-pub use pkcs11::{PinSource, Pkcs11Options, Pkcs11Provider};
+pub use pkcs11::{Machine, PinSource, Pkcs11Options, Pkcs11Provider};
 pub use pool::{Pool, PoolStats};
 pub use provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
 pub use registry::{ProviderOptions, Providers};

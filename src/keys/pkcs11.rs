@@ -73,7 +73,7 @@ impl Pkcs11Options {
             .and_then(|machine| machine.module.clone());
         own.or_else(|| self.module.clone()).ok_or_else(|| {
             KeyError::config(
-                "no PKCS#11 module: name the vendor's by --pkcs11-module, ENVELOPEFS_PKCS11_MODULE, or ?module-path= where the URI is given",
+                "no PKCS#11 module: name the vendor's by ENVELOPEFS_PKCS11_MODULE, or by ?module-path= where the URI is given",
             )
         })
     }
@@ -300,7 +300,14 @@ fn blame(session: &Session, key: &Key, mechanism: Mechanism, failure: Failure) -
     if !failure.may_be_bad_data() {
         return failure;
     }
-    match cipher::check(session, key, mechanism) {
+    let checked = match cipher::check(session, key, mechanism) {
+        // Nor can the key have wrapped so in this token, where it can do otherwise.
+        Err(trouble) if trouble.is_unsuitable() => {
+            cipher::choose(session, key).and_then(|own| cipher::check(session, key, own))
+        }
+        checked => checked,
+    };
+    match checked {
         Ok(()) => does_not_open().into(),
         Err(trouble) => trouble,
     }

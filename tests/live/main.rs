@@ -12,6 +12,7 @@ mod documents;
 mod economy;
 mod files;
 mod harness;
+mod hsm;
 mod metadata;
 mod names;
 mod options;

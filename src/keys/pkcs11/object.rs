@@ -136,17 +136,14 @@ fn named(wanted: &KeyPath) -> Vec<Attribute> {
 fn read(session: &Session, handle: ObjectHandle, class: Class) -> Result<Key, Failure> {
     let asked = [
         AttributeType::Id,
-        AttributeType::StartDate,
         AttributeType::Sensitive,
         AttributeType::Extractable,
     ];
-    let (mut id, mut start) = (Vec::new(), String::new());
+    let mut id = Vec::new();
     let (mut sensitive, mut extractable) = (true, false);
     for attribute in session.get_attributes(handle, &asked)? {
         if let Attribute::Id(value) = attribute {
             id = value;
-        } else if let Attribute::StartDate(date) = attribute {
-            start = digits(&date.to_string());
         } else if let Attribute::Sensitive(value) = attribute {
             sensitive = value;
         } else if let Attribute::Extractable(value) = attribute {
@@ -160,12 +157,31 @@ fn read(session: &Session, handle: ObjectHandle, class: Class) -> Result<Key, Fa
     Ok(Key {
         class,
         id,
-        start,
+        start: start_date(session, handle)?,
         wraps,
         unwraps: handle,
         mechanism: OnceLock::new(),
         leaves_token: extractable || !sensitive,
     })
+}
+
+/// A date that the token cannot give (SoftHSM 2.6: of a private object) counts as none.
+fn start_date(session: &Session, handle: ObjectHandle) -> Result<String, Failure> {
+    let read = session.get_attributes(handle, &[AttributeType::StartDate]);
+    match read.map_err(Failure::from) {
+        Ok(attributes) => Ok(attributes.first().map_or_else(String::new, |attribute| {
+            if let Attribute::StartDate(date) = attribute {
+                digits(&date.to_string())
+            } else {
+                String::new()
+            }
+        })),
+        Err(failure) if failure.is_unsuitable() => {
+            tracing::debug!(?failure, "the token does not give a key's start date");
+            Ok(String::new())
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 fn digits(date: &str) -> String {

@@ -79,7 +79,7 @@ fn prompt(token: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let answer = rpassword::prompt_password(format!("PIN of {token}: "));
     let answer = answer.map_err(|error| {
         KeyError::config(format!(
-            "no terminal to ask for the PIN of {token}: name a file that holds it, by pin-source, --pkcs11-pin-file or ENVELOPEFS_PKCS11_PIN_FILE"
+            "no terminal to ask for the PIN of {token}: name a file that holds it, by pin-source or ENVELOPEFS_PKCS11_PIN_FILE"
         ))
         .caused_by(error)
     })?;

@@ -1,7 +1,7 @@
 //! SoftHSM2 for tests: each test in a process of its own, since a module and what it reads of its
 //! environment belong to the process.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -70,7 +70,6 @@ impl SoftHsm {
         let found = known.iter().map(PathBuf::from).find(|path| path.exists());
         found.expect("these tests need SoftHSM2: apt-get install softhsm2 (scripts/test.sh does)")
     }
-
 
     pub(super) fn add_token(&self, label: &str) {
         let made = Command::new("softhsm2-util")

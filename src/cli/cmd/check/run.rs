@@ -5,6 +5,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::CheckRequest;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::providers::GivenKeys;
 use crate::cli::{errors, output, providers};
 use crate::crypto::MemoryPolicy;
 use crate::keys::Confirm;
@@ -18,7 +19,7 @@ use crate::volume::{self, Sharing, UnlockOptions};
 pub fn run(request: &CheckRequest) -> Result<(), Failure> {
     let what = format!("cannot check {}", request.cipherdir.display());
     providers::lock_memory(&what, MemoryPolicy::BestEffort)?;
-    let providers = providers::providers(&request.passphrase, Confirm::No);
+    let providers = providers::providers(&request.passphrase, Confirm::No, &GivenKeys::default());
     let options = UnlockOptions {
         sharing: Sharing::Shared,
         read_only: true,
