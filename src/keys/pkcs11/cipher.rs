@@ -147,6 +147,10 @@ pub(super) fn wrap(
             key.version()
         ))
     })?;
+    if key.class == Class::Rsa {
+        // The public key outlives the private one, and nobody could unwrap what it wraps then.
+        session.get_attributes(key.unwraps, &[AttributeType::Id])?;
+    }
     match mechanism {
         Mechanism::AesGcm => gcm_wrap(session, handle, secret, aad),
         Mechanism::AesKwp => wrap_object(session, &Call::AesKeyWrapPad, handle, secret),

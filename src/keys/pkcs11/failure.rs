@@ -74,14 +74,17 @@ fn code(error: &Error) -> Option<RvError> {
     }
 }
 
-/// In one line: the crate's own text of a code is a paragraph of the standard.
 fn of_call(error: &Error, what: &str) -> KeyError {
-    match error {
-        Error::Pkcs11(code, function) => {
-            let message = format!("{what}: C_{function:?} answered {code:?}");
-            KeyError::new(kind(*code), message)
-        }
-        other => KeyError::unavailable(format!("{what}: {other}")),
+    let kind = code(error).map_or(KeyErrorKind::Unavailable, kind);
+    KeyError::new(kind, format!("{what}: {}", in_short(error)))
+}
+
+/// In one line: the crate's own text of a code is a paragraph of the standard.
+pub(super) fn in_short(error: &Error) -> String {
+    if let Error::Pkcs11(code, function) = error {
+        format!("C_{function:?} answered {code:?}")
+    } else {
+        error.to_string()
     }
 }
 

@@ -11,7 +11,7 @@ use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::types::RawAuthPin;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
-use super::failure::{Failure, is_refused_login};
+use super::failure::{Failure, in_short, is_refused_login};
 use super::pin::Pin;
 use crate::keys::error::KeyError;
 
@@ -162,13 +162,5 @@ fn initialise(pkcs11: &Pkcs11) -> Result<(), Error> {
         // The same library under another path.
         Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(()),
         initialised => initialised,
-    }
-}
-
-fn in_short(error: &Error) -> String {
-    match error {
-        Error::Pkcs11(code, function) => format!("C_{function:?} answered {code:?}"),
-        Error::LibraryLoading(error) => error.to_string(),
-        other => other.to_string(),
     }
 }

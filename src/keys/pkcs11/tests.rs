@@ -176,6 +176,20 @@ fn a_destroyed_key_is_not_found() {
 }
 
 #[test]
+fn nothing_is_wrapped_by_a_public_key_whose_private_key_is_gone() {
+    with_token(|hsm| {
+        hsm.add_rsa(&[1]);
+        let provider = hsm.provider();
+        let (dek, _wrapped) = provider.generate(&CONTEXT).unwrap();
+        hsm.change(&[1], ObjectClass::PRIVATE_KEY, |session, key| {
+            session.destroy_object(key).unwrap();
+        });
+        let (kind, text) = kind(provider.wrap(&dek, &CONTEXT));
+        assert!(kind != KeyErrorKind::Unavailable, "{text}");
+    });
+}
+
+#[test]
 fn a_key_that_may_not_decrypt_any_more_is_revoked() {
     with_token(|hsm| {
         hsm.add_aes(&[1], &[]);
