@@ -150,7 +150,8 @@ pub enum Command {
 
     /// Read every chunk of every file and report damage
     ///
-    /// Changes nothing. Unmount the volume first; only mounts with --shared may go on meanwhile.
+    /// Changes nothing, unless with --repair. Unmount the volume first; without --repair, mounts with --shared may go
+    /// on meanwhile. Damage is told by the path in the mount and the range of bytes that only a backup brings back.
     Check(check::CheckArgs),
 
     /// Measure how fast this machine seals and opens chunks

@@ -13,14 +13,26 @@ use crate::volume::VolumeError;
 /// A volume that could not be made or opened, while doing `what`.
 pub(super) fn volume(what: impl Into<String>, error: &VolumeError) -> Failure {
     match error {
-        VolumeError::NotAVolume(path) => Failure::new(Exit::NotAVolume, what, error).advise(
-            format!("make one with `envelopefs init {}`", path.display()),
-        ),
+        // `what` names the folder already.
+        VolumeError::NotAVolume(path) => {
+            Failure::new(Exit::NotAVolume, what, "it is not an envelopefs volume").advise(format!(
+                "make one with `envelopefs init {}`",
+                path.display()
+            ))
+        }
+        VolumeError::NoConfig(_) => Failure::new(
+            Exit::NotAVolume,
+            what,
+            "it holds .envelopefs without volume.json",
+        )
+        .advise("restore .envelopefs/volume.json from a backup; if `init` was cut short, remove the folder and run it again"),
         VolumeError::NotEmpty(_) => Failure::new(Exit::Failure, what, error)
             .advise("name an empty folder, or one that is not there yet"),
-        VolumeError::InUse(_) => Failure::new(Exit::VolumeInUse, what, error).advise(
-            "unmount it (`envelopefs status` lists mounts), or mount it everywhere with --shared",
-        ),
+        VolumeError::InUse(_) => {
+            Failure::new(Exit::VolumeInUse, what, "it is in use by another mount").advise(
+                "unmount it (`envelopefs status` lists mounts), or mount it everywhere with --shared",
+            )
+        }
         VolumeError::Config(VolumeConfigError::NewerVersion(_)) => {
             Failure::new(Exit::NewerVolume, what, chain(error)).advise("use a newer envelopefs")
         }

@@ -35,6 +35,21 @@ fn cannot_print(error: &dyn std::fmt::Display) -> Failure {
     Failure::new(Exit::Failure, "cannot print the result", error)
 }
 
+/// A count with what it counts: "1 file", "2 files".
+pub fn counted(count: u64, one: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {one}{plural}")
+}
+
+/// Text from the ciphertext folder or a name, which may hold anything, so that it does nothing to the terminal.
+pub fn harmless(text: &str) -> String {
+    let shown = |letter: char| match letter.is_control() {
+        true => letter.escape_default().to_string(),
+        false => letter.to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
 /// Rows of text in columns that are as wide as their widest cell. The first column is aligned to
 /// the left, the others to the right.
 pub fn columns(rows: &[Vec<String>]) -> String {
@@ -80,6 +95,18 @@ mod tests {
     fn a_reader_that_left_is_no_failure_and_a_full_disk_is() {
         assert!(print_to(&mut Broken(io::ErrorKind::BrokenPipe), "x").is_ok());
         assert!(print_to(&mut Broken(io::ErrorKind::StorageFull), "x").is_err());
+    }
+
+    #[test]
+    fn one_is_singular() {
+        let counted = [0, 1, 2].map(|count| counted(count, "file"));
+        assert_eq!(counted, ["0 files", "1 file", "2 files"]);
+    }
+
+    #[test]
+    fn names_cannot_speak_to_the_terminal() {
+        let name = "a\n\u{1b}[2J\u{9b}é b";
+        assert_eq!(harmless(name), "a\\n\\u{1b}[2J\\u{9b}é b");
     }
 
     #[test]

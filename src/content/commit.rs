@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::storage::Access;
 use crate::units::PlainLen;
 
-use super::error::ContentError;
+use super::error::{ContentError, Damage};
 use super::writer::Durability;
 use super::{OpenFile, State};
 
@@ -43,8 +43,13 @@ impl OpenFile {
     /// Puts on disk what a crash left undone: cuts what lies past the end, sets the length, commits.
     ///
     /// # Errors
-    /// [`ContentError::Io`].
+    /// [`ContentError::Io`]; [`ContentError::Damaged`] where the file was cut below its committed length:
+    /// filled up again it would no longer show where.
     pub fn mend(&self) -> Result<(), ContentError> {
+        let cut = self.cut_at(&self.state.read())?;
+        if let Some(index) = cut {
+            return Err(self.damaged(Damage::Cut { index }));
+        }
         self.change(|_state| Ok(()))?;
         self.sync(SyncKind::Data)
     }

@@ -70,6 +70,12 @@ pub enum Damage {
         /// The first chunk that is missing.
         index: ChunkIndex,
     },
+    /// The disk does not give the chunk's block.
+    #[error("chunk {index}: the disk cannot read it")]
+    Unreadable {
+        /// Which one.
+        index: ChunkIndex,
+    },
     /// A chunk was sealed under a key epoch that the header does not have.
     #[error("chunk {index} names an unknown key epoch")]
     UnknownEpoch {

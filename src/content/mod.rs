@@ -17,6 +17,7 @@ mod probe;
 mod reader;
 mod recovery;
 mod resize;
+mod verify;
 mod writer;
 
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use error::{ContentError, Damage};
 pub use holes::Seek;
 pub use keys::EpochKeys;
 pub use probe::{Probe, probe, probe_any_layout};
+pub use verify::{Extent, Lost};
 
 use keys::SubkeyCache;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::crypto::xaes::Subkey;
 use crate::format::chunk::{self, Area, SealedChunk};
-use crate::units::{ChunkIndex, EpochId, PlainLen, PlainOffset};
+use crate::units::{ChunkIndex, EpochId, PlainOffset};
 
 use super::buffers::with_buffer;
 use super::error::{ContentError, Damage};
@@ -88,7 +88,7 @@ impl OpenFile {
     }
 
     /// Opens one chunk and copies its bytes from `skip` on into `out`.
-    fn open_part(
+    pub(super) fn open_part(
         &self,
         state: &State,
         index: ChunkIndex,
@@ -156,7 +156,7 @@ impl OpenFile {
     }
 
     /// A block of zeros is a hole only where the header allows holes or beyond what is committed, and never at the end.
-    fn check_hole(&self, state: &State, index: ChunkIndex) -> Result<(), ContentError> {
+    pub(super) fn check_hole(&self, state: &State, index: ChunkIndex) -> Result<(), ContentError> {
         let uncommitted = self.layout.chunk_start(index).0 >= state.header.committed_len.0;
         let allowed = state.header.flags.sparse || uncommitted;
         if allowed && index != self.last_chunk(state.len) {
@@ -168,45 +168,5 @@ impl OpenFile {
 
     pub(super) fn damaged(&self, damage: Damage) -> ContentError {
         ContentError::damaged(self.file_id(), damage)
-    }
-
-    /// Reads every chunk and says what is not authentic, first to last; `on_chunk` hears of each chunk read.
-    ///
-    /// # Errors
-    /// Only [`ContentError::Io`]: damage is what is returned.
-    pub fn verify(&self, mut on_chunk: impl FnMut()) -> Result<Vec<Damage>, ContentError> {
-        let mut found = Vec::new();
-        let PlainLen(len) = self.len();
-        for index in (0..self.layout.chunk_count(PlainLen(len))).map(ChunkIndex) {
-            on_chunk();
-            match self.verify_chunk(index) {
-                Ok(()) => {}
-                Err(ContentError::Damaged { damage, .. }) => found.push(damage),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(found)
-    }
-
-    fn verify_chunk(&self, index: ChunkIndex) -> Result<(), ContentError> {
-        let state = self.state.read();
-        let block_len = self.layout.block_len() as usize;
-        with_buffer(block_len, |block| {
-            let got = state.file.read_at(block, self.layout.block_start(index))?;
-            if got < block_len {
-                return Err(self.damaged(Damage::Cut { index }));
-            }
-            let len = self.chunk_len(state.len, index) as usize;
-            with_buffer(len, |out| {
-                self.open_part(
-                    &state,
-                    index,
-                    self.sealed_area(index, block),
-                    0,
-                    out,
-                    &mut None,
-                )
-            })
-        })
     }
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 
 use crate::format::chunk::{self, Area};
-use crate::units::{ChunkIndex, CipherOffset, PlainLen};
+use crate::units::{ChunkIndex, CipherOffset, PlainLen, PlainOffset};
 
 use super::buffers::with_buffer;
 use super::error::ContentError;
@@ -67,6 +67,48 @@ impl OpenFile {
         Ok(end)
     }
 
+    /// The first block that is missing below the committed length: somebody cut the file.
+    pub(super) fn cut_at(&self, state: &State) -> Result<Option<ChunkIndex>, ContentError> {
+        if !state.header_on_disk {
+            return Ok(None);
+        }
+        let there = state.file.len()?.0 / self.layout.block_len();
+        let due = self.layout.chunk_count(state.header.committed_len);
+        Ok((there < due).then_some(ChunkIndex(there)))
+    }
+
+    /// The plaintext range of the chunks that open behind the end of the file: a crash lost one before them, so
+    /// that they are not the file's. `None` where there are none, or where the last chunk itself says, by being
+    /// short, that a truncation left them.
+    ///
+    /// # Errors
+    /// [`ContentError::Io`].
+    pub fn stranded(&self) -> Result<Option<(PlainOffset, PlainOffset)>, ContentError> {
+        let state = self.state.read();
+        let last = self.last_chunk(state.len);
+        if !state.untidy_tail || matches!(self.look_at(&state, last)?, Found::Short(_)) {
+            return Ok(None);
+        }
+        let blocks = state.file.len()?.0 / self.layout.block_len();
+        let mut range: Option<(PlainOffset, PlainOffset)> = None;
+        let mut index = ChunkIndex(last.0 + 1);
+        while index.0 < blocks {
+            let len = match self.look_at(&state, index)? {
+                Found::Full => self.layout.capacity(index),
+                Found::Short(len) => len,
+                Found::Hole | Found::Nothing => {
+                    index = self.next_backed(&state, index)?;
+                    continue;
+                }
+            };
+            let start = self.layout.chunk_start(index);
+            let from = range.map_or(start, |(from, _to)| from);
+            range = Some((from, PlainOffset(start.0 + len)));
+            index = ChunkIndex(index.0 + 1);
+        }
+        Ok(range)
+    }
+
     fn look_at(&self, state: &State, index: ChunkIndex) -> Result<Found, ContentError> {
         let block_len = self.layout.block_len() as usize;
         with_buffer(block_len, |block| {
@@ -92,7 +134,11 @@ impl OpenFile {
     }
 
     /// The next block after `index` that the disk holds data for, so that a hole of terabytes costs one call.
-    fn next_backed(&self, state: &State, index: ChunkIndex) -> Result<ChunkIndex, ContentError> {
+    pub(super) fn next_backed(
+        &self,
+        state: &State,
+        index: ChunkIndex,
+    ) -> Result<ChunkIndex, ContentError> {
         let next = ChunkIndex(index.0 + 1);
         let data: Option<CipherOffset> = state.file.seek_data(self.layout.block_start(next))?;
         Ok(data.map_or(ChunkIndex(u64::MAX), |data| {

@@ -14,7 +14,7 @@ impl OpenFile {
     /// # Errors
     /// As [`OpenFile::write`].
     pub fn resize(&self, len: PlainLen) -> Result<(), ContentError> {
-        self.change(|state| {
+        self.change_below(len, |state| {
             self.check_len(len)?;
             if len > state.len {
                 self.grow(state, len)

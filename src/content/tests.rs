@@ -108,6 +108,11 @@ impl Bench {
         std::fs::metadata(self.path()).unwrap().len()
     }
 
+    fn set_physical_len(&self, len: u64) {
+        let file = std::fs::OpenOptions::new().write(true).open(self.path());
+        file.unwrap().set_len(len).unwrap();
+    }
+
     fn ciphertext(&self) -> Vec<u8> {
         std::fs::read(self.path()).unwrap()
     }
@@ -293,11 +298,7 @@ fn growing_by_truncate_authenticates_the_end() {
     file.sync(SyncKind::All).unwrap();
     drop(file);
     let len = bench.physical_len();
-    let cut = std::fs::OpenOptions::new()
-        .write(true)
-        .open(bench.path())
-        .unwrap();
-    cut.set_len(len - BLOCK).unwrap();
+    bench.set_physical_len(len - BLOCK);
     let file = bench.reopen().unwrap();
     assert_eq!(file.len(), PlainLen(1 << 20));
     assert!(read_all(&file).is_err());
@@ -367,11 +368,7 @@ fn a_full_disk_leaves_a_file_that_reads() {
 fn a_crash_between_blocks_and_length_loses_nothing_that_reached_the_disk() {
     let bench = Bench::new();
     write(&bench.create(), 0, &pattern(10_000, 1));
-    let cut = std::fs::OpenOptions::new()
-        .write(true)
-        .open(bench.path())
-        .unwrap();
-    cut.set_len(3 * BLOCK).unwrap();
+    bench.set_physical_len(3 * BLOCK);
     let file = bench.reopen().unwrap();
     assert_eq!(read_all(&file).unwrap(), pattern(10_000, 1));
     write(&file, 10_000, b"more");
@@ -388,11 +385,7 @@ fn a_crash_that_kept_a_longer_last_chunk_and_lost_its_length_reads_the_old_lengt
     let physical = bench.physical_len();
     write(&file, 10_000, b"appended, in the last chunk");
     drop(file);
-    let cut = std::fs::OpenOptions::new()
-        .write(true)
-        .open(bench.path())
-        .unwrap();
-    cut.set_len(physical).unwrap();
+    bench.set_physical_len(physical);
     let file = bench.reopen().unwrap();
     assert_eq!(read_all(&file).unwrap(), pattern(10_000, 1));
     write(&file, 10_000, b"again");
@@ -426,11 +419,7 @@ fn a_cut_below_the_committed_length_is_an_error_past_the_cut_and_only_there() {
     write(&file, 0, &pattern(20_000, 1));
     file.sync(SyncKind::All).unwrap();
     drop(file);
-    let cut = std::fs::OpenOptions::new()
-        .write(true)
-        .open(bench.path())
-        .unwrap();
-    cut.set_len(2 * BLOCK).unwrap();
+    bench.set_physical_len(2 * BLOCK);
     let file = bench.reopen().unwrap();
     assert_eq!(file.len(), PlainLen(20_000));
     let mut head = [0; 1000];
@@ -548,19 +537,128 @@ fn verify_names_each_damaged_chunk() {
     let file = bench.create();
     write(&file, 0, &pattern(30_000, 1));
     file.sync(SyncKind::All).unwrap();
-    assert_eq!(file.verify(|| ()).unwrap(), []);
+    assert_eq!(file.verify(Extent::All, || ()).unwrap(), []);
     let mut bytes = bench.ciphertext();
     bytes[3 * BLOCK as usize + 100] ^= 1;
     bytes[5 * BLOCK as usize + 4000] ^= 1;
     bench.put_ciphertext(&bytes);
     let mut seen = 0;
-    let damage = bench.reopen().unwrap().verify(|| seen += 1).unwrap();
-    let at = |index| move |damage: &Damage| matches!(damage, Damage::Chunk { index: found, .. } if found.0 == index);
+    let damage = bench
+        .reopen()
+        .unwrap()
+        .verify(Extent::All, || seen += 1)
+        .unwrap();
+    let at = |index| move |lost: &Lost| matches!(lost.damage, Damage::Chunk { index: found, .. } if found.0 == index);
     assert!(
         damage.len() == 2 && at(3)(&damage[0]) && at(5)(&damage[1]),
         "{damage:?}"
     );
     assert_eq!(seen, 8);
+}
+
+#[test]
+fn a_cut_file_with_holes_refuses_to_grow_over_the_cut_and_may_be_emptied() {
+    let bench = Bench::new();
+    let file = bench.create();
+    write(&file, 0, &pattern(60_000, 1));
+    file.punch_hole(PlainOffset(4000), 10_000).unwrap();
+    file.sync(SyncKind::All).unwrap();
+    drop(file);
+    bench.set_physical_len(8 * BLOCK);
+    let file = bench.reopen().unwrap();
+    let changes: [&dyn Fn() -> Result<(), ContentError>; 5] = [
+        &|| file.write(PlainOffset(50_000), b"x"),
+        &|| file.write(PlainOffset(0), b"x"),
+        &|| file.resize(PlainLen(100_000)),
+        &|| file.resize(PlainLen(40_000)),
+        &|| file.mend(),
+    ];
+    for change in changes {
+        let refused = change();
+        assert!(
+            matches!(
+                refused,
+                Err(ContentError::Damaged {
+                    damage: Damage::Cut {
+                        index: ChunkIndex(8)
+                    },
+                    ..
+                })
+            ),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(bench.physical_len(), 8 * BLOCK);
+    let mut end = [0; 100];
+    assert!(file.read(PlainOffset(45_000), &mut end).is_err());
+    file.resize(PlainLen(20_000)).unwrap();
+    let mut model = pattern(20_000, 1);
+    model[4000..14_000].fill(0);
+    assert_eq!(read_all(&file).unwrap(), model);
+    file.resize(PlainLen(0)).unwrap();
+    drop(file);
+    assert_eq!(read_all(&bench.reopen().unwrap()).unwrap(), b"");
+}
+
+#[test]
+fn mending_does_not_fill_up_what_was_cut() {
+    let bench = Bench::new();
+    let file = bench.create();
+    write(&file, 0, &pattern(60_000, 1));
+    file.sync(SyncKind::All).unwrap();
+    drop(file);
+    bench.set_physical_len(8 * BLOCK);
+    assert!(bench.reopen().unwrap().mend().is_err());
+    assert_eq!(bench.physical_len(), 8 * BLOCK);
+}
+
+#[test]
+fn verifying_terabytes_of_holes_and_of_cut_off_chunks_takes_no_time() {
+    let bench = Bench::new();
+    let file = bench.create();
+    write(&file, 0, b"begin");
+    write(&file, 1 << 42, b"end");
+    file.sync(SyncKind::All).unwrap();
+    let mut seen = 0;
+    assert_eq!(file.verify(Extent::All, || seen += 1).unwrap(), []);
+    assert!(seen < 10, "{seen} chunks");
+    drop(file);
+    bench.set_physical_len(BLOCK);
+    for extent in [Extent::All, Extent::First] {
+        let lost = bench.reopen().unwrap().verify(extent, || ()).unwrap();
+        let [lost] = lost.as_slice() else {
+            panic!("{lost:?}")
+        };
+        let to = PlainOffset((1 << 42) + 3);
+        assert_eq!((lost.from, lost.to), (PlainOffset(FIRST), to));
+    }
+}
+
+#[test]
+fn a_disk_that_cannot_read_a_block_is_damage_of_that_block_alone() {
+    let bench = Bench::new();
+    let file = bench.create();
+    write(&file, 0, &pattern(30_000, 1));
+    file.sync(SyncKind::All).unwrap();
+    drop(file);
+    let faults = Arc::new(FaultQueue::new());
+    let file = bench.storage_file(Access::Read);
+    let Probe::Sealed(header) = probe(&file, bench.layout).unwrap() else {
+        panic!()
+    };
+    let keys = bench.keys(&header);
+    let file = OpenFile::open(file.with_faults(Arc::clone(&faults)), header, keys).unwrap();
+    faults.inject(Fault {
+        op: FaultOp::Read,
+        after: 3,
+        action: FaultAction::Errno(libc::EIO),
+    });
+    let lost = file.verify(Extent::All, || ()).unwrap();
+    let damage = lost.iter().map(|lost| lost.damage.clone());
+    let third = Damage::Unreadable {
+        index: ChunkIndex(3),
+    };
+    assert_eq!(damage.collect::<Vec<_>>(), [third]);
 }
 
 /// One step of a random history.
@@ -635,6 +733,6 @@ proptest! {
         file.close().unwrap();
         prop_assert_eq!(bench.physical_len(), bench.layout.physical_len(file.len()).0);
         prop_assert_eq!(&read_all(&bench.reopen().unwrap()).unwrap(), &model);
-        prop_assert_eq!(file.verify(|| ()).unwrap(), vec![]);
+        prop_assert_eq!(file.verify(Extent::All, || ()).unwrap(), vec![]);
     }
 }

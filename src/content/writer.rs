@@ -8,7 +8,7 @@ use crate::storage::{Access, TimeSet};
 use crate::units::{ChunkIndex, CipherLen, CipherOffset, PlainLen, PlainOffset};
 
 use super::buffers::with_buffer;
-use super::error::ContentError;
+use super::error::{ContentError, Damage};
 use super::{OpenFile, State, WriterSession};
 
 /// How a write must reach the disk.
@@ -47,10 +47,20 @@ impl OpenFile {
         &self,
         work: impl FnOnce(&mut State) -> Result<T, ContentError>,
     ) -> Result<T, ContentError> {
+        self.change_below(PlainLen(u64::MAX), work)
+    }
+
+    /// As [`OpenFile::change`], of a file of which no more than `kept` bytes will be left.
+    pub(super) fn change_below<T>(
+        &self,
+        kept: PlainLen,
+        work: impl FnOnce(&mut State) -> Result<T, ContentError>,
+    ) -> Result<T, ContentError> {
         let mut state = self.state.write();
         if state.file.access() == Access::Read {
             return Err(std::io::Error::from_raw_os_error(libc::EBADF).into());
         }
+        self.refuse_to_hide_a_cut(&state, kept)?;
         self.cut_untidy_tail(&mut state)?;
         let result = work(&mut state);
         match (&result, state.header_on_disk) {
@@ -66,6 +76,20 @@ impl OpenFile {
             Err(ContentError::TooLarge)
         } else {
             Ok(())
+        }
+    }
+
+    /// A file that was cut below its committed length has a hole there as soon as it grows again. Where holes are
+    /// legal, what was cut off would then read as zeros.
+    fn refuse_to_hide_a_cut(&self, state: &State, kept: PlainLen) -> Result<(), ContentError> {
+        if !state.untidy_tail || !state.header.flags.sparse {
+            return Ok(());
+        }
+        match self.cut_at(state)? {
+            Some(index) if self.layout.chunk_start(index).0 < kept.0 => {
+                Err(self.damaged(Damage::Cut { index }))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -92,6 +92,22 @@ impl XattrKeys {
         treatment(&name).is_ok().then_some(name)
     }
 
+    /// Opens an attribute as it stands on disk and says what it is called; `None` for one that no volume sealed.
+    ///
+    /// # Errors
+    ///
+    /// `Forged` where it looks like a sealed one, and name or value do not open.
+    pub fn open(&self, on_disk: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, XattrError> {
+        match treatment(on_disk) {
+            Ok(Treatment::Sealed { rest, .. }) if rest.starts_with(MARK) => {
+                let name = self.open_name(on_disk).ok_or(XattrError::Forged)?;
+                self.open_value(&name, value)?;
+                Ok(Some(name))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// What to store as the value of the attribute whose plaintext name is `name`.
     pub fn seal_value(&self, name: &[u8], value: &[u8]) -> Vec<u8> {
         if is_clear(name) {

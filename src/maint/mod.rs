@@ -2,11 +2,12 @@
 
 mod check;
 mod error;
+mod open;
 mod recover;
 mod single;
 mod walk;
 
-pub use check::{CheckReport, Finding, Severity, check};
+pub use check::{CheckOptions, CheckReport, Finding, LostRange, Severity, check};
 pub use error::MaintError;
 pub use recover::{Recovery, recover};
 pub use single::{SingleOptions, decrypt, encrypt};

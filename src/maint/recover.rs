@@ -1,11 +1,11 @@
 //! After a mount that ended without an unmount: the length of every file that it may have changed is
 //! set right before anybody asks for it. `stat` reads lengths without a key, so it could not.
 
-use crate::content::{ContentError, EpochKeys, OpenFile, Probe, probe};
 use crate::storage::{Access, CName, FileKind, Node, Stat, Timestamp};
 use crate::volume::Volume;
 
 use super::error::MaintError;
+use super::open::{Opened, open};
 use super::walk::{join, walk};
 
 /// File times are taken from a clock that may lag behind by a tick, and by more over a network.
@@ -31,6 +31,7 @@ pub struct Recovery {
 pub fn recover(volume: &Volume, since: Timestamp) -> Result<Recovery, MaintError> {
     let mut recovery = Recovery::default();
     walk(volume, |folder| {
+        let folder = folder.map_err(|unread| unread.error)?;
         let files = folder
             .entries
             .iter()
@@ -63,31 +64,18 @@ enum Mended {
 }
 
 fn mend(volume: &Volume, folder: &Node, name: &CName) -> Result<Mended, MaintError> {
-    let content = |source: ContentError| MaintError::Content {
-        path: name.to_string_lossy().into(),
-        source,
+    let open = match open(volume, folder, name, Access::ReadWrite)? {
+        Opened::Empty(_) => return Ok(Mended::Empty),
+        Opened::Foreign => return Ok(Mended::Nothing),
+        Opened::Sealed(open) => open,
     };
-    let io = |source| MaintError::Io {
-        path: name.to_string_lossy().into(),
-        source,
-    };
-    let file = folder
-        .open_child_file(name, Access::ReadWrite)
-        .map_err(io)?;
-    let header = match probe(&file, volume.layout()).map_err(content)? {
-        Probe::Empty => return Ok(Mended::Empty),
-        Probe::Sealed(header) => header,
-    };
-    if !volume.admits(&header) {
-        return Ok(Mended::Nothing);
-    }
-    let (header, deks) = volume.fetch_keys_blocking(header)?;
-    let keys = EpochKeys::derive(&header, &deks)?;
-    let open = OpenFile::open(file, header, keys).map_err(content)?;
     if !open.needs_commit() && !open.is_untidy() {
         return Ok(Mended::Nothing);
     }
-    open.mend().map_err(content)?;
+    open.mend().map_err(|source| MaintError::Content {
+        path: name.to_string_lossy().into(),
+        source,
+    })?;
     Ok(Mended::Lengths)
 }
 

@@ -15,38 +15,74 @@ pub(super) struct Folder {
     pub(super) entries: Vec<DirEntry>,
 }
 
-/// Calls `visit` with each folder, the root first, and goes down where it says so.
-pub(super) fn walk<E: From<io::Error>>(
+/// A folder that could not be read.
+#[derive(Debug)]
+pub(super) struct Unread {
+    /// As [`Folder::path`].
+    pub(super) path: String,
+    pub(super) error: io::Error,
+}
+
+/// A folder to go to: by name in its parent, so that folders that wait hold no descriptor of their own.
+struct Waiting {
+    parent: Arc<Node>,
+    name: CName,
+    path: String,
+}
+
+/// Calls `visit` with each folder, the root first, then goes down into the folders that `visit` left in its entries.
+pub(super) fn walk<E>(
     volume: &Volume,
-    mut visit: impl FnMut(&Folder) -> Result<(), E>,
+    mut visit: impl FnMut(Result<&mut Folder, Unread>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut waiting = vec![(Arc::clone(volume.root()), String::new())];
-    while let Some((node, path)) = waiting.pop() {
-        let folder = read(node, path)?;
-        visit(&folder)?;
-        for entry in folder
-            .entries
-            .iter()
-            .filter(|entry| is_users(volume, &folder, entry))
-        {
-            let path = join(&folder.path, &entry.name);
-            waiting.push((Arc::new(folder.node.child(&entry.name)?), path));
+    let root = volume.root();
+    let mut waiting = Vec::new();
+    let mut next = Some((Ok(Arc::clone(root)), String::new()));
+    while let Some((node, path)) = next {
+        match node.and_then(|node| read(&node)) {
+            Err(error) => visit(Err(Unread { path, error }))?,
+            Ok((node, entries)) => {
+                let mut folder = Folder {
+                    node,
+                    path,
+                    entries,
+                };
+                visit(Ok(&mut folder))?;
+                waiting.extend(below(volume, &folder));
+            }
         }
+        next = waiting.pop().map(|Waiting { parent, name, path }| {
+            let node = parent.child(&name).map(Arc::new);
+            (node, path)
+        });
     }
     Ok(())
+}
+
+fn below(volume: &Volume, folder: &Folder) -> Vec<Waiting> {
+    let to = |entry: &DirEntry| Waiting {
+        parent: Arc::clone(&folder.node),
+        name: entry.name.clone(),
+        path: join(&folder.path, &entry.name),
+    };
+    let users = folder
+        .entries
+        .iter()
+        .filter(|entry| is_users(volume, folder, entry));
+    users.map(to).collect()
 }
 
 /// A folder of the user's: not the volume's own in the root.
 fn is_users(volume: &Volume, folder: &Folder, entry: &DirEntry) -> bool {
     let own = folder.path.is_empty() && entry.name.as_bytes() == Volume::OWN_FOLDER;
-    let same_device = || {
+    let other_device = || {
         let device = |node: &Node| node.stat().map(|stat| stat.dev).ok();
         folder
             .node
             .child(&entry.name)
-            .is_ok_and(|child| device(&child) == device(volume.root()))
+            .is_ok_and(|child| device(&child) != device(volume.root()))
     };
-    entry.kind == FileKind::Directory && !own && same_device()
+    entry.kind == FileKind::Directory && !own && !other_device()
 }
 
 pub(super) fn join(folder: &str, name: &CName) -> String {
@@ -58,7 +94,12 @@ pub(super) fn join(folder: &str, name: &CName) -> String {
     }
 }
 
-fn read(node: Arc<Node>, path: String) -> io::Result<Folder> {
+fn read(node: &Arc<Node>) -> io::Result<(Arc<Node>, Vec<DirEntry>)> {
+    Ok((Arc::clone(node), entries(node)?))
+}
+
+/// A folder's entries, each with its kind.
+pub(super) fn entries(node: &Node) -> io::Result<Vec<DirEntry>> {
     let mut reader = node.read_dir()?;
     let mut entries = Vec::new();
     while let Some(entry) = reader.next_entry() {
@@ -68,9 +109,5 @@ fn read(node: Arc<Node>, path: String) -> io::Result<Folder> {
         }
         entries.push(entry);
     }
-    Ok(Folder {
-        node,
-        path,
-        entries,
-    })
+    Ok(entries)
 }

@@ -18,6 +18,9 @@ pub enum VolumeError {
     /// The folder holds no `.envelopefs`.
     #[error("{0} is not an envelopefs volume")]
     NotAVolume(PathBuf),
+    /// The folder holds a `.envelopefs` without the file that makes it one: an `init` that was cut short, or a loss.
+    #[error("{0} holds .envelopefs without volume.json")]
+    NoConfig(PathBuf),
     /// `init` was asked to make a volume of a folder that holds something.
     #[error("{0} is not empty")]
     NotEmpty(PathBuf),

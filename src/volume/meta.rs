@@ -16,6 +16,9 @@ pub(super) const LOCK: &[u8] = b"lock";
 /// There while a mount may write.
 const IN_USE: &[u8] = b"in-use";
 
+/// The entries that belong in the folder.
+pub(super) const ENTRIES: [&[u8]; 3] = [CONFIG, LOCK, IN_USE];
+
 /// A name of this module's own.
 pub(super) fn name(bytes: &[u8]) -> CName {
     CName::new(bytes).expect("the volume's own names are components")
@@ -29,16 +32,21 @@ impl InUse {
     /// Sets the mark, and says since when an earlier one was there.
     pub(super) fn set(meta: &Arc<Node>) -> Result<(Self, Option<Timestamp>), VolumeError> {
         let io = VolumeError::io("marking the volume as in use");
-        let earlier = match meta.stat_child(&name(IN_USE)) {
-            Ok(stat) => Some(stat.mtime),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(io(error)),
-        };
+        let earlier = Self::since(meta)?;
         if earlier.is_none() {
             let made = meta.replace_file(&name(IN_USE), 0o600, b"");
             made.map_err(io)?;
         }
         Ok((Self(Arc::clone(meta)), earlier))
+    }
+
+    /// Since when a mark is there.
+    pub(super) fn since(meta: &Node) -> Result<Option<Timestamp>, VolumeError> {
+        match meta.stat_child(&name(IN_USE)) {
+            Ok(stat) => Ok(Some(stat.mtime)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(VolumeError::io("looking for the mark of a mount")(error)),
+        }
     }
 
     /// Takes the mark away.

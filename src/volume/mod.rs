@@ -45,6 +45,8 @@ pub enum Names<'a> {
 #[derive(Debug)]
 pub struct Volume {
     root: Arc<Node>,
+    /// `.envelopefs` in the root.
+    folder: Arc<Node>,
     config: VolumeConfig,
     secrets: Arc<VolumeSecrets>,
     files: FileKeyring,
@@ -52,7 +54,7 @@ pub struct Volume {
     unclean: Option<crate::storage::Timestamp>,
     in_use: Option<meta::InUse>,
     /// Keeps other mounts out, or this one among sharers, for as long as the volume is open.
-    _lock: LockGuard,
+    _lock: Option<LockGuard>,
 }
 
 impl Volume {
@@ -117,6 +119,19 @@ impl Volume {
     /// When the mount began that ended without an unmount, if one did: what changed since is to be looked over.
     pub fn unclean_since(&self) -> Option<crate::storage::Timestamp> {
         self.unclean
+    }
+
+    /// The folder, in the ciphertext root, that holds what the volume is.
+    pub fn own_folder(&self) -> &Arc<Node> {
+        &self.folder
+    }
+
+    /// Since when there is a mark of a mount. While the volume's lock is held, that mount ended without an unmount.
+    ///
+    /// # Errors
+    /// What the ciphertext folder answers.
+    pub fn in_use_since(&self) -> Result<Option<crate::storage::Timestamp>, VolumeError> {
+        meta::InUse::since(&self.folder)
     }
 
     /// Notes that all is committed: the next mount has nothing to look over.

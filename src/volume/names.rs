@@ -56,6 +56,42 @@ impl Volume {
     }
 }
 
+impl Volume {
+    /// The ciphertext name of a *short* name, up to 175 bytes, in a folder of this id (`None` where names are plain).
+    ///
+    /// # Errors
+    /// `EINVAL` and `ENAMETOOLONG` for what is no such name.
+    pub fn seal_short_name(&self, dir_id: Option<&DirId>, name: &[u8]) -> io::Result<CName> {
+        let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
+        match (self.names(), dir_id) {
+            (Names::Plain, _) => Ok(CName::new(name)?),
+            (Names::Encrypted(_), None) => Err(invalid()),
+            (Names::Encrypted(key), Some(id)) => {
+                let sealed = key.seal(id, name);
+                let is_name = names::is_plain_name(name) && sealed.long().is_none();
+                is_name.then_some(()).ok_or_else(invalid)?;
+                Ok(CName::new(sealed.on_disk())?)
+            }
+        }
+    }
+
+    /// Opens a full ciphertext name, as a sidecar holds it.
+    ///
+    /// # Errors
+    /// [`NameError`] where it is none of this folder's.
+    pub fn open_full_name(&self, dir_id: &DirId, full: &[u8]) -> Result<Vec<u8>, NameError> {
+        match self.names() {
+            Names::Encrypted(key) => key.open(dir_id, full),
+            Names::Plain => Err(NameError::Encoding),
+        }
+    }
+
+    /// Whether an entry belongs in [`Volume::own_folder`].
+    pub fn is_own_entry(cname: &CName) -> bool {
+        meta::ENTRIES.contains(&cname.as_bytes())
+    }
+}
+
 /// Why there is no id: a folder that was removed has none; in any other that is damage, not an empty folder.
 fn no_dir_id(dir: &Node, error: io::Error) -> VolumeError {
     let is_there = || dir.stat().is_ok_and(|stat| stat.nlink > 0);

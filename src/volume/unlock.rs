@@ -52,7 +52,7 @@ impl Default for UnlockOptions {
 /// Opens the volume in `path`.
 ///
 /// # Errors
-/// [`VolumeError::NotAVolume`], [`VolumeError::InUse`], [`VolumeError::WrongKey`],
+/// [`VolumeError::NotAVolume`], [`VolumeError::NoConfig`], [`VolumeError::InUse`], [`VolumeError::WrongKey`],
 /// [`VolumeError::Config`] where `volume.json` was changed or is newer than this program, and what a key provider answers.
 pub fn open(
     path: &Path,
@@ -68,7 +68,7 @@ pub fn open(
         folder => Arc::new(folder.map_err(io("opening .envelopefs"))?),
     };
     let config = read_config(path, &folder)?;
-    let lock = lock(path, &folder, options.sharing)?;
+    let lock = lock(path, &folder, options)?;
     let volume_key = unlock_volume_key(&config, &providers)?;
     let secrets = Arc::new(VolumeSecrets::derive(&volume_key, &config.volume_id())?);
     let config = config.verify(&secrets.config)?;
@@ -89,6 +89,7 @@ pub fn open(
     );
     Ok(Volume {
         root,
+        folder,
         config,
         secrets,
         files,
@@ -105,7 +106,7 @@ const WORKERS: usize = 4;
 fn read_config(path: &Path, folder: &Node) -> Result<UnverifiedConfig, VolumeError> {
     match folder.read_file(&name(meta::CONFIG), volume_config::MAX_LEN) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(VolumeError::NotAVolume(path.to_owned()))
+            Err(VolumeError::NoConfig(path.to_owned()))
         }
         bytes => {
             let bytes = bytes.map_err(VolumeError::io(format!(
@@ -117,16 +118,28 @@ fn read_config(path: &Path, folder: &Node) -> Result<UnverifiedConfig, VolumeErr
     }
 }
 
-fn lock(path: &Path, folder: &Node, sharing: Sharing) -> Result<LockGuard, VolumeError> {
-    let kind = match sharing {
+/// The lock; `None` where nothing may be written and its file is not there, as in a copy.
+fn lock(
+    path: &Path,
+    folder: &Node,
+    options: &UnlockOptions,
+) -> Result<Option<LockGuard>, VolumeError> {
+    let kind = match options.sharing {
         Sharing::Exclusive => LockKind::Exclusive,
         Sharing::Shared => LockKind::Shared,
     };
+    let is_missing = || {
+        let stat = folder.stat_child(&name(meta::LOCK));
+        stat.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    if options.read_only && is_missing() {
+        return Ok(None);
+    }
     match folder.lock_file(&name(meta::LOCK), kind) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Err(VolumeError::InUse(path.to_owned()))
         }
-        guard => guard.map_err(VolumeError::io(format!(
+        guard => guard.map(Some).map_err(VolumeError::io(format!(
             "{}: locking the volume",
             path.display()
         ))),

@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod callers;
+mod check;
 mod crash;
 mod documents;
 mod economy;

@@ -14,6 +14,7 @@ pub use run::run;
 const AFTER: &str = "\
 EXAMPLES:
   envelopefs check ~/secrets.enc
+  envelopefs check --repair ~/secrets.enc
   envelopefs check /srv/a.enc --json --passphrase-file /etc/a.pass > report.json";
 
 /// Arguments of `check`.
@@ -23,6 +24,18 @@ pub struct CheckArgs {
     /// The ciphertext folder
     #[arg(value_name = "CIPHERDIR")]
     pub cipherdir: PathBuf,
+
+    /// Mend what a crash left: lengths, tails that were never synced, what is left of folders
+    ///
+    /// Says each thing it does. Nothing that opens is removed: what lost its name gets a new one that begins
+    /// with `recovered-`. What only a backup can bring back is reported and left alone. The volume must not be
+    /// mounted. Default: change nothing.
+    #[arg(long)]
+    pub repair: bool,
+
+    /// Read headers, names and attributes only, and of each file's content no more than the first block
+    #[arg(long)]
+    pub quick: bool,
 
     /// Print a JSON object in place of text
     #[arg(long)]
@@ -42,6 +55,10 @@ pub struct CheckArgs {
 pub struct CheckRequest {
     /// The ciphertext folder as given.
     pub cipherdir: PathBuf,
+    /// Mend what can be mended.
+    pub repair: bool,
+    /// Read headers only.
+    pub quick: bool,
     /// Report as JSON.
     pub json: bool,
     /// Show a progress bar on stderr.
@@ -55,6 +72,8 @@ impl CheckArgs {
     fn into_request(self, stderr_is_terminal: bool) -> CheckRequest {
         CheckRequest {
             cipherdir: self.cipherdir,
+            repair: self.repair,
+            quick: self.quick,
             json: self.json,
             progress: stderr_is_terminal && !self.no_progress,
             passphrase: self.passphrase.into(),
@@ -93,10 +112,25 @@ mod tests {
     }
 
     #[test]
+    fn repair_and_quick_are_asked_for_each_by_itself() {
+        for (line, repair, quick) in [
+            ("d", false, false),
+            ("d --repair", true, false),
+            ("--quick d", false, true),
+            ("--quick --repair d", true, true),
+        ] {
+            let request = request(line).unwrap();
+            assert_eq!((request.repair, request.quick), (repair, quick), "{line}");
+        }
+    }
+
+    #[test]
     fn a_progress_bar_is_for_terminals_alone() {
         assert!(!request("d --no-progress").unwrap().progress);
         let args = CheckArgs {
             cipherdir: "d".into(),
+            repair: false,
+            quick: false,
             json: false,
             no_progress: false,
             passphrase: PassphraseArgs::default(),
@@ -106,7 +140,14 @@ mod tests {
 
     #[test]
     fn wrong_lines_are_refused() {
-        for line in ["", "a b", "a --threads 2", "a --repair"] {
+        for line in [
+            "",
+            "a b",
+            "a --threads 2",
+            "a --repair=yes",
+            "a --quick=1",
+            "--repair",
+        ] {
             assert!(request(line).is_err(), "{line}");
         }
     }

@@ -87,7 +87,7 @@ fn a_folder_without_metadata_is_not_a_volume() {
     std::fs::create_dir(bench.path()).unwrap();
     assert!(matches!(bench.open(), Err(VolumeError::NotAVolume(_))));
     std::fs::create_dir(bench.path().join(".envelopefs")).unwrap();
-    assert!(matches!(bench.open(), Err(VolumeError::NotAVolume(_))));
+    assert!(matches!(bench.open(), Err(VolumeError::NoConfig(_))));
     let entries = std::fs::read_dir(bench.path().join(".envelopefs")).unwrap();
     assert_eq!(entries.count(), 0, "opening leaves what is no volume alone");
 }
@@ -96,7 +96,21 @@ fn a_folder_without_metadata_is_not_a_volume() {
 fn a_volume_that_lost_its_configuration_is_none() {
     let bench = Bench::new().made();
     std::fs::remove_file(bench.meta("volume.json")).unwrap();
-    assert!(matches!(bench.open(), Err(VolumeError::NotAVolume(_))));
+    assert!(matches!(bench.open(), Err(VolumeError::NoConfig(_))));
+}
+
+#[test]
+fn a_copy_without_its_lock_file_opens_for_reading_and_gets_none() {
+    let bench = Bench::new().made();
+    std::fs::remove_file(bench.meta("lock")).unwrap();
+    let options = UnlockOptions {
+        read_only: true,
+        ..UnlockOptions::default()
+    };
+    drop(bench.open_as(&options).unwrap());
+    assert!(!bench.meta("lock").exists());
+    drop(bench.open().unwrap());
+    assert!(bench.meta("lock").exists());
 }
 
 #[test]
