@@ -37,7 +37,7 @@ stage_deny() {
 }
 
 stage_test() {
-    need_packages openssl
+    need_packages openssl softhsm2-util:softhsm2
     local target targets=()
     while read -r target; do
         targets+=(--test "$target")
@@ -52,7 +52,8 @@ stage_docs() {
 
 stage_live() {
     need_fuse
-    need_packages sqlite3 nginx openssl rsync git getfattr:attr setfacl:acl python3 jq
+    need_packages sqlite3 nginx openssl rsync git getfattr:attr setfacl:acl python3 jq \
+        softhsm2-util:softhsm2 pkcs11-tool:opensc
     build_release
     local tests
     tests=$(cargo test --locked --test live --no-run --message-format=json |
