@@ -68,7 +68,10 @@ impl FileSystem {
                 as_caller(caller.ids, || place.dir.create_file(&place.cname, mode))?
             })
         })?;
-        let stat = self.keep_set_gid(caller, mode, &place, file.stat()?)?;
+        let stat = file.stat().map_err(FsError::from);
+        let stat = stat.and_then(|stat| self.keep_set_gid(caller, mode, &place, stat));
+        // Without its header the file would be an error to readers.
+        let stat = stat.inspect_err(|_error| take_back(&place))?;
         let inode = self.inodes.look_up(&stat, &parent, place.cname.clone());
         let installed = self.install_new(&inode, file, new);
         let open = installed.inspect_err(|_error| {
@@ -218,8 +221,11 @@ pub(in crate::fs) fn make<T>(
 ) -> Result<T, FsError> {
     place.make_sidecar()?;
     let made = work().inspect_err(|_error| place.undo_sidecar())?;
-    // Another mount of a shared volume may just have removed the same name, and the sidecar after it.
-    place.make_sidecar()?;
+    // Another mount of a shared volume may just have removed the same name, and the sidecar after it. Where that
+    // cannot be seen, the one that was made first is still there.
+    if let Err(error) = place.make_sidecar() {
+        tracing::warn!(%error, "a long name may be without its sidecar");
+    }
     Ok(made)
 }
 
