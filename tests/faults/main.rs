@@ -9,6 +9,7 @@
 //! `ENVELOPEFS_FAULTS=all` each is (`scripts/faults.sh`).
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+#![expect(clippy::print_stdout, reason = "how many calls were struck is told")]
 
 mod disk;
 mod model;

@@ -53,74 +53,74 @@ fn pattern(seed: u8, len: usize) -> Vec<u8> {
 
 impl Step {
     /// Does it in the volume.
+    #[expect(clippy::too_many_lines, reason = "one arm for each step")]
     pub(crate) fn run(self, at: &mut Mounted) -> Result<(), FsError> {
-        use Step as S;
         match self {
-            S::Create(path) => create(at, path),
-            S::Open(path) => {
+            Self::Create(path) => create(at, path),
+            Self::Open(path) => {
                 let fh = at.open(path, true)?;
                 at.handles.insert(path.to_owned(), fh);
                 Ok(())
             }
-            S::Close(path) => {
+            Self::Close(path) => {
                 let fh = at.handles.remove(path).expect("it is open");
                 at.fs.release(fh)
             }
-            S::Write(path, offset, len, seed) => {
+            Self::Write(path, offset, len, seed) => {
                 at.fs
                     .write(handle(at, path), offset, &pattern(seed, len), false)
             }
-            S::Read(path) => at.read_all(handle(at, path)).map(drop),
-            S::Truncate(path, len) => set(at, path, Some(handle(at, path)), size(len)),
-            S::TruncateByPath(path, len) => set(at, path, None, size(len)),
-            S::Allocate(path, offset, len) => at.fs.fallocate(handle(at, path), 0, offset, len),
-            S::Punch(path, offset, len) => {
+            Self::Read(path) => at.read_all(handle(at, path)).map(drop),
+            Self::Truncate(path, len) => set(at, path, Some(handle(at, path)), size(len)),
+            Self::TruncateByPath(path, len) => set(at, path, None, size(len)),
+            Self::Allocate(path, offset, len) => at.fs.fallocate(handle(at, path), 0, offset, len),
+            Self::Punch(path, offset, len) => {
                 let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
                 at.fs.fallocate(handle(at, path), mode, offset, len)
             }
-            S::Zero(path, offset, len) => {
+            Self::Zero(path, offset, len) => {
                 at.fs
                     .fallocate(handle(at, path), libc::FALLOC_FL_ZERO_RANGE, offset, len)
             }
-            S::Copy(from, to, offset, len, to_offset) => {
+            Self::Copy(from, to, offset, len, to_offset) => {
                 copy(at, (from, offset), (to, to_offset), len)
             }
-            S::Seek(path) => at.fs.lseek(handle(at, path), 0, Seek::Hole).map(drop),
-            S::Sync(path) => at.fs.fsync(handle(at, path), SyncKind::All),
-            S::SyncData(path) => at.fs.fsync(handle(at, path), SyncKind::Data),
-            S::Mkdir(path) => {
+            Self::Seek(path) => at.fs.lseek(handle(at, path), 0, Seek::Hole).map(drop),
+            Self::Sync(path) => at.fs.fsync(handle(at, path), SyncKind::All),
+            Self::SyncData(path) => at.fs.fsync(handle(at, path), SyncKind::Data),
+            Self::Mkdir(path) => {
                 let (folder, name) = at.place(path)?;
                 at.fs.mkdir(SELF, folder, name, 0o755).map(drop)
             }
-            S::Rmdir(path) => {
+            Self::Rmdir(path) => {
                 let (folder, name) = at.place(path)?;
                 at.fs.rmdir(folder, name)
             }
-            S::Unlink(path) => {
+            Self::Unlink(path) => {
                 let (folder, name) = at.place(path)?;
                 at.fs.unlink(folder, name)
             }
-            S::Link(from, to) => {
+            Self::Link(from, to) => {
                 let (ino, (folder, name)) = (at.find(from)?, at.place(to)?);
                 at.fs.link(ino, folder, name).map(drop)
             }
-            S::Rename(from, to) => rename(at, from, to, RenameFlags::empty()),
-            S::Exchange(one, other) => rename(at, one, other, RenameFlags::EXCHANGE),
-            S::Symlink(target, path) => {
+            Self::Rename(from, to) => rename(at, from, to, RenameFlags::empty()),
+            Self::Exchange(one, other) => rename(at, one, other, RenameFlags::EXCHANGE),
+            Self::Symlink(target, path) => {
                 let (folder, name) = at.place(path)?;
                 at.fs
                     .symlink(SELF, folder, name, target.as_bytes())
                     .map(drop)
             }
-            S::Mkfifo(path) => {
+            Self::Mkfifo(path) => {
                 let (folder, name) = at.place(path)?;
                 wait(|done| {
                     at.fs
-                        .mknod(SELF, folder, name, libc::S_IFIFO | 0o644, 0, done)
+                        .mknod(SELF, folder, name, libc::S_IFIFO | 0o644, 0, done);
                 })
                 .map(drop)
             }
-            S::Chmod(path, mode) => set(
+            Self::Chmod(path, mode) => set(
                 at,
                 path,
                 None,
@@ -129,7 +129,7 @@ impl Step {
                     ..AttrChange::default()
                 },
             ),
-            S::Touch(path) => {
+            Self::Touch(path) => {
                 let time = Some(TimeChange::To(Timestamp {
                     secs: 1_000_000_000,
                     nanos: 5,
@@ -145,7 +145,7 @@ impl Step {
                     },
                 )
             }
-            S::SetAttribute(path, name, value) => {
+            Self::SetAttribute(path, name, value) => {
                 let ino = at.find(path)?;
                 at.fs.setxattr(
                     SELF,
@@ -155,71 +155,74 @@ impl Step {
                     XattrSet::Either,
                 )
             }
-            S::RemoveAttribute(path, name) => {
+            Self::RemoveAttribute(path, name) => {
                 let ino = at.find(path)?;
                 at.fs.removexattr(ino, name.as_bytes())
             }
-            S::LookAround => at.tree().map(drop),
-            S::SyncFolder(path) => {
+            Self::LookAround => at.tree().map(drop),
+            Self::SyncFolder(path) => {
                 let ino = at.find(path)?;
                 at.fs.fsyncdir(ino)
             }
-            S::StatFs => at.fs.statfs().map(drop),
+            Self::StatFs => at.fs.statfs().map(drop),
         }
     }
 
     /// Does it in the model.
     pub(crate) fn apply(self, to: &mut Tree) {
-        use Step as S;
         match self {
-            S::Create(path) => to.make(path, Entry::File(Vec::new()), 0o644),
-            S::Write(path, offset, len, seed) => {
-                lay_over(to.content(path), offset, &pattern(seed, len))
+            Self::Create(path) => to.make(path, Entry::File(Vec::new()), 0o644),
+            Self::Write(path, offset, len, seed) => {
+                lay_over(to.content(path), offset, &pattern(seed, len));
             }
-            S::Truncate(path, len) | S::TruncateByPath(path, len) => {
-                to.content(path).resize(len as usize, 0)
+            Self::Truncate(path, len) | Self::TruncateByPath(path, len) => {
+                to.content(path).resize(len as usize, 0);
             }
-            S::Allocate(path, offset, len) => {
+            Self::Allocate(path, offset, len) => {
                 let content = to.content(path);
                 content.resize(content.len().max((offset + len) as usize), 0);
             }
-            S::Punch(path, offset, len) => {
+            Self::Punch(path, offset, len) => {
                 let content = to.content(path);
                 let end = content.len().min((offset + len) as usize);
                 content[offset as usize..end].fill(0);
             }
-            S::Zero(path, offset, len) => {
-                lay_over(to.content(path), offset, &vec![0; len as usize])
+            Self::Zero(path, offset, len) => {
+                lay_over(to.content(path), offset, &vec![0; len as usize]);
             }
-            S::Copy(from, path, offset, len, to_offset) => {
+            Self::Copy(from, path, offset, len, to_offset) => {
                 let data = to.content(from)[offset as usize..][..len as usize].to_vec();
                 lay_over(to.content(path), to_offset, &data);
             }
-            S::Mkdir(path) => to.make(path, Entry::Folder, 0o755),
-            S::Rmdir(path) | S::Unlink(path) => to.unlink(path),
-            S::Link(from, path) => to.link(from, path),
-            S::Rename(from, path) => to.rename(from, path),
-            S::Exchange(one, other) => to.exchange(one, other),
-            S::Symlink(target, path) => {
-                to.make(path, Entry::Symlink(target.as_bytes().to_vec()), 0o777)
+            Self::Mkdir(path) => to.make(path, Entry::Folder, 0o755),
+            Self::Rmdir(path) | Self::Unlink(path) => to.unlink(path),
+            Self::Link(from, path) => to.link(from, path),
+            Self::Rename(from, path) => to.rename(from, path),
+            Self::Exchange(one, other) => to.exchange(one, other),
+            Self::Symlink(target, path) => {
+                to.make(path, Entry::Symlink(target.as_bytes().to_vec()), 0o777);
             }
-            S::Mkfifo(path) => to.make(path, Entry::Other, 0o644),
-            S::Chmod(path, mode) => to.chmod(path, mode),
-            S::SetAttribute(path, name, value) => {
+            Self::Mkfifo(path) => to.make(path, Entry::Other, 0o644),
+            Self::Chmod(path, mode) => to.chmod(path, mode),
+            Self::SetAttribute(path, name, value) => {
                 to.attributes(path)
                     .insert(name.to_owned(), value.as_bytes().to_vec());
             }
-            S::RemoveAttribute(path, name) => {
+            Self::RemoveAttribute(path, name) => {
                 to.attributes(path).remove(name);
             }
-            S::Open(_) | S::Close(_) | S::Read(_) | S::Seek(_) | S::Sync(_) | S::SyncData(_) => {}
-            S::Touch(_) | S::LookAround | S::SyncFolder(_) | S::StatFs => {}
+            Self::Open(_)
+            | Self::Close(_)
+            | Self::Read(_)
+            | Self::Seek(_)
+            | Self::Sync(_)
+            | Self::SyncData(_) => {}
+            Self::Touch(_) | Self::LookAround | Self::SyncFolder(_) | Self::StatFs => {}
         }
     }
 
     /// Whether it can be done: an earlier step that it builds on may have failed.
     pub(crate) fn is_possible(self, at: &Mounted, tree: &Tree) -> bool {
-        use Step as S;
         let there = |path: &str| tree.paths().any(|(found, _)| found == path);
         let open = |path: &str| at.handles.contains_key(path);
         let is_folder = |path: &str| {
@@ -238,33 +241,38 @@ impl Step {
         let len = |path: &str| tree.clone().content(path).len() as u64;
         let has = |path: &str, name: &str| tree.clone().attributes(path).contains_key(name);
         match self {
-            S::Create(path) | S::Mkdir(path) | S::Symlink(_, path) | S::Mkfifo(path) => free(path),
-            S::Open(path) | S::Chmod(path, _) | S::Touch(path) | S::SetAttribute(path, _, _) => {
-                there(path)
-            }
-            S::Unlink(path) => there(path) && !open(path) && !is_folder(path),
-            S::TruncateByPath(path, _) => there(path),
-            S::RemoveAttribute(path, name) => there(path) && has(path, name),
-            S::Close(path) | S::Write(path, ..) | S::Read(path) | S::Truncate(path, _) => {
-                open(path)
-            }
-            S::Seek(path) => open(path) && len(path) > 0,
-            S::Allocate(path, ..) | S::Sync(path) | S::SyncData(path) => open(path),
-            S::Punch(path, offset, _) => open(path) && len(path) > offset,
-            S::Zero(path, ..) => open(path),
-            S::Copy(from, to, offset, count, _) => {
+            Self::Create(path)
+            | Self::Mkdir(path)
+            | Self::Symlink(_, path)
+            | Self::Mkfifo(path) => free(path),
+            Self::Open(path)
+            | Self::Chmod(path, _)
+            | Self::Touch(path)
+            | Self::SetAttribute(path, _, _) => there(path),
+            Self::Unlink(path) => there(path) && !open(path) && !is_folder(path),
+            Self::TruncateByPath(path, _) => there(path),
+            Self::RemoveAttribute(path, name) => there(path) && has(path, name),
+            Self::Close(path)
+            | Self::Write(path, ..)
+            | Self::Read(path)
+            | Self::Truncate(path, _) => open(path),
+            Self::Seek(path) => open(path) && len(path) > 0,
+            Self::Allocate(path, ..) | Self::Sync(path) | Self::SyncData(path) => open(path),
+            Self::Punch(path, offset, _) => open(path) && len(path) > offset,
+            Self::Zero(path, ..) => open(path),
+            Self::Copy(from, to, offset, count, _) => {
                 open(from) && open(to) && len(from) >= offset + count
             }
-            S::Rmdir(path) => is_folder(path) && empty(path),
-            S::Link(from, to) => there(from) && free(to),
-            S::Rename(from, to) => {
+            Self::Rmdir(path) => is_folder(path) && empty(path),
+            Self::Link(from, to) => there(from) && free(to),
+            Self::Rename(from, to) => {
                 there(from)
                     && folder_there(to)
                     && (!there(to) || (is_folder(from) == is_folder(to) && empty(to)))
             }
-            S::Exchange(one, other) => there(one) && there(other),
-            S::SyncFolder(path) => path.is_empty() || there(path),
-            S::LookAround | S::StatFs => true,
+            Self::Exchange(one, other) => there(one) && there(other),
+            Self::SyncFolder(path) => path.is_empty() || there(path),
+            Self::LookAround | Self::StatFs => true,
         }
     }
 }
