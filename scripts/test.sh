@@ -4,7 +4,7 @@
 #   scripts/test.sh              every stage
 #   scripts/test.sh STAGE…       only these
 #
-# Stages: shell fmt clippy deny test docs live pjdfstest fsx fio quickstart
+# Stages: shell fmt clippy deny test faults docs live pjdfstest fsx fio quickstart
 # A stage that cannot run has failed: nothing is skipped. No mount, process or file stays behind.
 # Unit and integration tests run in the dev profile, with its checks for overflow and its
 # assertions; whatever mounts runs the program as it is shipped (release).
@@ -12,7 +12,7 @@
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-readonly all_stages=(shell fmt clippy deny test docs live pjdfstest fsx fio quickstart)
+readonly all_stages=(shell fmt clippy deny test faults docs live pjdfstest fsx fio quickstart)
 
 # --- the stages -----------------------------------------------------------------------------------
 
@@ -37,13 +37,15 @@ stage_deny() {
 }
 
 stage_test() {
-    need_packages openssl
+    need_packages openssl softhsm2-util:softhsm2
     local target targets=()
     while read -r target; do
         targets+=(--test "$target")
-    done < <(integration_tests | grep -vx live)
+    done < <(integration_tests | grep -vxE 'live|faults')
     cargo test --locked --lib --bins "${targets[@]}"
 }
+
+stage_faults() { "$project/scripts/faults.sh"; }
 
 stage_docs() {
     RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items
@@ -52,7 +54,8 @@ stage_docs() {
 
 stage_live() {
     need_fuse
-    need_packages sqlite3 nginx openssl rsync git getfattr:attr setfacl:acl python3 jq
+    need_packages sqlite3 nginx openssl rsync git getfattr:attr setfacl:acl python3 jq \
+        softhsm2-util:softhsm2 pkcs11-tool:opensc
     build_release
     local tests
     tests=$(cargo test --locked --test live --no-run --message-format=json |

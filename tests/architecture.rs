@@ -55,7 +55,13 @@ const PRIVILEGES: &[Privilege] = &[
     Privilege {
         what: "std::fs",
         held: |code| code.lines_with_path(&["std", "fs"]),
-        holders: &["daemon/", "cli/", "keys/file", "keys/passphrase_source.rs"],
+        holders: &[
+            "daemon/",
+            "cli/",
+            "keys/file",
+            "keys/passphrase_source.rs",
+            "keys/pkcs11/pin.rs",
+        ],
         in_tests: false,
     },
 ];

@@ -62,6 +62,11 @@ impl OpenFile {
         self.sync(SyncKind::Data)
     }
 
+    /// Whether no header is on disk yet: without one the file is an error to whoever opens it anew.
+    pub fn needs_header(&self) -> bool {
+        !self.state.read().header_on_disk
+    }
+
     /// Whether the header on disk lags behind the file.
     pub fn needs_commit(&self) -> bool {
         let state = self.state.read();

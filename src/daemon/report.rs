@@ -106,7 +106,10 @@ impl StatusReporter {
             uri: uri.to_string(),
             healthy: probed.is_ok(),
             health: match probed {
-                Ok(health) => format!("key version {}", health.key_version),
+                Ok(health) => match health.mechanism {
+                    Some(mechanism) => format!("key version {}, {mechanism}", health.key_version),
+                    None => format!("key version {}", health.key_version),
+                },
                 Err(error) => error.to_string(),
             },
             calls: CallCounts {

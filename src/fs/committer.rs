@@ -146,6 +146,18 @@ impl Shared {
             self.failed.store(true, Ordering::Release);
             tracing::warn!(%error, "could not sync the ciphertext folder; lengths stay uncommitted");
         }
+        self.keep_headerless(files);
+    }
+
+    /// A new file whose header found no room stays on the list, open, until it has one.
+    fn keep_headerless(&self, files: Vec<(Arc<Inode>, Arc<OpenFile>)>) {
+        let mut list = self.list.lock();
+        for (inode, file) in files {
+            let waits = file.needs_header() && !inode.unlinked().load(Ordering::Acquire);
+            if waits && !inode.uncommitted().swap(true, Ordering::AcqRel) {
+                list.files.push((inode, file));
+            }
+        }
     }
 
     fn sync_together(&self, files: &[(Arc<Inode>, Arc<OpenFile>)]) -> std::io::Result<()> {

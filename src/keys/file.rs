@@ -201,6 +201,7 @@ impl KeyProvider for FileProvider {
         Ok(KeyHealth {
             key_version: keks.primary().0.to_string(),
             versions: keks.len(),
+            mechanism: None,
         })
     }
 

@@ -24,6 +24,7 @@ pub mod keyring;
 pub mod metered;
 pub mod passphrase;
 pub mod passphrase_source;
+pub mod pkcs11;
 pub mod pool;
 pub mod provider;
 pub mod registry;
@@ -31,6 +32,7 @@ pub mod registry;
 mod backoff;
 #[cfg(test)]
 mod conformance;
+mod percent;
 
 pub use error::{KeyError, KeyErrorKind};
 pub use file::FileProvider;
@@ -38,6 +40,7 @@ pub use keyring::{DekRequest, DekResult, Keyring, KeyringConfig, KeyringStats};
 pub use metered::{CallCount, Metered, ProviderCalls};
 pub use passphrase::PassphraseProvider;
 pub use passphrase_source::{Confirm, Passphrase, PassphraseSource};
+pub use pkcs11::{Machine, PinSource, Pkcs11Options, Pkcs11Provider};
 pub use pool::{Pool, PoolStats};
 pub use provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
 pub use registry::{ProviderOptions, Providers};

@@ -189,6 +189,7 @@ impl KeyProvider for PassphraseProvider {
         Ok(KeyHealth {
             key_version: KEY_VERSION.to_owned(),
             versions: 1,
+            mechanism: None,
         })
     }
 

@@ -145,7 +145,7 @@ fn of_command(command: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
 
 /// The first line without its end (`\n` or `\r\n`); `None` where it is longer than a passphrase
 /// may be. One buffer of full size: growing would leave copies behind.
-fn first_line(from: &mut impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+pub(super) fn first_line(from: &mut impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let mut line = Zeroizing::new(Vec::with_capacity(PASSPHRASE_MAX.saturating_add(2)));
     let mut byte = Zeroizing::new([0]);
     while line.len() < line.capacity() {
@@ -212,13 +212,13 @@ impl Passphrase {
 
 /// Bytes of any length in the locked slots of [`SecretKey`]; the last slot is filled with zeros.
 #[derive(Debug)]
-struct Locked {
+pub(super) struct Locked {
     slots: Vec<SecretKey>,
     len: usize,
 }
 
 impl Locked {
-    fn new(bytes: &[u8]) -> Result<Self, KeyError> {
+    pub(super) fn new(bytes: &[u8]) -> Result<Self, KeyError> {
         let slots: Result<_, _> = bytes.chunks(SecretKey::LEN).map(lock_chunk).collect();
         Ok(Self {
             slots: slots?,
@@ -226,7 +226,7 @@ impl Locked {
         })
     }
 
-    fn reveal(&self) -> Zeroizing<Vec<u8>> {
+    pub(super) fn reveal(&self) -> Zeroizing<Vec<u8>> {
         let room = self.slots.len().saturating_mul(SecretKey::LEN);
         let mut bytes = Zeroizing::new(Vec::with_capacity(room));
         for slot in &self.slots {

@@ -63,6 +63,8 @@ pub struct KeyHealth {
     pub key_version: String,
     /// How many versions the provider can unwrap with, the newest among them.
     pub versions: usize,
+    /// How the key wraps, where one kind of provider has several ways.
+    pub mechanism: Option<&'static str>,
 }
 
 /// Holds a key-encryption key and wraps data keys under it. The key itself never leaves.

@@ -11,6 +11,7 @@ use crate::keys::file::{self, FileProvider};
 use crate::keys::metered::{Metered, ProviderCalls};
 use crate::keys::passphrase::{self, PassphraseProvider};
 use crate::keys::passphrase_source::{Confirm, Passphrase, PassphraseSource};
+use crate::keys::pkcs11::{self, Pkcs11Options, Pkcs11Provider};
 use crate::keys::provider::KeyProvider;
 use crate::units::KeyUri;
 
@@ -23,15 +24,18 @@ pub struct ProviderOptions {
     pub confirm: Confirm,
     /// The work for a guess at what `passphrase:` wraps from now on.
     pub argon2: Argon2Params,
+    /// Where `pkcs11:` finds modules and PINs.
+    pub pkcs11: Pkcs11Options,
 }
 
 impl Default for ProviderOptions {
-    /// A prompt without confirmation, and Argon2id's default work.
+    /// A prompt without confirmation, Argon2id's default work, no PKCS#11 module.
     fn default() -> Self {
         Self {
             passphrase: PassphraseSource::Prompt,
             confirm: Confirm::No,
             argon2: Argon2Params::default(),
+            pkcs11: Pkcs11Options::default(),
         }
     }
 }
@@ -39,7 +43,7 @@ impl Default for ProviderOptions {
 type Opener = fn(&Providers, &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError>;
 
 /// The schemes that this program knows. The one table: errors and help are made of it.
-const SCHEMES: [(&str, &str, Opener); 2] = [
+const SCHEMES: [(&str, &str, Opener); 3] = [
     (
         file::SCHEME,
         "file:///path/keyring.json",
@@ -49,6 +53,11 @@ const SCHEMES: [(&str, &str, Opener); 2] = [
         passphrase::SCHEME,
         "passphrase:",
         Providers::open_passphrase,
+    ),
+    (
+        pkcs11::SCHEME,
+        "pkcs11:token=LABEL;object=LABEL",
+        Providers::open_pkcs11,
     ),
 ];
 
@@ -61,6 +70,7 @@ type Place = Arc<Mutex<Option<Arc<Metered>>>>;
 pub struct Providers {
     passphrase: Arc<Passphrase>,
     argon2: Argon2Params,
+    pkcs11: Pkcs11Options,
     /// Lock order: `places` → nothing; a place is locked after `places` is free again.
     places: Mutex<HashMap<KeyUri, Place>>,
 }
@@ -72,10 +82,12 @@ impl Providers {
             passphrase,
             confirm,
             argon2,
+            pkcs11,
         } = options;
         Self {
             passphrase: Arc::new(Passphrase::new(passphrase, confirm)),
             argon2,
+            pkcs11,
             places: Mutex::default(),
         }
     }
@@ -146,6 +158,10 @@ impl Providers {
             passphrase,
             self.argon2,
         )?))
+    }
+
+    fn open_pkcs11(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
+        Ok(Box::new(Pkcs11Provider::open(uri, &self.pkcs11)?))
     }
 }
 

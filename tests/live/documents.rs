@@ -11,7 +11,7 @@ const README: &str = include_str!("../../README.md");
 const ADA: &str = "/home/ada";
 
 /// The contents of the fenced blocks of this kind, in their order.
-fn blocks<'a>(document: &'a str, kind: &str) -> Vec<&'a str> {
+pub(crate) fn blocks<'a>(document: &'a str, kind: &str) -> Vec<&'a str> {
     let opening = format!("\n```{kind}\n");
     let rest = document.split(opening.as_str()).skip(1);
     rest.map(|rest| rest.split("\n```").next().unwrap())
@@ -54,7 +54,7 @@ fn without_sealed_names(path: &str) -> String {
 }
 
 /// Everything that `script` prints, with the home folder under the name that it has in the README.
-fn output_of(script: &str, home: &Path) -> String {
+pub(crate) fn output_of(script: &str, home: &Path) -> String {
     let path = std::env::var("PATH").unwrap();
     let own = program();
     let mut bash = Command::new("bash");
@@ -108,7 +108,7 @@ fn the_readme_does_what_it_says() {
 }
 
 /// Unmounts when the test ends, however it ends.
-struct Unmounts(PathBuf);
+pub(crate) struct Unmounts(pub(crate) PathBuf);
 
 impl Drop for Unmounts {
     fn drop(&mut self) {

@@ -15,6 +15,7 @@ mod economy;
 mod files;
 mod handles;
 mod harness;
+mod hsm;
 mod kill;
 mod limits;
 mod metadata;

@@ -147,7 +147,7 @@ fn tar_packs_and_unpacks_inside_the_mount() {
 #[test]
 fn rsync_carries_hard_links_xattrs_and_acls_over_and_back() {
     let volume = Volume::create(&[]);
-    let mount = volume.mount();
+    let mount = volume.mount_with(&["--acl"]);
     let source = TempDir::new().unwrap();
     tree::grow(source.path(), 100);
     let dress = r#"
@@ -163,7 +163,7 @@ fn rsync_carries_hard_links_xattrs_and_acls_over_and_back() {
 
     let copy = |from: &Path, to: &Path| rsync(&["-aHAXS"], from, to);
     copy(source.path(), &mount.path("tree"));
-    let mount = mount.again();
+    let mount = mount.again_with(&["--acl"]);
     assert_eq!(differences(source.path(), &mount.path("tree")), "");
 
     let back = TempDir::new().unwrap();

@@ -19,6 +19,7 @@ const AFTER: &str = "\
 KEYS:
   file:///PATH   a key file; made where it is missing. Back it up: without it nothing opens.
   passphrase:    a passphrase, stretched by Argon2id
+  pkcs11:token=LABEL;object=LABEL   a key in an HSM (RFC 7512); docs/KEYS.md has the steps
 
 EXAMPLES:
   envelopefs init ~/secrets.enc

@@ -75,10 +75,10 @@ impl FileSystem {
             let open = self.new_open_file(file, new);
             open.inspect_err(|_error| take_back(&place))?
         };
-        let made = open.stat().map_err(FsError::from);
-        let stat = made
-            .and_then(|made| self.keep_set_gid(caller, mode, &place, made))
-            .inspect_err(|_error| take_back(&place))?;
+        let stat = open.stat().map_err(FsError::from);
+        let stat = stat.and_then(|stat| self.keep_set_gid(caller, mode, &place, stat));
+        // Without its header the file would be an error to readers.
+        let stat = stat.inspect_err(|_error| take_back(&place))?;
         let inode = self.inodes.look_up(&stat, &parent, place.cname.clone());
         let open = install(&mut inode.open_slot().lock(), open);
         Ok((
@@ -255,8 +255,11 @@ pub(in crate::fs) fn make<T>(
 ) -> Result<T, FsError> {
     place.make_sidecar()?;
     let made = work().inspect_err(|_error| place.undo_sidecar())?;
-    // Another mount of a shared volume may just have removed the same name, and the sidecar after it.
-    place.make_sidecar()?;
+    // Another mount of a shared volume may just have removed the same name, and the sidecar after it. Where that
+    // cannot be seen, the one that was made first is still there.
+    if let Err(error) = place.make_sidecar() {
+        tracing::warn!(%error, "a long name may be without its sidecar");
+    }
     Ok(made)
 }
 

@@ -281,9 +281,10 @@ impl FileSystem {
         if handle.file.is_read_only() {
             return Ok(());
         }
-        handle.file.close()?;
+        let closed = handle.file.close();
+        // Also where that failed: a file without its header is an error to later readers, so it is tried again.
         self.committer.note(&handle.inode, &handle.file);
-        Ok(())
+        Ok(closed?)
     }
 }
 

@@ -1,11 +1,11 @@
 //! `file:` URIs (RFC 8089) and paths.
 
 use std::ffi::OsString;
-use std::fmt::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use crate::keys::error::KeyError;
+use crate::keys::percent;
 use crate::units::{InvalidKeyUri, KeyUri};
 
 /// The path in a `file:///path` URI, percent-encoded bytes decoded.
@@ -15,7 +15,7 @@ pub(super) fn of_uri(uri: &KeyUri) -> Result<PathBuf, KeyError> {
         .strip_prefix("//")
         .filter(|path| path.starts_with('/'))
         .ok_or_else(|| KeyError::config("expected file:///absolute/path"))?;
-    let bytes = percent_decode(path.as_bytes())
+    let bytes = percent::decode(path, |_byte| true)
         .ok_or_else(|| KeyError::config("a % in a file: URI is followed by two hex digits"))?;
     if bytes.contains(&0) {
         return Err(KeyError::config("a NUL byte in a path"));
@@ -29,42 +29,15 @@ pub(super) fn to_uri(path: &Path) -> Result<KeyUri, KeyError> {
         let message = format!("keyring {}: expected an absolute path", path.display());
         return Err(KeyError::config(message));
     }
-    let mut text = String::from("file://");
-    for &byte in path.as_os_str().as_bytes() {
-        push_encoded(&mut text, byte);
-    }
+    let encoded = percent::encode(path.as_os_str().as_bytes(), is_plain);
+    let text = format!("file://{encoded}");
     text.parse().map_err(|error: InvalidKeyUri| {
         KeyError::config("a path too long for a key URI").caused_by(error)
     })
 }
 
-fn push_encoded(text: &mut String, byte: u8) {
-    if byte.is_ascii_alphanumeric() || b"/-._~+@,=:".contains(&byte) {
-        text.push(char::from(byte));
-    } else {
-        // Writing to a String does not fail.
-        let _ok = write!(text, "%{byte:02X}");
-    }
-}
-
-fn percent_decode(text: &[u8]) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.iter();
-    while let Some(&byte) = rest.next() {
-        if byte == b'%' {
-            let high = hex_digit(*rest.next()?)?;
-            bytes.push((high << 4) | hex_digit(*rest.next()?)?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    Some(bytes)
-}
-
-fn hex_digit(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"/-._~+@,=:".contains(&byte)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::CheckRequest;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{counted, harmless};
+use crate::cli::providers::GivenKeys;
 use crate::cli::{errors, output, providers};
 use crate::content::Extent;
 use crate::crypto::MemoryPolicy;
@@ -21,7 +22,7 @@ use crate::volume::{self, Sharing, UnlockOptions};
 pub fn run(request: &CheckRequest) -> Result<(), Failure> {
     let what = format!("cannot check {}", request.cipherdir.display());
     providers::lock_memory(&what, MemoryPolicy::BestEffort)?;
-    let providers = providers::providers(&request.passphrase, Confirm::No);
+    let providers = providers::providers(&request.passphrase, Confirm::No, &GivenKeys::default());
     let volume = volume::open(&request.cipherdir, &unlock(request), providers);
     let volume = volume.map_err(|error| not_opened(request, errors::volume(&what, &error)))?;
     let options = CheckOptions {

@@ -33,12 +33,13 @@ pub fn run(request: &DecryptRequest) -> Result<(), Failure> {
         )
     };
     let mut output = output.map_err(cannot_write)?;
-    let providers = providers::providers(&request.passphrase, Confirm::No);
+    let keys = providers::given_keys(&what, &request.keys)?;
+    let providers = providers::providers(&request.passphrase, Confirm::No, &keys);
     maint::decrypt(
         &request.input,
         &mut output,
         &request.output,
-        &request.keys,
+        &keys.uris,
         &providers,
     )
     .map_err(|error| errors::maint(&what, &error))?;

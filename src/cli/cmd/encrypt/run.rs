@@ -27,12 +27,13 @@ pub fn run(request: &EncryptRequest) -> Result<(), Failure> {
             .advise("make a volume of a folder: `envelopefs init`"));
     }
     let pending = Pending::new(&what, &request.output, request.existing)?;
+    let keys = providers::given_keys(&what, &request.keys)?;
     let options = SingleOptions {
-        keys: request.keys.clone(),
+        keys: keys.uris.clone(),
         layout: request.layout,
         mode: found.permissions().mode() & 0o777,
     };
-    let providers = providers::providers(&request.passphrase, Confirm::Yes);
+    let providers = providers::providers(&request.passphrase, Confirm::Yes, &keys);
     maint::encrypt(
         &mut input,
         &request.input,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{InitRequest, KeyChoice, KeyPlaces, default_key_folder, key_file_path};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::providers::GivenKeys;
 use crate::cli::{errors, output, providers};
 use crate::crypto::{MemoryPolicy, random};
 use crate::keys::{Confirm, FileProvider};
@@ -28,7 +29,7 @@ pub fn run(request: &InitRequest) -> Result<(), Failure> {
         foreign_files: request.foreign_files,
         keys: chosen.uris.clone(),
     };
-    let providers = providers::providers(&request.passphrase, Confirm::Yes);
+    let providers = providers::providers(&request.passphrase, Confirm::Yes, &chosen.given);
     let created = volume::create(&request.cipherdir, &options, &providers);
     created.map_err(|error| {
         chosen.take_back();
@@ -41,6 +42,7 @@ pub fn run(request: &InitRequest) -> Result<(), Failure> {
 struct Chosen {
     uris: Vec<KeyUri>,
     made: Vec<PathBuf>,
+    given: GivenKeys,
 }
 
 impl Chosen {
@@ -56,9 +58,11 @@ impl Chosen {
 fn choose_keys(what: &str, choice: &KeyChoice, volume_id: &VolumeId) -> Result<Chosen, Failure> {
     match choice {
         KeyChoice::Given(uris) => {
+            let given = providers::given_keys(what, uris)?;
             let mut chosen = Chosen {
-                uris: uris.clone(),
+                uris: given.uris.clone(),
                 made: Vec::new(),
+                given,
             };
             for path in uris.iter().filter_map(missing_key_file) {
                 make_key_file(what, &path).inspect_err(|_failure| chosen.take_back())?;
@@ -80,6 +84,7 @@ fn choose_keys(what: &str, choice: &KeyChoice, volume_id: &VolumeId) -> Result<C
             Ok(Chosen {
                 uris: vec![uri],
                 made: vec![path],
+                given: GivenKeys::default(),
             })
         }
     }

@@ -7,6 +7,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, chain};
 use crate::cli::logging::Logs;
 use crate::cli::options::Atime;
+use crate::cli::providers::GivenKeys;
 use crate::cli::{errors, providers};
 use crate::crypto::MemoryPolicy;
 use crate::daemon::background::{self, Readiness, Side, StartOutcome};
@@ -103,7 +104,7 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
         MemoryPolicy::Required
     };
     providers::lock_memory(&what, policy)?;
-    let providers = providers::providers(&request.passphrase, Confirm::No);
+    let providers = providers::providers(&request.passphrase, Confirm::No, &GivenKeys::default());
     let exclusive = request.sharing == Sharing::Exclusive;
     let unlock = UnlockOptions {
         sharing: if exclusive {

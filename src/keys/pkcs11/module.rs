@@ -1,0 +1,166 @@
+//! PKCS#11 modules: one of a path is loaded and initialised once in a process, whoever uses it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error, RvError};
+use cryptoki::session::{Session, SessionState, UserType};
+use cryptoki::types::RawAuthPin;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+
+use super::failure::{Failure, in_short, is_refused_login};
+use super::pin::Pin;
+use crate::keys::error::KeyError;
+
+/// A module is initialised anew at most this often: that takes every user's sessions away.
+pub(super) const RESTART_EVERY: Duration = Duration::from_secs(2);
+
+static MODULES: Mutex<BTreeMap<PathBuf, Arc<Module>>> = Mutex::new(BTreeMap::new());
+
+/// A module, initialised. It must be loaded in the process that uses it: none outlives a fork.
+#[derive(Debug)]
+pub(super) struct Module {
+    path: PathBuf,
+    /// Read while a call is made, written while the module is initialised anew: the standard leaves
+    /// open what calls do that are under way meanwhile.
+    live: RwLock<Live>,
+    /// Refused logins by the token's serial number. They hold for the life of the process, whatever
+    /// provider asks: a PIN that is wrong is sent once, or the token would lock itself.
+    refused: Mutex<HashMap<String, KeyError>>,
+}
+
+/// A module between two initialisations.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) pkcs11: Pkcs11,
+    /// Counts the initialisations: sessions and handles of an earlier one mean nothing.
+    pub(super) generation: u64,
+    since: Instant,
+}
+
+impl Module {
+    /// The module at `path`, loaded and initialised where it is not yet.
+    ///
+    /// # Errors
+    /// `Config` where there is no such module, or it does not initialise.
+    pub(super) fn load(path: &Path) -> Result<Arc<Self>, KeyError> {
+        let mut modules = MODULES.lock();
+        if let Some(module) = modules.get(path) {
+            return Ok(Arc::clone(module));
+        }
+        let failed = |error: Error| {
+            let path = path.display();
+            KeyError::config(format!(
+                "cannot load PKCS#11 module {path}: {}",
+                in_short(&error)
+            ))
+        };
+        let pkcs11 = Pkcs11::new(path).map_err(failed)?;
+        initialise(&pkcs11).map_err(failed)?;
+        let live = Live {
+            pkcs11,
+            generation: 0,
+            since: Instant::now(),
+        };
+        let module = Arc::new(Self {
+            path: path.to_owned(),
+            live: RwLock::new(live),
+            refused: Mutex::default(),
+        });
+        modules.insert(path.to_owned(), Arc::clone(&module));
+        Ok(module)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The module for calls. Held by a thread at most once, and not while it calls `restart`.
+    pub(super) fn live(&self) -> RwLockReadGuard<'_, Live> {
+        self.live.read()
+    }
+
+    /// Initialises the module anew: several look for tokens only then. Does nothing where that
+    /// has just happened.
+    pub(super) fn restart(&self, generation: u64) -> Result<(), Failure> {
+        let mut live = self.live.write();
+        if live.generation != generation || live.since.elapsed() < RESTART_EVERY {
+            return Ok(());
+        }
+        tracing::debug!(module = %self.path.display(), "PKCS#11 module is initialised anew");
+        // One that has lost itself says that it was not initialised: what counts is what comes next.
+        let finalized = live.pkcs11.clone().finalize();
+        tracing::debug!(?finalized, "PKCS#11 module is finalised");
+        live.generation = live.generation.saturating_add(1);
+        live.since = Instant::now();
+        Ok(initialise(&live.pkcs11)?)
+    }
+
+    /// Tokens that have refused a PIN.
+    #[cfg(test)]
+    pub(super) fn refused_logins(&self) -> usize {
+        self.refused.lock().len()
+    }
+
+    /// Logs the user in, where no session of this process has.
+    pub(super) fn log_in(
+        &self,
+        session: &Session,
+        token: &TokenNames,
+        pin: &Pin,
+    ) -> Result<(), Failure> {
+        // One at a time: two threads with a wrong PIN would send it twice.
+        let mut refused = self.refused.lock();
+        if let Some(error) = refused.get(&token.serial) {
+            return Err(Failure::Known(error.clone()));
+        }
+        let state = session.get_session_info()?.session_state();
+        if matches!(state, SessionState::RoUser | SessionState::RwUser) {
+            return Ok(());
+        }
+        let sent = if token.own_pin_pad {
+            session.login(UserType::User, None)
+        } else {
+            let mut pin = pin.reveal(&token.in_words)?;
+            let pin = RawAuthPin::new(Box::new(std::mem::take(&mut *pin)));
+            session.login_with_raw(UserType::User, &pin)
+        };
+        match sent {
+            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+            Err(Error::Pkcs11(code, _)) if is_refused_login(code) => {
+                let error = refusal(token, code);
+                refused.insert(token.serial.clone(), error.clone());
+                Err(Failure::Known(error))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// How a token is called, and how it takes its PIN.
+#[derive(Clone, Debug)]
+pub(super) struct TokenNames {
+    pub(super) in_words: String,
+    pub(super) serial: String,
+    pub(super) own_pin_pad: bool,
+}
+
+fn refusal(token: &TokenNames, code: RvError) -> KeyError {
+    let message = format!(
+        "{} refuses the PIN ({code:?}); it is not sent again before envelopefs is started anew, since a token locks itself",
+        token.in_words
+    );
+    KeyError::new(crate::keys::error::KeyErrorKind::Denied, message)
+}
+
+fn initialise(pkcs11: &Pkcs11) -> Result<(), Error> {
+    let args = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
+    match pkcs11.initialize(args) {
+        // The same library under another path.
+        Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(()),
+        initialised => initialised,
+    }
+}

@@ -1,0 +1,256 @@
+//! A volume whose key is in an HSM: SoftHSM2, through its PKCS#11 module.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::documents::{Unmounts, blocks, output_of};
+use crate::harness::{Volume, errno, refuses, require_fuse, run, set_mode, wait_until};
+
+const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+const PIN: &str = "648219";
+const KEY: &str = "pkcs11:token=live;object=files";
+const KEY_DENIED: i32 = 12;
+const KEY_UNAVAILABLE: i32 = 13;
+
+/// A token with an AES key, and a volume that the key opens.
+struct Hsm {
+    volume: Volume,
+}
+
+impl Hsm {
+    fn new() -> Self {
+        assert!(
+            Path::new(MODULE).exists(),
+            "these tests need SoftHSM2: apt-get install softhsm2 opensc (scripts/test.sh live does)"
+        );
+        let hsm = Self {
+            volume: Volume::unmade(),
+        };
+        fs::create_dir(hsm.tokens()).unwrap();
+        fs::write(
+            hsm.config(),
+            format!("directories.tokendir = {}\n", hsm.tokens().display()),
+        )
+        .unwrap();
+        fs::write(hsm.pin_file(), PIN).unwrap();
+        set_mode(&hsm.pin_file(), 0o600);
+        let mut init = Command::new("softhsm2-util");
+        init.args([
+            "--init-token",
+            "--free",
+            "--label",
+            "live",
+            "--so-pin",
+            "87654321",
+            "--pin",
+            PIN,
+        ]);
+        run(init.env("SOFTHSM2_CONF", hsm.config()));
+        hsm.tool(&[
+            "--keygen",
+            "--key-type",
+            "aes:32",
+            "--label",
+            "files",
+            "--id",
+            "01",
+            "--sensitive",
+        ]);
+        hsm
+    }
+
+    fn tokens(&self) -> PathBuf {
+        self.volume.home().join("tokens")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.volume.home().join("softhsm2.conf")
+    }
+
+    fn pin_file(&self) -> PathBuf {
+        self.volume.home().join("pin")
+    }
+
+    fn tool(&self, arguments: &[&str]) {
+        let mut tool = Command::new("pkcs11-tool");
+        tool.args([
+            "--module",
+            MODULE,
+            "--token-label",
+            "live",
+            "--login",
+            "--pin",
+            PIN,
+        ]);
+        run(tool.args(arguments).env("SOFTHSM2_CONF", self.config()));
+    }
+
+    /// A command that finds module and PIN by its environment.
+    fn with<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command
+            .env("SOFTHSM2_CONF", self.config())
+            .env("ENVELOPEFS_PKCS11_MODULE", MODULE)
+            .env("ENVELOPEFS_PKCS11_PIN_FILE", self.pin_file())
+    }
+
+    fn init(&self) {
+        let mut init = self.volume.envelopefs("init");
+        init.args(["--key", KEY]).arg(self.volume.cipher_dir());
+        run(self.with(&mut init));
+    }
+
+    fn mount(&self) -> Unmounts {
+        run(self.with(&mut self.volume.mount_command(&[])));
+        Unmounts(self.volume.mountpoint())
+    }
+
+    fn unmount(&self) {
+        run(self
+            .volume
+            .envelopefs("umount")
+            .arg(self.volume.mountpoint()));
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.volume.mountpoint().join(name)
+    }
+}
+
+#[test]
+fn a_volume_lives_by_a_key_in_an_hsm() {
+    let hsm = Hsm::new();
+    hsm.init();
+    let _unmounts = hsm.mount();
+    fs::write(hsm.path("note"), "by an HSM").unwrap();
+    let status = run(hsm.volume.envelopefs("status").arg(hsm.volume.mountpoint()));
+    assert!(status.contains("key version 01, AES-GCM"), "{status}");
+    hsm.unmount();
+
+    let _again = hsm.mount();
+    assert_eq!(fs::read_to_string(hsm.path("note")).unwrap(), "by an HSM");
+    hsm.unmount();
+
+    // Destroyed behind a mount that has not asked for the file's key yet.
+    let _again = hsm.mount();
+    hsm.tool(&["--delete-object", "--type", "secrkey", "--id", "01"]);
+    let refused = errno(fs::read(hsm.path("note")));
+    assert!(
+        [libc_eacces(), libc_enokey()].contains(&refused),
+        "errno {refused}"
+    );
+    wait_until("the log to name the key", || {
+        fs::read_to_string(hsm.volume.log()).is_ok_and(|log| log.contains("has no key"))
+    });
+    hsm.unmount();
+    let words = ["\"live\" has no key \"files\""];
+    refuses(
+        hsm.with(&mut hsm.volume.mount_command(&[])),
+        KEY_DENIED,
+        &words,
+    );
+}
+
+fn libc_eacces() -> i32 {
+    rustix::io::Errno::ACCESS.raw_os_error()
+}
+
+fn libc_enokey() -> i32 {
+    rustix::io::Errno::NOKEY.raw_os_error()
+}
+
+#[test]
+fn a_query_is_followed_and_not_stored() {
+    let hsm = Hsm::new();
+    let uri = format!(
+        "{KEY}?module-path={MODULE}&pin-source=file:{}",
+        hsm.pin_file().display()
+    );
+    let mut init = hsm.volume.envelopefs("init");
+    init.args(["--key", &uri]).arg(hsm.volume.cipher_dir());
+    run(init.env("SOFTHSM2_CONF", hsm.config()));
+    let config = hsm.volume.cipher_dir().join(".envelopefs/volume.json");
+    let stored = fs::read_to_string(&config).unwrap();
+    assert!(
+        stored.contains(KEY) && !stored.contains("module-path"),
+        "{stored}"
+    );
+    let _unmounts = hsm.mount();
+    hsm.unmount();
+
+    // A volume must not choose the code that a mount loads.
+    fs::write(&config, stored.replace(KEY, &uri)).unwrap();
+    refuses(
+        hsm.with(&mut hsm.volume.mount_command(&[])),
+        KEY_DENIED,
+        &["must not say"],
+    );
+}
+
+#[test]
+fn what_is_missing_is_named_and_no_secret_is() {
+    let hsm = Hsm::new();
+    hsm.init();
+    let mount = || hsm.volume.mount_command(&[]);
+    refuses(
+        mount()
+            .env("SOFTHSM2_CONF", hsm.config())
+            .env_remove("ENVELOPEFS_PKCS11_MODULE"),
+        KEY_DENIED,
+        &["ENVELOPEFS_PKCS11_MODULE"],
+    );
+    refuses(
+        hsm.with(&mut mount())
+            .env("ENVELOPEFS_PKCS11_MODULE", "/nonexistent.so"),
+        KEY_DENIED,
+        &["/nonexistent.so"],
+    );
+    let away = hsm.volume.home().join("away");
+    fs::rename(hsm.tokens(), &away).unwrap();
+    fs::create_dir(hsm.tokens()).unwrap();
+    refuses(
+        hsm.with(&mut mount()),
+        KEY_UNAVAILABLE,
+        &["token \"live\" is not there"],
+    );
+    fs::remove_dir(hsm.tokens()).unwrap();
+    fs::rename(away, hsm.tokens()).unwrap();
+
+    fs::write(hsm.pin_file(), "111111").unwrap();
+    let output = hsm.with(&mut mount()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(KEY_DENIED), "{said}");
+    assert!(
+        said.contains("refuses the PIN") && !said.contains("111111"),
+        "{said}"
+    );
+    let mut init = hsm.volume.envelopefs("init");
+    init.args(["--key", "pkcs11:token=live;object=files?pin-value=648219"]);
+    let output = init.arg(hsm.volume.home().join("other")).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("pin-value is refused"),
+        "{said}"
+    );
+    assert!(!said.contains(PIN), "{said}");
+}
+
+#[test]
+fn the_page_about_keys_does_what_it_says() {
+    require_fuse();
+    let home = tempfile::tempdir().unwrap();
+    let run_folder = home.path().join("run");
+    fs::create_dir(&run_folder).unwrap();
+    set_mode(&run_folder, 0o700);
+    let _unmounts = Unmounts(home.path().join("hsm-files"));
+    let page = include_str!("../../docs/KEYS.md");
+    let printed: Vec<_> = blocks(page, "sh")
+        .iter()
+        .map(|script| output_of(script, home.path()))
+        .collect();
+    assert_eq!(printed.len(), 2, "the page was rearranged: adapt this test");
+    assert!(
+        printed[1].contains("key version 01, AES-GCM"),
+        "{printed:?}"
+    );
+}
