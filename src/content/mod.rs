@@ -88,6 +88,15 @@ struct OnDisk {
     generation: u64,
 }
 
+impl OnDisk {
+    fn of(header: &FileHeader) -> Self {
+        Self {
+            tag: header.header_tag,
+            generation: header.generation,
+        }
+    }
+}
+
 /// The nonces of one writer, and the AES-GCM key that their common prefix selects.
 #[derive(Debug)]
 struct WriterSession {
@@ -258,10 +267,7 @@ impl State {
     fn new(file: StorageFile, header: FileHeader, header_on_disk: bool) -> Self {
         Self {
             file: Arc::new(file),
-            on_disk: OnDisk {
-                tag: header.header_tag,
-                generation: header.generation,
-            },
+            on_disk: OnDisk::of(&header),
             sparse_durable: header_on_disk && header.flags.sparse,
             len: header.committed_len,
             header,
@@ -270,13 +276,5 @@ impl State {
             session: None,
             shrinks: 0,
         }
-    }
-
-    /// Notes which header is on disk.
-    fn note_on_disk(&mut self, header: &FileHeader) {
-        self.on_disk = OnDisk {
-            tag: header.header_tag,
-            generation: header.generation,
-        };
     }
 }

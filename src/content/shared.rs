@@ -20,7 +20,7 @@ use super::error::{ContentError, Damage};
 use super::keys::EpochKeys;
 use super::probe::{Probe, probe};
 use super::recovery::Found;
-use super::{OpenFile, State};
+use super::{OnDisk, OpenFile, State};
 
 /// The right to change a file that other mounts may change too, given back when dropped.
 #[derive(Debug)]
@@ -202,7 +202,7 @@ impl OpenFile {
         if !same_file || !newer || !header.verify(self.keys.header_key()) {
             return Err(self.damaged(Damage::Header));
         }
-        state.note_on_disk(&header);
+        state.on_disk = OnDisk::of(&header);
         // A generation that a failed write used is not used again.
         header.generation = header.generation.max(state.header.generation);
         state.header = header;

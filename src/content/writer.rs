@@ -333,10 +333,7 @@ impl OpenFile {
             .map_err(ContentError::from)
             .and_then(|()| Ok(write_to(state, bytes, CipherOffset(0), durability)?));
         written.inspect_err(|_error| state.header.committed_len = before)?;
-        state.on_disk = OnDisk {
-            tag: state.header.header_tag,
-            generation: state.header.generation,
-        };
+        state.on_disk = OnDisk::of(&state.header);
         Ok(())
     }
 
