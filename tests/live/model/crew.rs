@@ -161,15 +161,15 @@ impl Crew {
         Ok(())
     }
 
-    /// Random operations on things that are not there would show little.
-    pub(super) fn shows_every_operation(&self) {
+    /// The kinds of operations that have only met errors so far. Random operations on things that
+    /// are not there would show little.
+    pub(super) fn never_succeeded(&self) -> Vec<&'static str> {
         const KINDS: &str = "Chdir Chmod Close Copy Fallocate Fsync Ftruncate GetXattr Link ListXattr Map Mkdir Open \
             Pread Pwrite Read Readdir Readlink RemoveXattr Rename Rmdir SetXattr Stat Symlink Truncate Unlink Utimes Write";
-        let missing: Vec<_> = KINDS
+        KINDS
             .split_whitespace()
             .filter(|kind| !self.succeeded.contains(*kind))
-            .collect();
-        assert!(missing.is_empty(), "never done with success: {missing:?}");
+            .collect()
     }
 
     pub(super) fn verify(&mut self, model: &mut Model) -> Result<(), String> {

@@ -200,8 +200,17 @@ fn agrees<S: Site>(few: u32, bench: Bench<S>) -> Bench<S> {
 #[test]
 fn any_history_in_a_plain_folder_is_that_of_the_model() {
     let (_home, bench) = plain();
-    // The same sequences as in a mount, so many of them that every operation must have come to something.
-    agrees(150, bench).crew.shows_every_operation();
+    let mut bench = agrees(150, bench);
+    // The same sequences run in a mount, so every operation must come to something in some of them. Chance may
+    // leave one out of a few sequences; of many times as many it does not.
+    for _ in 0..20 {
+        if bench.crew.never_succeeded().is_empty() {
+            return;
+        }
+        bench = agrees(150, bench);
+    }
+    let missing = bench.crew.never_succeeded();
+    panic!("never done with success: {missing:?}");
 }
 
 #[test]
