@@ -107,8 +107,26 @@ impl Mounted {
     /// # Errors
     /// What reading from /dev/fuse answers, but for the mount's end.
     pub fn serve(self) -> io::Result<bool> {
-        let served = self.session.run();
+        let served = run(self.session);
         let committed = self.fs.shut_down();
         served.map(|()| committed)
     }
+}
+
+/// Serves until the mount ends.
+///
+/// fuser 0.18 unmounts by path once more when a session is dropped, also one whose mount is gone: what somebody
+/// else has mounted there meanwhile would go. So that part of it is dropped only after an error, when the mount may
+/// still be there.
+fn run(session: Session<Adapter>) -> io::Result<()> {
+    let mut background = session.spawn()?;
+    let nothing = std::thread::spawn(|| Ok(()));
+    let serving = std::mem::replace(&mut background.guard, nothing);
+    let served = serving
+        .join()
+        .unwrap_or_else(|_panic| Err(io::Error::other("a thread that served requests panicked")));
+    if served.is_ok() {
+        Box::leak(Box::new(background));
+    }
+    served
 }

@@ -97,6 +97,24 @@ fn a_dead_mount_of_another_program_stays() {
     assert_eq!(mounts_at(&point), 1, "it was taken away");
 }
 
+/// The daemon that ends takes nothing away that somebody else has mounted at its place meanwhile. Which of the two
+/// comes first is chance, so it is tried often.
+#[test]
+fn what_is_mounted_after_an_unmount_stays() {
+    let volume = Volume::create(&[]);
+    for _ in 0..20 {
+        let mount = volume.mount();
+        let (daemon, point) = (mount.status().pid(), mount.root().to_owned());
+        let place = point.display();
+        shell(
+            volume.home(),
+            &format!("umount {place} && mount -t tmpfs next {place}"),
+        );
+        wait_until("the daemon to end", || !is_running(daemon));
+        assert_eq!(mounts_at(&point), 1, "it was taken away");
+    }
+}
+
 #[test]
 fn a_live_mount_is_not_taken_away() {
     let volume = Volume::create(&[]);
