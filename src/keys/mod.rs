@@ -28,6 +28,7 @@ pub mod pkcs11;
 pub mod pool;
 pub mod provider;
 pub mod registry;
+pub mod service;
 
 mod backoff;
 #[cfg(test)]
@@ -44,3 +45,4 @@ pub use pkcs11::{Machine, PinSource, Pkcs11Options, Pkcs11Provider};
 pub use pool::{Pool, PoolStats};
 pub use provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
 pub use registry::{ProviderOptions, Providers};
+pub use service::{Environment, Reach, ServiceOptions};

@@ -1,0 +1,26 @@
+//! What the providers of key services over HTTP share: their URIs, how this machine reaches a
+//! service, and one careful HTTP client.
+//!
+//! A stored URI says which key. Where the service is reached, which CA signs for it and who this
+//! machine is are said on the machine ([`Reach`], [`Environment`]): a volume that could say it
+//! would send credentials and data keys to a server of its author's choice.
+
+#![allow(
+    dead_code,
+    reason = "the providers that use it come in the next commits"
+)]
+
+mod client;
+mod endpoint;
+mod environment;
+mod reach;
+mod uri;
+
+#[cfg(test)]
+pub(crate) mod double;
+
+pub(crate) use client::{Client, Request, Response};
+pub(crate) use endpoint::Endpoint;
+pub use environment::Environment;
+pub use reach::{Reach, ServiceOptions};
+pub(crate) use uri::{ServiceUri, UriForm};
