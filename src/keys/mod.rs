@@ -20,6 +20,7 @@
 
 pub mod error;
 pub mod file;
+pub mod hashivault;
 pub mod keyring;
 pub mod metered;
 pub mod passphrase;
@@ -31,12 +32,14 @@ pub mod registry;
 pub mod service;
 
 mod backoff;
+mod bound;
 #[cfg(test)]
 mod conformance;
 mod percent;
 
 pub use error::{KeyError, KeyErrorKind};
 pub use file::FileProvider;
+pub use hashivault::HashivaultProvider;
 pub use keyring::{DekRequest, DekResult, Keyring, KeyringConfig, KeyringStats};
 pub use metered::{CallCount, Metered, ProviderCalls};
 pub use passphrase::PassphraseProvider;

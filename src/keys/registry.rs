@@ -8,12 +8,13 @@ use parking_lot::Mutex;
 use crate::crypto::passphrase::Argon2Params;
 use crate::keys::error::KeyError;
 use crate::keys::file::{self, FileProvider};
+use crate::keys::hashivault::{self, HashivaultProvider};
 use crate::keys::metered::{Metered, ProviderCalls};
 use crate::keys::passphrase::{self, PassphraseProvider};
 use crate::keys::passphrase_source::{Confirm, Passphrase, PassphraseSource};
 use crate::keys::pkcs11::{self, Pkcs11Options, Pkcs11Provider};
 use crate::keys::provider::KeyProvider;
-use crate::keys::service::ServiceOptions;
+use crate::keys::service::{Reach, ServiceOptions};
 use crate::units::KeyUri;
 
 /// What providers need besides their URI.
@@ -45,6 +46,16 @@ impl ProviderOptions {
     /// The URI says nothing of the machine.
     fn follow_whole(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
         Ok(uri.clone())
+    }
+
+    fn follow_hashivault(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
+        Ok(self.follow_service(hashivault::given(uri)?))
+    }
+
+    /// Keeps how the service of a key is reached.
+    fn follow_service(&mut self, (stored, reach): (KeyUri, Reach)) -> KeyUri {
+        self.service.of_key.insert(stored.clone(), reach);
+        stored
     }
 
     fn follow_pkcs11(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
@@ -79,7 +90,7 @@ struct Scheme {
 }
 
 /// The schemes that this program knows. The one table: errors and help are made of it.
-const SCHEMES: [Scheme; 3] = [
+const SCHEMES: [Scheme; 4] = [
     Scheme {
         name: file::SCHEME,
         form: "file:///path/keyring.json",
@@ -98,6 +109,12 @@ const SCHEMES: [Scheme; 3] = [
         follow: ProviderOptions::follow_pkcs11,
         open: Providers::open_pkcs11,
     },
+    Scheme {
+        name: hashivault::SCHEME,
+        form: "hashivault://KEY?mount=MOUNT&namespace=NAMESPACE",
+        follow: ProviderOptions::follow_hashivault,
+        open: Providers::open_hashivault,
+    },
 ];
 
 fn scheme_of(uri: &KeyUri) -> Option<&'static Scheme> {
@@ -114,10 +131,6 @@ pub struct Providers {
     passphrase: Arc<Passphrase>,
     argon2: Argon2Params,
     pkcs11: Pkcs11Options,
-    #[allow(
-        dead_code,
-        reason = "the providers that use it come in the next commits"
-    )]
     service: ServiceOptions,
     /// Lock order: `places` → nothing; a place is locked after `places` is free again.
     places: Mutex<HashMap<KeyUri, Place>>,
@@ -205,6 +218,10 @@ impl Providers {
             passphrase,
             self.argon2,
         )?))
+    }
+
+    fn open_hashivault(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
+        Ok(Box::new(HashivaultProvider::open(uri, &self.service)?))
     }
 
     fn open_pkcs11(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {

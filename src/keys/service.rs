@@ -5,22 +5,23 @@
 //! machine is are said on the machine ([`Reach`], [`Environment`]): a volume that could say it
 //! would send credentials and data keys to a server of its author's choice.
 
-#![allow(
-    dead_code,
-    reason = "the providers that use it come in the next commits"
-)]
-
 mod client;
 mod endpoint;
 mod environment;
+pub(crate) mod files;
 mod reach;
+mod token;
 mod uri;
+pub(crate) mod wire;
 
 #[cfg(test)]
 pub(crate) mod double;
+#[cfg(test)]
+pub(crate) mod failures;
 
 pub(crate) use client::{Client, Request, Response};
 pub(crate) use endpoint::Endpoint;
 pub use environment::Environment;
 pub use reach::{Reach, ServiceOptions};
+pub(crate) use token::{Lease, TokenSource, Tokens};
 pub(crate) use uri::{ServiceUri, UriForm};

@@ -3,7 +3,6 @@
 
 use std::error::Error;
 use std::fmt::Write;
-use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use reqwest::{Certificate, Identity, Method, Url, redirect};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+use super::files;
 use super::reach::Reach;
 use crate::keys::error::KeyError;
 
@@ -24,8 +24,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest answer in bytes. Those of key services are a few KiB.
 const ANSWER_MAX: usize = 256 * 1024;
-/// The largest PEM file in bytes.
-const PEM_MAX: usize = 1024 * 1024;
 
 /// A connection to one service, kept open between calls. For threads that may wait.
 #[derive(Debug)]
@@ -195,13 +193,13 @@ fn builder(reach: &Reach) -> Result<ClientBuilder, KeyError> {
         builder = builder.tls_certs_only(authorities(path)?);
     }
     if let Some(path) = &reach.client_cert {
-        builder = builder.identity(identity(path)?);
+        builder = builder.identity(identity(path, reach.client_key.as_deref())?);
     }
     Ok(builder)
 }
 
 fn authorities(path: &Path) -> Result<Vec<Certificate>, KeyError> {
-    let pem = read("CA file", path)?;
+    let pem = files::read("CA file", path)?;
     match Certificate::from_pem_bundle(&pem) {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         _ => Err(KeyError::config(format!(
@@ -211,28 +209,30 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>, KeyError> {
     }
 }
 
-fn identity(path: &Path) -> Result<Identity, KeyError> {
-    let pem = read("client certificate", path)?;
+/// Certificate and private key, from one file or from two.
+fn identity(path: &Path, key: Option<&Path>) -> Result<Identity, KeyError> {
+    let certificate = files::read("client certificate", path)?;
+    let key = key
+        .map(|path| files::read("client key", path))
+        .transpose()?;
+    let (key, gap) = key
+        .as_ref()
+        .map_or((&[][..], &[][..]), |key| (key.as_slice(), b"\n"));
+    let mut pem = Zeroizing::new(Vec::with_capacity(
+        certificate
+            .len()
+            .saturating_add(key.len())
+            .saturating_add(1),
+    ));
+    for part in [certificate.as_slice(), gap, key] {
+        pem.extend_from_slice(part);
+    }
     Identity::from_pem(&pem).map_err(|_error| {
         KeyError::config(format!(
-            "client certificate {}: expected a PEM certificate and its private key in one file",
+            "client certificate {}: expected a PEM certificate and its private key",
             path.display()
         ))
     })
-}
-
-fn read(what: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let failed = |why: String| KeyError::config(format!("{what} {}: {why}", path.display()));
-    let file = fs::File::open(path).map_err(|error| failed(error.to_string()))?;
-    let mut pem = Zeroizing::new(Vec::with_capacity(PEM_MAX.saturating_add(1)));
-    let most = u64::try_from(PEM_MAX).unwrap_or(u64::MAX);
-    file.take(most.saturating_add(1))
-        .read_to_end(&mut pem)
-        .map_err(|error| failed(error.to_string()))?;
-    if pem.len() > PEM_MAX {
-        return Err(failed(format!("it is larger than {PEM_MAX} bytes")));
-    }
-    Ok(pem)
 }
 
 /// Host and port, for messages: a path may name a key, a query holds parameters.
@@ -261,6 +261,7 @@ fn causes(error: &dyn Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::net::TcpListener;
     use std::time::Instant;
 

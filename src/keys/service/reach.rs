@@ -10,7 +10,14 @@ use crate::keys::error::KeyError;
 use crate::units::KeyUri;
 
 /// The attributes of a given URI that are of the machine. `address` is Vault's word for `endpoint`.
-pub(super) const ATTRIBUTES: &[&str] = &["address", "ca", "client-cert", "endpoint", "timeout"];
+pub(super) const ATTRIBUTES: &[&str] = &[
+    "address",
+    "ca",
+    "client-cert",
+    "client-key",
+    "endpoint",
+    "timeout",
+];
 
 /// The longest `timeout`.
 const TIMEOUT_MAX: Duration = Duration::from_secs(300);
@@ -23,8 +30,10 @@ pub struct Reach {
     pub(crate) endpoint: Option<Endpoint>,
     /// PEM certificates of the authorities that may sign for the service, instead of the system's.
     pub(crate) ca: Option<PathBuf>,
-    /// The certificate that this machine shows, and its key, in one PEM file.
+    /// The certificate that this machine shows: a PEM file.
     pub(crate) client_cert: Option<PathBuf>,
+    /// The private key of that certificate, where it is not in the same file.
+    pub(crate) client_key: Option<PathBuf>,
     /// How long one call may take.
     pub(crate) timeout: Option<Duration>,
 }
@@ -33,10 +42,17 @@ impl Reach {
     /// What was said here, and the rest as `other` has it.
     #[must_use]
     pub(crate) fn or(self, other: Self) -> Self {
+        // A certificate never goes with the key of another one.
+        let (client_cert, client_key) = if self.client_cert.is_some() {
+            (self.client_cert, self.client_key)
+        } else {
+            (other.client_cert, self.client_key.or(other.client_key))
+        };
         Self {
             endpoint: self.endpoint.or(other.endpoint),
             ca: self.ca.or(other.ca),
-            client_cert: self.client_cert.or(other.client_cert),
+            client_cert,
+            client_key,
             timeout: self.timeout.or(other.timeout),
         }
     }
@@ -53,6 +69,7 @@ impl Reach {
                 "address" | "endpoint" => reach.endpoint = Some(Endpoint::parse(value)?),
                 "ca" => reach.ca = Some(absolute(name, value)?),
                 "client-cert" => reach.client_cert = Some(absolute(name, value)?),
+                "client-key" => reach.client_key = Some(absolute(name, value)?),
                 _timeout => reach.timeout = Some(seconds(name, value)?),
             }
         }
@@ -122,6 +139,19 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_does_not_get_the_key_of_another() {
+        let key = of(&[("client-cert", "/one.pem")]).unwrap();
+        let machine = of(&[("client-cert", "/two.pem"), ("client-key", "/two.key")]).unwrap();
+        let both = key.or(machine.clone());
+        assert_eq!(
+            (both.client_cert, both.client_key),
+            (Some("/one.pem".into()), None)
+        );
+        let both = Reach::default().or(machine);
+        assert_eq!(both.client_key, Some("/two.key".into()));
+    }
+
+    #[test]
     fn an_address_is_an_endpoint_and_said_once() {
         let address = of(&[("address", "https://e")]).unwrap();
         assert_eq!(address, of(&[("endpoint", "https://e")]).unwrap());
@@ -137,6 +167,7 @@ mod tests {
             ("timeout", "1s"),
             ("ca", "ca.pem"),
             ("client-cert", "./x"),
+            ("client-key", "x"),
             ("endpoint", "http://kms.example"),
         ] {
             assert!(of(&[(name, value)]).is_err(), "{name}={value}");
