@@ -9,69 +9,86 @@ use super::errors;
 use super::failure::Failure;
 use crate::crypto::{MemoryPolicy, configure_locked_memory};
 use crate::keys::{
-    Confirm, Machine, PassphraseSource, PinSource, Pkcs11Options, ProviderOptions, Providers,
-    pkcs11,
+    Confirm, Environment, PassphraseSource, PinSource, Pkcs11Options, ProviderOptions, Providers,
+    ServiceOptions,
 };
 use crate::units::KeyUri;
 
 /// The name of the systemd credential that holds the PIN of a PKCS#11 token.
 const PIN_CREDENTIAL: &str = "envelopefs.pkcs11-pin";
 
-/// Keys that a person named: their URIs as they are to be stored, and what the URIs said of this
-/// machine.
-#[derive(Debug, Default)]
+/// Keys that a person named: their URIs as they are to be stored, and what this machine has for
+/// them.
+#[derive(Debug)]
 pub(super) struct GivenKeys {
     pub(super) uris: Vec<KeyUri>,
-    of_machine: HashMap<KeyUri, Machine>,
+    options: ProviderOptions,
 }
 
-/// Parts what is to be stored from what is of this machine.
-///
-/// # Errors
-/// A `pkcs11:` URI that cannot be followed.
-pub(super) fn given_keys(what: &str, uris: &[KeyUri]) -> Result<GivenKeys, Failure> {
-    let mut keys = GivenKeys::default();
-    for uri in uris {
-        if uri.scheme() != pkcs11::SCHEME {
-            keys.uris.push(uri.clone());
-            continue;
+impl GivenKeys {
+    /// No key was named; the volume or the file names its own.
+    pub(super) fn none() -> Self {
+        Self {
+            uris: Vec::new(),
+            options: of_this_machine(),
         }
-        let (stored, machine) = pkcs11::given(uri).map_err(|error| errors::key(what, &error))?;
-        keys.of_machine.insert(stored.clone(), machine);
-        keys.uris.push(stored);
     }
-    Ok(keys)
+
+    /// Parts what is to be stored from what is of this machine.
+    ///
+    /// # Errors
+    /// A URI that cannot be followed.
+    pub(super) fn parse(what: &str, uris: &[KeyUri]) -> Result<Self, Failure> {
+        let mut keys = Self::none();
+        for uri in uris {
+            let stored = keys.options.follow(uri);
+            keys.uris
+                .push(stored.map_err(|error| errors::key(what, &error))?);
+        }
+        Ok(keys)
+    }
+
+    /// Providers that take a passphrase from where the options say; asked twice where it is new.
+    pub(super) fn providers(
+        &self,
+        passphrase: &PassphraseFrom,
+        confirm: Confirm,
+    ) -> Arc<Providers> {
+        let passphrase = match passphrase {
+            PassphraseFrom::Command(command) => PassphraseSource::Command(command.clone()),
+            PassphraseFrom::File(path) => PassphraseSource::File(path.clone()),
+            PassphraseFrom::Prompt => PassphraseSource::Prompt,
+        };
+        Arc::new(Providers::new(ProviderOptions {
+            passphrase,
+            confirm,
+            ..self.options.clone()
+        }))
+    }
 }
 
-/// Providers that take a passphrase from where the options say; asked twice where it is new.
-pub(super) fn providers(
-    passphrase: &PassphraseFrom,
-    confirm: Confirm,
-    keys: &GivenKeys,
-) -> Arc<Providers> {
-    let passphrase = match passphrase {
-        PassphraseFrom::Command(command) => PassphraseSource::Command(command.clone()),
-        PassphraseFrom::File(path) => PassphraseSource::File(path.clone()),
-        PassphraseFrom::Prompt => PassphraseSource::Prompt,
-    };
+/// What the environment of this process says.
+fn of_this_machine() -> ProviderOptions {
     let path = |name: &str| {
         std::env::var_os(name)
             .filter(|path| !path.is_empty())
             .map(PathBuf::from)
     };
-    Arc::new(Providers::new(ProviderOptions {
-        passphrase,
-        confirm,
+    ProviderOptions {
         pkcs11: Pkcs11Options {
             module: path("ENVELOPEFS_PKCS11_MODULE"),
             pin: pin_source(
                 path("ENVELOPEFS_PKCS11_PIN_FILE"),
                 path("CREDENTIALS_DIRECTORY"),
             ),
-            of_key: keys.of_machine.clone(),
+            of_key: HashMap::new(),
+        },
+        service: ServiceOptions {
+            environment: Environment::of_process(),
+            of_key: HashMap::new(),
         },
         ..ProviderOptions::default()
-    }))
+    }
 }
 
 fn pin_source(file: Option<PathBuf>, credentials: Option<PathBuf>) -> PinSource {
@@ -116,11 +133,11 @@ mod tests {
     fn a_query_is_parted_from_what_is_stored() {
         let uris = ["passphrase:", "pkcs11:object=k;token=t?module-path=/m.so"];
         let uris = uris.map(|uri| uri.parse().unwrap());
-        let keys = given_keys("x", &uris).unwrap();
+        let keys = GivenKeys::parse("x", &uris).unwrap();
         let stored: Vec<_> = keys.uris.iter().map(KeyUri::as_str).collect();
         assert_eq!(stored, ["passphrase:", "pkcs11:token=t;object=k"]);
-        let machine = keys.of_machine.get(&keys.uris[1]).unwrap();
+        let machine = keys.options.pkcs11.of_key.get(&keys.uris[1]).unwrap();
         assert_eq!(machine.module, Some("/m.so".into()));
-        assert!(given_keys("x", &["pkcs11:token=t".parse().unwrap()]).is_err());
+        assert!(GivenKeys::parse("x", &["pkcs11:token=t".parse().unwrap()]).is_err());
     }
 }

@@ -20,6 +20,7 @@
 
 pub mod error;
 pub mod file;
+pub mod hashivault;
 pub mod keyring;
 pub mod metered;
 pub mod passphrase;
@@ -28,14 +29,17 @@ pub mod pkcs11;
 pub mod pool;
 pub mod provider;
 pub mod registry;
+pub mod service;
 
 mod backoff;
+mod bound;
 #[cfg(test)]
 mod conformance;
 mod percent;
 
 pub use error::{KeyError, KeyErrorKind};
 pub use file::FileProvider;
+pub use hashivault::HashivaultProvider;
 pub use keyring::{DekRequest, DekResult, Keyring, KeyringConfig, KeyringStats};
 pub use metered::{CallCount, Metered, ProviderCalls};
 pub use passphrase::PassphraseProvider;
@@ -44,3 +48,4 @@ pub use pkcs11::{Machine, PinSource, Pkcs11Options, Pkcs11Provider};
 pub use pool::{Pool, PoolStats};
 pub use provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
 pub use registry::{ProviderOptions, Providers};
+pub use service::{Environment, Reach, ServiceOptions};

@@ -28,10 +28,9 @@ use std::time::{Duration, Instant};
 
 use cryptoki::session::Session;
 use parking_lot::Mutex;
-use zeroize::Zeroizing;
 
 use crate::crypto::secret::SecretKey;
-use crate::crypto::xaes::XaesKey;
+use crate::keys::bound::{self, does_not_open};
 use crate::keys::error::KeyError;
 use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
 use crate::units::KeyUri;
@@ -272,7 +271,7 @@ fn seal(
     } else {
         let between = SecretKey::random().map_err(KeyError::from)?;
         let by_token = cipher::wrap(session, key, mechanism, between.expose(), aad)?;
-        (by_token, XaesKey::new(&between).seal(aad, dek.expose()))
+        (by_token, bound::seal(&between, aad, dek))
     };
     let blob = Blob {
         mechanism,
@@ -289,9 +288,8 @@ fn open(session: &Session, key: &Key, blob: &Blob<'_>, aad: &[u8]) -> Result<Sec
     if blob.mechanism.binds() {
         return Ok(inner);
     }
-    let dek = XaesKey::new(&inner).open(aad, blob.sealed);
-    let dek = Zeroizing::new(dek.map_err(|_error| does_not_open())?);
-    Ok(SecretKey::from_slice(&dek).map_err(KeyError::from)?)
+    let dek = bound::open(&inner, aad, blob.sealed).map_err(KeyError::from)?;
+    Ok(dek.ok_or_else(does_not_open)?)
 }
 
 /// Many modules answer "failed" to a wrapped key that was altered and to their own trouble alike. Where
@@ -311,10 +309,4 @@ fn blame(session: &Session, key: &Key, mechanism: Mechanism, failure: Failure) -
         Ok(()) => does_not_open().into(),
         Err(trouble) => trouble,
     }
-}
-
-fn does_not_open() -> KeyError {
-    KeyError::corrupt(
-        "the wrapped key does not open: altered, or made for another file or by another key",
-    )
 }

@@ -8,11 +8,13 @@ use parking_lot::Mutex;
 use crate::crypto::passphrase::Argon2Params;
 use crate::keys::error::KeyError;
 use crate::keys::file::{self, FileProvider};
+use crate::keys::hashivault::{self, HashivaultProvider};
 use crate::keys::metered::{Metered, ProviderCalls};
 use crate::keys::passphrase::{self, PassphraseProvider};
 use crate::keys::passphrase_source::{Confirm, Passphrase, PassphraseSource};
 use crate::keys::pkcs11::{self, Pkcs11Options, Pkcs11Provider};
 use crate::keys::provider::KeyProvider;
+use crate::keys::service::{Reach, ServiceOptions};
 use crate::units::KeyUri;
 
 /// What providers need besides their URI.
@@ -26,6 +28,41 @@ pub struct ProviderOptions {
     pub argon2: Argon2Params,
     /// Where `pkcs11:` finds modules and PINs.
     pub pkcs11: Pkcs11Options,
+    /// How key services are reached, and where their credentials are.
+    pub service: ServiceOptions,
+}
+
+impl ProviderOptions {
+    /// Takes a URI that a person of this machine gave: keeps what it says of the machine, and
+    /// returns the URI that is to be stored.
+    ///
+    /// # Errors
+    /// `Config` for a URI that cannot be followed. One of an unknown scheme is refused when it is
+    /// [opened](Providers::open).
+    pub fn follow(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
+        scheme_of(uri).map_or_else(|| Ok(uri.clone()), |scheme| (scheme.follow)(self, uri))
+    }
+
+    /// The URI says nothing of the machine.
+    fn follow_whole(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
+        Ok(uri.clone())
+    }
+
+    fn follow_hashivault(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
+        Ok(self.follow_service(hashivault::given(uri)?))
+    }
+
+    /// Keeps how the service of a key is reached.
+    fn follow_service(&mut self, (stored, reach): (KeyUri, Reach)) -> KeyUri {
+        self.service.of_key.insert(stored.clone(), reach);
+        stored
+    }
+
+    fn follow_pkcs11(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
+        let (stored, machine) = pkcs11::given(uri)?;
+        self.pkcs11.of_key.insert(stored.clone(), machine);
+        Ok(stored)
+    }
 }
 
 impl Default for ProviderOptions {
@@ -36,30 +73,53 @@ impl Default for ProviderOptions {
             confirm: Confirm::No,
             argon2: Argon2Params::default(),
             pkcs11: Pkcs11Options::default(),
+            service: ServiceOptions::default(),
         }
     }
 }
 
-type Opener = fn(&Providers, &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError>;
+/// A kind of provider.
+struct Scheme {
+    name: &'static str,
+    /// How its URIs look, for messages and help.
+    form: &'static str,
+    /// [`ProviderOptions::follow`].
+    follow: fn(&mut ProviderOptions, &KeyUri) -> Result<KeyUri, KeyError>,
+    /// [`Providers::open`].
+    open: fn(&Providers, &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError>,
+}
 
 /// The schemes that this program knows. The one table: errors and help are made of it.
-const SCHEMES: [(&str, &str, Opener); 3] = [
-    (
-        file::SCHEME,
-        "file:///path/keyring.json",
-        Providers::open_file,
-    ),
-    (
-        passphrase::SCHEME,
-        "passphrase:",
-        Providers::open_passphrase,
-    ),
-    (
-        pkcs11::SCHEME,
-        "pkcs11:token=LABEL;object=LABEL",
-        Providers::open_pkcs11,
-    ),
+const SCHEMES: [Scheme; 4] = [
+    Scheme {
+        name: file::SCHEME,
+        form: "file:///path/keyring.json",
+        follow: ProviderOptions::follow_whole,
+        open: Providers::open_file,
+    },
+    Scheme {
+        name: passphrase::SCHEME,
+        form: "passphrase:",
+        follow: ProviderOptions::follow_whole,
+        open: Providers::open_passphrase,
+    },
+    Scheme {
+        name: pkcs11::SCHEME,
+        form: "pkcs11:token=LABEL;object=LABEL",
+        follow: ProviderOptions::follow_pkcs11,
+        open: Providers::open_pkcs11,
+    },
+    Scheme {
+        name: hashivault::SCHEME,
+        form: "hashivault://KEY?mount=MOUNT&namespace=NAMESPACE",
+        follow: ProviderOptions::follow_hashivault,
+        open: Providers::open_hashivault,
+    },
 ];
+
+fn scheme_of(uri: &KeyUri) -> Option<&'static Scheme> {
+    SCHEMES.iter().find(|scheme| scheme.name == uri.scheme())
+}
 
 /// One provider of a URI; locked while it is being opened, which may block.
 type Place = Arc<Mutex<Option<Arc<Metered>>>>;
@@ -71,6 +131,7 @@ pub struct Providers {
     passphrase: Arc<Passphrase>,
     argon2: Argon2Params,
     pkcs11: Pkcs11Options,
+    service: ServiceOptions,
     /// Lock order: `places` → nothing; a place is locked after `places` is free again.
     places: Mutex<HashMap<KeyUri, Place>>,
 }
@@ -83,11 +144,13 @@ impl Providers {
             confirm,
             argon2,
             pkcs11,
+            service,
         } = options;
         Self {
             passphrase: Arc::new(Passphrase::new(passphrase, confirm)),
             argon2,
             pkcs11,
+            service,
             places: Mutex::default(),
         }
     }
@@ -116,7 +179,7 @@ impl Providers {
 
     /// The forms of the URIs that this program knows.
     pub fn known() -> impl Iterator<Item = &'static str> {
-        SCHEMES.iter().map(|(_scheme, form, _open)| *form)
+        SCHEMES.iter().map(|scheme| scheme.form)
     }
 
     /// The passphrase that `passphrase:` uses; to ask for it while there is still a terminal.
@@ -136,15 +199,12 @@ impl Providers {
     }
 
     fn open_new(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
-        let known = SCHEMES
-            .iter()
-            .find(|(scheme, _form, _open)| *scheme == uri.scheme());
-        let (_scheme, _form, open) = known.ok_or_else(|| {
+        let scheme = scheme_of(uri).ok_or_else(|| {
             let forms: Vec<_> = Self::known().collect();
             let message = format!("unknown kind of key; known are {}", forms.join(", "));
             KeyError::config(message).at(uri)
         })?;
-        open(self, uri)
+        (scheme.open)(self, uri)
     }
 
     fn open_file(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
@@ -158,6 +218,10 @@ impl Providers {
             passphrase,
             self.argon2,
         )?))
+    }
+
+    fn open_hashivault(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
+        Ok(Box::new(HashivaultProvider::open(uri, &self.service)?))
     }
 
     fn open_pkcs11(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
@@ -211,7 +275,7 @@ mod tests {
             (error.kind(), error.uri()),
             (KeyErrorKind::Config, Some(&uri))
         );
-        for (_scheme, form, _open) in SCHEMES {
+        for form in Providers::known() {
             assert!(error.message().contains(form), "{error}");
         }
     }

@@ -5,13 +5,10 @@
 
 use super::cipher::Mechanism;
 use crate::crypto::secret::SecretKey;
-use crate::crypto::xaes::{NONCE_LEN, TAG_LEN};
+use crate::keys::bound::SEALED_LEN;
 use crate::keys::provider::EncryptionContext;
 
 const FORMAT: u8 = 1;
-
-/// The length of a data key that is sealed beside the token's part.
-const SEALED_LEN: usize = NONCE_LEN + TAG_LEN + SecretKey::LEN;
 
 /// A wrapped key in its parts.
 #[derive(Debug, PartialEq, Eq)]

@@ -22,7 +22,7 @@ use crate::volume::{self, Sharing, UnlockOptions};
 pub fn run(request: &CheckRequest) -> Result<(), Failure> {
     let what = format!("cannot check {}", request.cipherdir.display());
     providers::lock_memory(&what, MemoryPolicy::BestEffort)?;
-    let providers = providers::providers(&request.passphrase, Confirm::No, &GivenKeys::default());
+    let providers = GivenKeys::none().providers(&request.passphrase, Confirm::No);
     let volume = volume::open(&request.cipherdir, &unlock(request), providers);
     let volume = volume.map_err(|error| not_opened(request, errors::volume(&what, &error)))?;
     let options = CheckOptions {

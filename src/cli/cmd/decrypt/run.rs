@@ -4,10 +4,11 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use super::DecryptRequest;
+use crate::cli::errors;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::pending::Pending;
-use crate::cli::{errors, providers};
+use crate::cli::providers::{self, GivenKeys};
 use crate::crypto::MemoryPolicy;
 use crate::keys::Confirm;
 use crate::maint;
@@ -33,8 +34,8 @@ pub fn run(request: &DecryptRequest) -> Result<(), Failure> {
         )
     };
     let mut output = output.map_err(cannot_write)?;
-    let keys = providers::given_keys(&what, &request.keys)?;
-    let providers = providers::providers(&request.passphrase, Confirm::No, &keys);
+    let keys = GivenKeys::parse(&what, &request.keys)?;
+    let providers = keys.providers(&request.passphrase, Confirm::No);
     maint::decrypt(
         &request.input,
         &mut output,

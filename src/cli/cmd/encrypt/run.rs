@@ -4,10 +4,11 @@ use std::fs::File;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::EncryptRequest;
+use crate::cli::errors;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::pending::Pending;
-use crate::cli::{errors, providers};
+use crate::cli::providers::{self, GivenKeys};
 use crate::crypto::MemoryPolicy;
 use crate::keys::Confirm;
 use crate::maint::{self, SingleOptions};
@@ -27,13 +28,13 @@ pub fn run(request: &EncryptRequest) -> Result<(), Failure> {
             .advise("make a volume of a folder: `envelopefs init`"));
     }
     let pending = Pending::new(&what, &request.output, request.existing)?;
-    let keys = providers::given_keys(&what, &request.keys)?;
+    let keys = GivenKeys::parse(&what, &request.keys)?;
     let options = SingleOptions {
         keys: keys.uris.clone(),
         layout: request.layout,
         mode: found.permissions().mode() & 0o777,
     };
-    let providers = providers::providers(&request.passphrase, Confirm::Yes, &keys);
+    let providers = keys.providers(&request.passphrase, Confirm::Yes);
     maint::encrypt(
         &mut input,
         &request.input,

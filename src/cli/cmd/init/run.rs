@@ -29,7 +29,7 @@ pub fn run(request: &InitRequest) -> Result<(), Failure> {
         foreign_files: request.foreign_files,
         keys: chosen.uris.clone(),
     };
-    let providers = providers::providers(&request.passphrase, Confirm::Yes, &chosen.given);
+    let providers = chosen.given.providers(&request.passphrase, Confirm::Yes);
     let created = volume::create(&request.cipherdir, &options, &providers);
     created.map_err(|error| {
         chosen.take_back();
@@ -58,7 +58,7 @@ impl Chosen {
 fn choose_keys(what: &str, choice: &KeyChoice, volume_id: &VolumeId) -> Result<Chosen, Failure> {
     match choice {
         KeyChoice::Given(uris) => {
-            let given = providers::given_keys(what, uris)?;
+            let given = GivenKeys::parse(what, uris)?;
             let mut chosen = Chosen {
                 uris: given.uris.clone(),
                 made: Vec::new(),
@@ -84,7 +84,7 @@ fn choose_keys(what: &str, choice: &KeyChoice, volume_id: &VolumeId) -> Result<C
             Ok(Chosen {
                 uris: vec![uri],
                 made: vec![path],
-                given: GivenKeys::default(),
+                given: GivenKeys::none(),
             })
         }
     }

@@ -104,7 +104,7 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
         MemoryPolicy::Required
     };
     providers::lock_memory(&what, policy)?;
-    let providers = providers::providers(&request.passphrase, Confirm::No, &GivenKeys::default());
+    let providers = GivenKeys::none().providers(&request.passphrase, Confirm::No);
     let exclusive = request.sharing == Sharing::Exclusive;
     let unlock = UnlockOptions {
         sharing: if exclusive {

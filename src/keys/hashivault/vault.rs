@@ -1,0 +1,218 @@
+//! The service over HTTP: what is sent, what it says, and what that means.
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::keys::bound::does_not_open;
+use crate::keys::error::{KeyError, KeyErrorKind};
+use crate::keys::service::{Client, Endpoint, Lease, Request, Response, wire};
+
+/// One request to the engine.
+pub(super) struct Call<'a> {
+    /// For messages.
+    pub(super) doing: &'static str,
+    /// What stands between mount and key in the path.
+    pub(super) operation: &'a [&'static str],
+    /// With a body it is a `POST`.
+    pub(super) body: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn get(doing: &'static str, operation: &'a [&'static str]) -> Self {
+        Self {
+            doing,
+            operation,
+            body: None,
+        }
+    }
+
+    pub(super) fn post(
+        doing: &'static str,
+        operation: &'a [&'static str],
+        body: Zeroizing<Vec<u8>>,
+    ) -> Self {
+        Self {
+            body: Some(body),
+            ..Self::get(doing, operation)
+        }
+    }
+}
+
+/// What engines answer.
+#[derive(Deserialize)]
+pub(super) struct Data<T> {
+    pub(super) data: T,
+}
+
+/// A Vault or OpenBao server, and the namespace that is asked in it.
+#[derive(Debug)]
+pub(super) struct Vault {
+    client: Client,
+    endpoint: Endpoint,
+    namespace: Option<String>,
+}
+
+impl Vault {
+    pub(super) fn new(client: Client, endpoint: Endpoint, namespace: Option<String>) -> Self {
+        Self {
+            client,
+            endpoint,
+            namespace,
+        }
+    }
+
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Sends a request to a path below `/v1` and reads the answer, whatever its status.
+    ///
+    /// # Errors
+    /// `Unavailable` where no answer came.
+    pub(super) fn send(
+        &self,
+        path: &[&str],
+        body: Option<&Zeroizing<Vec<u8>>>,
+        lease: Option<&Lease>,
+    ) -> Result<Response, KeyError> {
+        let url = self
+            .endpoint
+            .join(["v1"].into_iter().chain(path.iter().copied()));
+        let mut request = match body {
+            Some(body) => Request::post(url, body.clone()),
+            None => Request::get(url),
+        };
+        // Asked for by agents and proxies that are set up to keep browsers out.
+        request = request.header("x-vault-request", "true")?;
+        if let Some(namespace) = &self.namespace {
+            request = request.header("x-vault-namespace", namespace)?;
+        }
+        if let Some(lease) = lease {
+            request = request.header("x-vault-token", &lease.reveal())?;
+        }
+        self.client.send(request)
+    }
+
+    /// Whether the service knows the token. One that it knows was refused by a policy.
+    ///
+    /// # Errors
+    /// `Unavailable` where it does not say.
+    pub(super) fn knows(&self, lease: &Lease) -> Result<bool, KeyError> {
+        let response = self.send(&LOOKUP, None, Some(lease))?;
+        match response.status() {
+            200 => Ok(true),
+            403 => Ok(false),
+            _ => Err(failure(&response, "a look at the token")),
+        }
+    }
+}
+
+/// Where a token asks after itself.
+pub(super) const LOOKUP: [&str; 3] = ["auth", "token", "lookup-self"];
+
+#[derive(Deserialize)]
+struct Errors {
+    errors: Vec<String>,
+}
+
+/// What the service says of a failure, in one line; `None` where the answer is not the service's.
+pub(super) fn words(response: &Response) -> Option<String> {
+    let Errors { errors } = response.json().ok()?;
+    Some(wire::said(&errors.join("; ")))
+}
+
+/// The failure that an answer without success stands for.
+pub(super) fn failure(response: &Response, doing: &str) -> KeyError {
+    let status = response.status();
+    if (300..400).contains(&status) {
+        return KeyError::unavailable(format!(
+            "{doing}: a standby server (HTTP {status}) that sends callers elsewhere: give the address of the active one, or of a load balancer"
+        ));
+    }
+    let Some(words) = words(response) else {
+        return KeyError::unavailable(format!(
+            "{doing}: an answer (HTTP {status}) that is not the service's: is there a proxy in between, or is the address another program's?"
+        ));
+    };
+    let (kind, meaning) = meaning(status, &words);
+    if kind == KeyErrorKind::Corrupt {
+        return does_not_open();
+    }
+    let said = if words.is_empty() {
+        String::new()
+    } else {
+        format!(" ({words})")
+    };
+    KeyError::new(kind, format!("{doing}: {meaning}{said}"))
+}
+
+/// The service has no codes besides HTTP's, so its words decide.
+fn meaning(status: u16, words: &str) -> (KeyErrorKind, &'static str) {
+    use KeyErrorKind::{Config, Corrupt, Denied, NotFound, Revoked, Unavailable};
+    let says = |text: &str| words.contains(text);
+    match status {
+        400 if says("encryption key not found") => (NotFound, "there is no such key"),
+        400 if says("version is too new") => (NotFound, "the key has no such version"),
+        400 if says("too old") => (
+            Revoked,
+            "this version of the key is retired: it is older than min_decryption_version",
+        ),
+        400 if says("soft-deleted") => (Revoked, "the key is deleted, and can still be restored"),
+        400 if says("message authentication failed") || says("invalid ciphertext") => {
+            (Corrupt, "it does not open")
+        }
+        403 => (Denied, "permission denied"),
+        404 if says("no handler for route") => (NotFound, "no engine is mounted there"),
+        404 if says("namespace") => (NotFound, "there is no such namespace"),
+        404 => (NotFound, "there is no such key"),
+        412 => (Unavailable, "a server that is behind the others"),
+        429 => (Unavailable, "too many requests"),
+        503 if says("sealed") => (Unavailable, "the service is sealed: unseal it"),
+        400..500 => (Config, "the service refuses the request"),
+        _ => (Unavailable, "the service is in trouble"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_decide_what_an_answer_means() {
+        use KeyErrorKind::{Config, Corrupt, Denied, NotFound, Revoked, Unavailable};
+        for (status, words, kind) in [
+            (400, "encryption key not found", NotFound),
+            (400, "invalid ciphertext: version is too new", NotFound),
+            (
+                400,
+                "ciphertext or signature version is disallowed by policy (too old)",
+                Revoked,
+            ),
+            (400, "refusing to use soft-deleted key", Revoked),
+            (400, "cipher: message authentication failed", Corrupt),
+            (
+                400,
+                "chacha20poly1305: message authentication failed",
+                Corrupt,
+            ),
+            (400, "invalid ciphertext: could not decode base64", Corrupt),
+            (400, "something else", Config),
+            (403, "permission denied", Denied),
+            (404, "", NotFound),
+            (
+                404,
+                "no handler for route \"x/keys/k\". route entry not found.",
+                NotFound,
+            ),
+            (404, "namespace not found", NotFound),
+            (405, "unsupported operation", Config),
+            (412, "required index state not present", Unavailable),
+            (429, "request path exceeded quota", Unavailable),
+            (500, "internal error", Unavailable),
+            (502, "", Unavailable),
+            (503, "Vault is sealed", Unavailable),
+        ] {
+            assert_eq!(meaning(status, words).0, kind, "{status} {words}");
+        }
+    }
+}

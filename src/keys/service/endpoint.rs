@@ -1,0 +1,131 @@
+//! The address that a service is reached at.
+
+use std::fmt;
+
+use reqwest::Url;
+
+use crate::keys::error::KeyError;
+
+/// The base of a service's URLs: `https://host[:port][/path]`, and `http://` on this machine only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint(Url);
+
+impl Endpoint {
+    /// Reads an address that a person of this machine gave.
+    ///
+    /// # Errors
+    /// `Config` for what is no such URL. A name, a password, a query or a fragment in it is
+    /// refused; and `http://` where the host is another machine, since data keys would go there in
+    /// the clear.
+    pub(crate) fn parse(text: &str) -> Result<Self, KeyError> {
+        let url = Url::parse(text).map_err(|error| {
+            KeyError::config("endpoint: expected https://HOST[:PORT]").caused_by(error)
+        })?;
+        let plain = url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.has_host();
+        if !plain {
+            return Err(KeyError::config(
+                "endpoint: expected https://HOST[:PORT] without user, query and fragment",
+            ));
+        }
+        match url.scheme() {
+            "https" => Ok(Self(url)),
+            "http" if is_this_machine(&url) => Ok(Self(url)),
+            _ => Err(KeyError::config(format!(
+                "endpoint {url}: expected https:// (http:// is for addresses of this machine only)"
+            ))),
+        }
+    }
+
+    /// The URL of `path` below it. Each part is one segment, percent-encoded as it must be.
+    pub(crate) fn join<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> Url {
+        let mut url = self.0.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        url
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+fn is_this_machine(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address
+            .parse()
+            .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_made_below_it() {
+        let url = |endpoint: &str, path: &[&str]| {
+            let endpoint = Endpoint::parse(endpoint).unwrap();
+            endpoint.join(path.iter().copied()).to_string()
+        };
+        assert_eq!(url("https://kms.example", &[]), "https://kms.example/");
+        let below = "https://kms.example:8200/base/v1/a%2Fb";
+        assert_eq!(url("https://kms.example:8200/base", &["v1", "a/b"]), below);
+        assert_eq!(url("https://kms.example:8200/base/", &["v1", "a/b"]), below);
+        let sent_up = url("https://kms.example/v1", &["..", "sys", "?x#y"]);
+        assert!(sent_up.starts_with("https://kms.example/v1/"), "{sent_up}");
+    }
+
+    #[test]
+    fn http_is_for_this_machine() {
+        for local in [
+            "http://127.0.0.1:5000",
+            "http://[::1]:1",
+            "http://localhost",
+        ] {
+            assert_eq!(Endpoint::parse(local).unwrap().to_string(), local);
+        }
+        for other in [
+            "http://10.0.0.1",
+            "http://kms.example",
+            "http://localhost.example",
+            "http://127.0.0.1.example",
+            "http://169.254.169.254",
+        ] {
+            let error = Endpoint::parse(other).unwrap_err();
+            assert!(error.to_string().contains("https"), "{error}");
+        }
+    }
+
+    #[test]
+    fn anything_but_an_address_is_refused() {
+        for text in [
+            "",
+            "kms.example",
+            "kms.example:443",
+            "ftp://kms.example",
+            "file:///etc/passwd",
+            "https://",
+            "https://user@kms.example",
+            "https://user:pass@kms.example",
+            "https://kms.example?x=1",
+            "https://kms.example#x",
+            "unix:/run/socket",
+        ] {
+            assert!(Endpoint::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_it_does_not_show() {
+        let error = Endpoint::parse("https://ada:hunter2@kms.example").unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+    }
+}
