@@ -61,7 +61,7 @@ const PRIVILEGES: &[Privilege] = &[
             "keys/file",
             "keys/passphrase_source.rs",
             "keys/pkcs11/pin.rs",
-            "keys/service/client.rs",
+            "keys/service/files.rs",
         ],
         in_tests: false,
     },

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::crypto::passphrase::Argon2Params;
+use crate::keys::awskms::{self, AwsKmsProvider};
 use crate::keys::error::KeyError;
 use crate::keys::file::{self, FileProvider};
 use crate::keys::metered::{Metered, ProviderCalls};
@@ -13,7 +14,7 @@ use crate::keys::passphrase::{self, PassphraseProvider};
 use crate::keys::passphrase_source::{Confirm, Passphrase, PassphraseSource};
 use crate::keys::pkcs11::{self, Pkcs11Options, Pkcs11Provider};
 use crate::keys::provider::KeyProvider;
-use crate::keys::service::ServiceOptions;
+use crate::keys::service::{ServiceOptions, UriForm};
 use crate::units::KeyUri;
 
 /// What providers need besides their URI.
@@ -52,6 +53,16 @@ impl ProviderOptions {
         self.pkcs11.of_key.insert(stored.clone(), machine);
         Ok(stored)
     }
+
+    fn follow_awskms(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
+        self.follow_service(&awskms::FORM, uri)
+    }
+
+    fn follow_service(&mut self, form: &UriForm, uri: &KeyUri) -> Result<KeyUri, KeyError> {
+        let (stored, reach) = form.given(uri)?;
+        self.service.of_key.insert(stored.clone(), reach);
+        Ok(stored)
+    }
 }
 
 impl Default for ProviderOptions {
@@ -79,7 +90,7 @@ struct Scheme {
 }
 
 /// The schemes that this program knows. The one table: errors and help are made of it.
-const SCHEMES: [Scheme; 3] = [
+const SCHEMES: [Scheme; 4] = [
     Scheme {
         name: file::SCHEME,
         form: "file:///path/keyring.json",
@@ -98,6 +109,12 @@ const SCHEMES: [Scheme; 3] = [
         follow: ProviderOptions::follow_pkcs11,
         open: Providers::open_pkcs11,
     },
+    Scheme {
+        name: awskms::SCHEME,
+        form: awskms::EXAMPLE,
+        follow: ProviderOptions::follow_awskms,
+        open: Providers::open_awskms,
+    },
 ];
 
 fn scheme_of(uri: &KeyUri) -> Option<&'static Scheme> {
@@ -114,10 +131,6 @@ pub struct Providers {
     passphrase: Arc<Passphrase>,
     argon2: Argon2Params,
     pkcs11: Pkcs11Options,
-    #[allow(
-        dead_code,
-        reason = "the providers that use it come in the next commits"
-    )]
     service: ServiceOptions,
     /// Lock order: `places` → nothing; a place is locked after `places` is free again.
     places: Mutex<HashMap<KeyUri, Place>>,
@@ -210,6 +223,10 @@ impl Providers {
     fn open_pkcs11(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
         Ok(Box::new(Pkcs11Provider::open(uri, &self.pkcs11)?))
     }
+
+    fn open_awskms(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
+        Ok(Box::new(AwsKmsProvider::open(uri, &self.service)?))
+    }
 }
 
 #[cfg(test)]
@@ -252,7 +269,7 @@ mod tests {
 
     #[test]
     fn unknown_schemes_are_refused_and_the_known_ones_named() {
-        let uri: KeyUri = "awskms:///alias/x".parse().unwrap();
+        let uri: KeyUri = "nokms:///alias/x".parse().unwrap();
         let error = providers().open(&uri).unwrap_err();
         assert_eq!(
             (error.kind(), error.uri()),

@@ -5,10 +5,13 @@
 //! machine is are said on the machine ([`Reach`], [`Environment`]): a volume that could say it
 //! would send credentials and data keys to a server of its author's choice.
 
-#![allow(
-    dead_code,
-    reason = "the providers that use it come in the next commits"
-)]
+pub(crate) mod clock;
+pub(crate) mod credentials;
+pub(crate) mod digest;
+pub(crate) mod files;
+pub(crate) mod ini;
+pub(crate) mod refusal;
+pub(crate) mod wire;
 
 mod client;
 mod endpoint;
@@ -18,9 +21,13 @@ mod uri;
 
 #[cfg(test)]
 pub(crate) mod double;
+#[cfg(test)]
+pub(crate) mod failures;
+#[cfg(test)]
+pub(crate) mod python;
 
 pub(crate) use client::{Client, Request, Response};
 pub(crate) use endpoint::Endpoint;
 pub use environment::Environment;
 pub use reach::{Reach, ServiceOptions};
-pub(crate) use uri::{ServiceUri, UriForm};
+pub(crate) use uri::UriForm;

@@ -3,7 +3,6 @@
 
 use std::error::Error;
 use std::fmt::Write;
-use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use reqwest::{Certificate, Identity, Method, Url, redirect};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+use super::files;
 use super::reach::Reach;
 use crate::keys::error::KeyError;
 
@@ -24,8 +24,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest answer in bytes. Those of key services are a few KiB.
 const ANSWER_MAX: usize = 256 * 1024;
-/// The largest PEM file in bytes.
-const PEM_MAX: usize = 1024 * 1024;
 
 /// A connection to one service, kept open between calls. For threads that may wait.
 #[derive(Debug)]
@@ -128,6 +126,16 @@ impl Request {
         self
     }
 
+    /// Host and port as the request's `host` header has them, for signatures.
+    pub(crate) fn host(&self) -> String {
+        authority(self.inner.url())
+    }
+
+    /// The path, percent-encoded, for signatures.
+    pub(crate) fn path(&self) -> &str {
+        self.inner.url().path()
+    }
+
     /// Adds a header. A value is never shown.
     ///
     /// # Errors
@@ -201,7 +209,7 @@ fn builder(reach: &Reach) -> Result<ClientBuilder, KeyError> {
 }
 
 fn authorities(path: &Path) -> Result<Vec<Certificate>, KeyError> {
-    let pem = read("CA file", path)?;
+    let pem = files::read("CA file", path)?;
     match Certificate::from_pem_bundle(&pem) {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         _ => Err(KeyError::config(format!(
@@ -212,7 +220,7 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>, KeyError> {
 }
 
 fn identity(path: &Path) -> Result<Identity, KeyError> {
-    let pem = read("client certificate", path)?;
+    let pem = files::read("client certificate", path)?;
     Identity::from_pem(&pem).map_err(|_error| {
         KeyError::config(format!(
             "client certificate {}: expected a PEM certificate and its private key in one file",
@@ -221,21 +229,7 @@ fn identity(path: &Path) -> Result<Identity, KeyError> {
     })
 }
 
-fn read(what: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let failed = |why: String| KeyError::config(format!("{what} {}: {why}", path.display()));
-    let file = fs::File::open(path).map_err(|error| failed(error.to_string()))?;
-    let mut pem = Zeroizing::new(Vec::with_capacity(PEM_MAX.saturating_add(1)));
-    let most = u64::try_from(PEM_MAX).unwrap_or(u64::MAX);
-    file.take(most.saturating_add(1))
-        .read_to_end(&mut pem)
-        .map_err(|error| failed(error.to_string()))?;
-    if pem.len() > PEM_MAX {
-        return Err(failed(format!("it is larger than {PEM_MAX} bytes")));
-    }
-    Ok(pem)
-}
-
-/// Host and port, for messages: a path may name a key, a query holds parameters.
+/// Host and port: what messages show, since a path may name a key and a query holds parameters.
 fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     match url.port() {
@@ -261,6 +255,7 @@ fn causes(error: &dyn Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::net::TcpListener;
     use std::time::Instant;
 

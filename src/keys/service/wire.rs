@@ -1,0 +1,112 @@
+//! Keys, bodies and a service's words on their way through HTTP.
+
+use data_encoding::Encoding;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::crypto::secret::SecretKey;
+use crate::keys::error::KeyError;
+
+/// The room for a body in bytes; those of key services are smaller.
+const BODY_ROOM: usize = 16 * 1024;
+/// How much of what a service says is repeated, in characters.
+const SAID_MAX: usize = 400;
+
+/// A JSON body. It is written into room that it does not outgrow, so that no copies stay behind.
+///
+/// # Errors
+/// `Config` for what is no JSON.
+pub(crate) fn body(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let mut body = Zeroizing::new(Vec::with_capacity(BODY_ROOM));
+    serde_json::to_writer(&mut *body, value)
+        .map_err(|_error| KeyError::config("no JSON body for the service"))?;
+    Ok(body)
+}
+
+/// The key as text.
+pub(crate) fn key_to_text(key: &SecretKey, encoding: &Encoding) -> Zeroizing<String> {
+    Zeroizing::new(encoding.encode(key.expose()))
+}
+
+/// The key that this text stands for.
+///
+/// # Errors
+/// `Unavailable` where it is none: a service that gives something else is not that service.
+pub(crate) fn key_of_text(text: &str, encoding: &Encoding) -> Result<SecretKey, KeyError> {
+    let no_key = || KeyError::unavailable("an answer without a key of 256 bits");
+    let len = encoding.decode_len(text.len()).map_err(|_error| no_key())?;
+    // As much as the text may stand for: padding is not known yet.
+    if len > SecretKey::LEN.saturating_add(2) {
+        return Err(no_key());
+    }
+    let mut bytes = Zeroizing::new(vec![0; len]);
+    let len = encoding
+        .decode_mut(text.as_bytes(), &mut bytes)
+        .map_err(|_error| no_key())?;
+    bytes.truncate(len);
+    match <&[u8; SecretKey::LEN]>::try_from(bytes.as_slice()) {
+        Ok(key) => Ok(SecretKey::from_bytes(key)?),
+        Err(_length) => Err(no_key()),
+    }
+}
+
+/// What a service said, fit for a message: one line of bounded length, printable ASCII only.
+pub(crate) fn said(text: &str) -> String {
+    let words: Vec<_> = text.split_whitespace().collect();
+    let printable = |char: char| {
+        if char.is_ascii_graphic() || char == ' ' {
+            char
+        } else {
+            '?'
+        }
+    };
+    words
+        .join(" ")
+        .chars()
+        .take(SAID_MAX)
+        .map(printable)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::{BASE64, BASE64URL_NOPAD};
+
+    use super::*;
+    use crate::keys::error::KeyErrorKind;
+
+    #[test]
+    fn a_key_comes_back_from_its_text() {
+        let key = SecretKey::random().unwrap();
+        for encoding in [BASE64, BASE64URL_NOPAD] {
+            let text = key_to_text(&key, &encoding);
+            assert!(key_of_text(&text, &encoding).unwrap() == key);
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_and_not_repeated() {
+        let texts = [0, 1, 31, 33, 34, 35, 64, 5000].map(|len| BASE64.encode(&vec![b'k'; len]));
+        for text in texts
+            .iter()
+            .map(String::as_str)
+            .chain(["=", "!", "a", "kkkk kkkk"])
+        {
+            let error = key_of_text(text, &BASE64).unwrap_err();
+            assert_eq!(error.kind(), KeyErrorKind::Unavailable);
+            assert!(text.is_empty() || !error.to_string().contains(text) || text.len() == 1);
+        }
+    }
+
+    #[test]
+    fn words_of_a_service_are_one_short_line() {
+        assert_eq!(said("1 error:\n\t* no\u{1b}[31m\n\n"), "1 error: * no?[31m");
+        assert_eq!(said(&"x".repeat(5000)).len(), SAID_MAX);
+        assert_eq!(said("é\0"), "??");
+    }
+
+    #[test]
+    fn a_body_is_json() {
+        assert_eq!(*body(&["a"]).unwrap(), b"[\"a\"]");
+    }
+}
