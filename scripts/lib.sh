@@ -92,6 +92,19 @@ need_cargo_tool() {
     cargo install --quiet --locked --root "$tools" "$name@$version"
 }
 
+# need_pypi NAME VERSION: installs a package of PyPI where this version is missing, into a virtual environment of the tools.
+need_pypi() {
+    local name=$1 version=$2 python=$tools/python/bin/python3
+    [ "$("$python" -c "from importlib.metadata import version; print(version('${name%%[*}'))" 2>/dev/null)" = "$version" ] && return
+    if [ ! -x "$python" ]; then
+        need_packages python3
+        python3 -c 'import ensurepip' 2>/dev/null || install_packages python3-venv
+        python3 -m venv "$tools/python"
+    fi
+    say "installing: $name $version"
+    "$python" -m pip install --quiet --disable-pip-version-check "$name==$version"
+}
+
 need_fuse() {
     need_packages fusermount3:fuse3
     [ -e /dev/fuse ] || as_root modprobe fuse 2>/dev/null || true

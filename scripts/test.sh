@@ -36,8 +36,16 @@ stage_deny() {
     fi
 }
 
+# What judges the providers of key services: the SDKs of the clouds, and servers that act as they do.
+need_judges() {
+    need_pypi "moto[server]" 5.2.5
+    need_pypi boto3 1.44.8
+    need_pypi alibabacloud-tea-openapi 0.4.6
+}
+
 stage_test() {
     need_packages openssl softhsm2-util:softhsm2
+    need_judges
     local target targets=()
     while read -r target; do
         targets+=(--test "$target")

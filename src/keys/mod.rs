@@ -31,6 +31,7 @@ pub mod provider;
 pub mod registry;
 pub mod service;
 
+mod awskms;
 mod backoff;
 mod bound;
 #[cfg(test)]

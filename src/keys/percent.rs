@@ -2,6 +2,11 @@
 
 use std::fmt::Write;
 
+/// The characters that a URL never needs encoded (RFC 3986 §2.3).
+pub(super) fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
 /// The bytes with those that are not `plain` as `%XX`.
 pub(super) fn encode(bytes: &[u8], plain: fn(u8) -> bool) -> String {
     let mut text = String::with_capacity(bytes.len());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::crypto::passphrase::Argon2Params;
+use crate::keys::awskms::{self, AwsKmsProvider};
 use crate::keys::error::KeyError;
 use crate::keys::file::{self, FileProvider};
 use crate::keys::hashivault::{self, HashivaultProvider};
@@ -48,20 +49,24 @@ impl ProviderOptions {
         Ok(uri.clone())
     }
 
-    fn follow_hashivault(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
-        Ok(self.follow_service(hashivault::given(uri)?))
+    fn follow_awskms(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
+        Ok(self.keep_reach(awskms::FORM.given(uri)?))
     }
 
-    /// Keeps how the service of a key is reached.
-    fn follow_service(&mut self, (stored, reach): (KeyUri, Reach)) -> KeyUri {
-        self.service.of_key.insert(stored.clone(), reach);
-        stored
+    fn follow_hashivault(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
+        Ok(self.keep_reach(hashivault::given(uri)?))
     }
 
     fn follow_pkcs11(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
         let (stored, machine) = pkcs11::given(uri)?;
         self.pkcs11.of_key.insert(stored.clone(), machine);
         Ok(stored)
+    }
+
+    /// Keeps how the service of a key is reached.
+    fn keep_reach(&mut self, (stored, reach): (KeyUri, Reach)) -> KeyUri {
+        self.service.of_key.insert(stored.clone(), reach);
+        stored
     }
 }
 
@@ -90,7 +95,7 @@ struct Scheme {
 }
 
 /// The schemes that this program knows. The one table: errors and help are made of it.
-const SCHEMES: [Scheme; 4] = [
+const SCHEMES: &[Scheme] = &[
     Scheme {
         name: file::SCHEME,
         form: "file:///path/keyring.json",
@@ -114,6 +119,12 @@ const SCHEMES: [Scheme; 4] = [
         form: "hashivault://KEY?mount=MOUNT&namespace=NAMESPACE",
         follow: ProviderOptions::follow_hashivault,
         open: Providers::open_hashivault,
+    },
+    Scheme {
+        name: awskms::SCHEME,
+        form: awskms::EXAMPLE,
+        follow: ProviderOptions::follow_awskms,
+        open: Providers::open_awskms,
     },
 ];
 
@@ -227,6 +238,10 @@ impl Providers {
     fn open_pkcs11(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
         Ok(Box::new(Pkcs11Provider::open(uri, &self.pkcs11)?))
     }
+
+    fn open_awskms(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
+        Ok(Box::new(AwsKmsProvider::open(uri, &self.service)?))
+    }
 }
 
 #[cfg(test)]
@@ -269,7 +284,7 @@ mod tests {
 
     #[test]
     fn unknown_schemes_are_refused_and_the_known_ones_named() {
-        let uri: KeyUri = "awskms:///alias/x".parse().unwrap();
+        let uri: KeyUri = "nokms:///alias/x".parse().unwrap();
         let error = providers().open(&uri).unwrap_err();
         assert_eq!(
             (error.kind(), error.uri()),

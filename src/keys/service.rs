@@ -5,19 +5,27 @@
 //! machine is are said on the machine ([`Reach`], [`Environment`]): a volume that could say it
 //! would send credentials and data keys to a server of its author's choice.
 
+pub(crate) mod clock;
+pub(crate) mod credentials;
+pub(crate) mod digest;
+pub(crate) mod files;
+pub(crate) mod ini;
+pub(crate) mod refusal;
+pub(crate) mod wire;
+
 mod client;
 mod endpoint;
 mod environment;
-pub(crate) mod files;
 mod reach;
 mod token;
 mod uri;
-pub(crate) mod wire;
 
 #[cfg(test)]
 pub(crate) mod double;
 #[cfg(test)]
 pub(crate) mod failures;
+#[cfg(test)]
+pub(crate) mod python;
 
 pub(crate) use client::{Client, Request, Response};
 pub(crate) use endpoint::Endpoint;

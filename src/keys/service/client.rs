@@ -126,6 +126,16 @@ impl Request {
         self
     }
 
+    /// Host and port as the request's `host` header has them, for signatures.
+    pub(crate) fn host(&self) -> String {
+        authority(self.inner.url())
+    }
+
+    /// The path, percent-encoded, for signatures.
+    pub(crate) fn path(&self) -> &str {
+        self.inner.url().path()
+    }
+
     /// Adds a header. A value is never shown.
     ///
     /// # Errors

@@ -18,6 +18,15 @@ impl Endpoint {
     /// refused; and `http://` where the host is another machine, since data keys would go there in
     /// the clear.
     pub(crate) fn parse(text: &str) -> Result<Self, KeyError> {
+        Self::parse_or_plain(text, &[])
+    }
+
+    /// As [`parse`](Self::parse), for the metadata service of a cloud's hosts: `http://` is good
+    /// also to these addresses, which are link-local: the host itself answers there.
+    ///
+    /// # Errors
+    /// Those of [`parse`](Self::parse).
+    pub(crate) fn parse_or_plain(text: &str, hosts: &[&str]) -> Result<Self, KeyError> {
         let url = Url::parse(text).map_err(|error| {
             KeyError::config("endpoint: expected https://HOST[:PORT]").caused_by(error)
         })?;
@@ -33,11 +42,16 @@ impl Endpoint {
         }
         match url.scheme() {
             "https" => Ok(Self(url)),
-            "http" if is_this_machine(&url) => Ok(Self(url)),
+            "http" if is_this_machine(&url) || is_one_of(&url, hosts) => Ok(Self(url)),
             _ => Err(KeyError::config(format!(
                 "endpoint {url}: expected https:// (http:// is for addresses of this machine only)"
             ))),
         }
+    }
+
+    /// It itself as a URL.
+    pub(crate) fn url(&self) -> Url {
+        self.0.clone()
     }
 
     /// The URL of `path` below it. Each part is one segment, percent-encoded as it must be.
@@ -54,6 +68,10 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.as_str().trim_end_matches('/'))
     }
+}
+
+fn is_one_of(url: &Url, hosts: &[&str]) -> bool {
+    url.host_str().is_some_and(|host| hosts.contains(&host))
 }
 
 fn is_this_machine(url: &Url) -> bool {
@@ -101,6 +119,27 @@ mod tests {
         ] {
             let error = Endpoint::parse(other).unwrap_err();
             assert!(error.to_string().contains("https"), "{error}");
+        }
+    }
+
+    #[test]
+    fn http_to_a_metadata_service_is_for_its_addresses_alone() {
+        let hosts = ["169.254.169.254", "[fd00:ec2::254]"];
+        for good in [
+            "http://169.254.169.254",
+            "http://[fd00:ec2::254]",
+            "http://127.0.0.1:1338",
+            "https://metadata.example",
+        ] {
+            assert!(Endpoint::parse_or_plain(good, &hosts).is_ok(), "{good}");
+        }
+        for bad in [
+            "http://169.254.169.253",
+            "http://169.254.169.254.example",
+            "http://user@169.254.169.254",
+            "http://metadata.example",
+        ] {
+            assert!(Endpoint::parse_or_plain(bad, &hosts).is_err(), "{bad}");
         }
     }
 

@@ -10,7 +10,7 @@ use crate::keys::error::KeyError;
 /// The room for a body in bytes; those of key services are smaller.
 const BODY_ROOM: usize = 16 * 1024;
 /// How much of what a service says is repeated, in characters.
-const SAID_MAX: usize = 200;
+const SAID_MAX: usize = 400;
 
 /// A JSON body. It is written into room that it does not outgrow, so that no copies stay behind.
 ///

@@ -1,0 +1,271 @@
+//! What AWS KMS is sent and what it answers: JSON of the API of 2014-11-01.
+//! <https://docs.aws.amazon.com/kms/latest/APIReference/>
+
+use data_encoding::{BASE64, HEXLOWER};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::failure::{self, Failure};
+use crate::keys::error::{KeyError, KeyErrorKind};
+use crate::keys::provider::EncryptionContext;
+
+/// The longest ciphertext that the service takes, in bytes.
+const BLOB_MAX: usize = 6144;
+
+/// What a wrap is bound to, as the service's encryption context: ids in hexadecimal. A volume key
+/// has no `envelopefs:file`, so no two contexts are equal.
+#[derive(Serialize)]
+pub(super) struct Context {
+    #[serde(rename = "envelopefs:volume")]
+    volume: String,
+    #[serde(rename = "envelopefs:file", skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+}
+
+impl Context {
+    pub(super) fn of(context: &EncryptionContext) -> Self {
+        Self {
+            volume: HEXLOWER.encode(&context.volume.0),
+            file: context.file.map(|file| HEXLOWER.encode(&file.0)),
+        }
+    }
+}
+
+/// A ciphertext in base64.
+#[derive(Deserialize, Serialize)]
+#[serde(transparent)]
+pub(super) struct Blob(String);
+
+impl Blob {
+    /// # Errors
+    /// `Corrupt` for a length that no ciphertext has.
+    pub(super) fn of(bytes: &[u8]) -> Result<Self, KeyError> {
+        if (1..=BLOB_MAX).contains(&bytes.len()) {
+            Ok(Self(BASE64.encode(bytes)))
+        } else {
+            Err(KeyError::corrupt(
+                "the wrapped key is no ciphertext of AWS KMS",
+            ))
+        }
+    }
+
+    /// # Errors
+    /// `Unavailable` for what is no base64, or of nothing.
+    pub(super) fn bytes(&self) -> Result<Vec<u8>, KeyError> {
+        let bytes = BASE64.decode(self.0.as_bytes()).unwrap_or_default();
+        if bytes.is_empty() {
+            return Err(KeyError::unavailable("the answer holds no ciphertext"));
+        }
+        Ok(bytes)
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct GenerateDataKey<'a> {
+    #[serde(rename = "KeyId")]
+    pub(super) key: &'a str,
+    #[serde(rename = "KeySpec")]
+    pub(super) spec: &'static str,
+    #[serde(rename = "EncryptionContext")]
+    pub(super) context: Context,
+}
+
+#[derive(Serialize)]
+pub(super) struct Encrypt<'a> {
+    #[serde(rename = "KeyId")]
+    pub(super) key: &'a str,
+    #[serde(rename = "Plaintext")]
+    pub(super) plaintext: Zeroizing<String>,
+    #[serde(rename = "EncryptionContext")]
+    pub(super) context: Context,
+}
+
+#[derive(Serialize)]
+pub(super) struct Decrypt<'a> {
+    #[serde(rename = "KeyId")]
+    pub(super) key: &'a str,
+    #[serde(rename = "CiphertextBlob")]
+    pub(super) blob: Blob,
+    #[serde(rename = "EncryptionContext")]
+    pub(super) context: Context,
+}
+
+#[derive(Serialize)]
+pub(super) struct ReEncrypt<'a> {
+    #[serde(rename = "CiphertextBlob")]
+    pub(super) blob: Blob,
+    #[serde(rename = "SourceKeyId")]
+    pub(super) source: &'a str,
+    #[serde(rename = "DestinationKeyId")]
+    pub(super) destination: &'a str,
+    #[serde(rename = "SourceEncryptionContext")]
+    pub(super) source_context: Context,
+    #[serde(rename = "DestinationEncryptionContext")]
+    pub(super) destination_context: Context,
+}
+
+#[derive(Serialize)]
+pub(super) struct DescribeKey<'a> {
+    #[serde(rename = "KeyId")]
+    pub(super) key: &'a str,
+}
+
+/// Of GenerateDataKey.
+#[derive(Deserialize)]
+pub(super) struct DataKey {
+    #[serde(rename = "KeyId")]
+    pub(super) key: String,
+    #[serde(rename = "Plaintext")]
+    pub(super) plaintext: Zeroizing<String>,
+    #[serde(rename = "CiphertextBlob")]
+    pub(super) blob: Blob,
+}
+
+/// Of Encrypt and ReEncrypt.
+#[derive(Deserialize)]
+pub(super) struct Encrypted {
+    #[serde(rename = "KeyId")]
+    pub(super) key: String,
+    #[serde(rename = "SourceKeyId")]
+    pub(super) source: Option<String>,
+    #[serde(rename = "CiphertextBlob")]
+    pub(super) blob: Blob,
+}
+
+/// Of Decrypt.
+#[derive(Deserialize)]
+pub(super) struct Opened {
+    #[serde(rename = "KeyId")]
+    pub(super) key: String,
+    #[serde(rename = "Plaintext")]
+    pub(super) plaintext: Zeroizing<String>,
+}
+
+/// Of DescribeKey.
+#[derive(Deserialize)]
+pub(super) struct Described {
+    #[serde(rename = "KeyMetadata")]
+    metadata: Metadata,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(rename = "Arn")]
+    arn: String,
+    #[serde(rename = "KeyState")]
+    state: String,
+    #[serde(rename = "KeyUsage")]
+    usage: Option<String>,
+    #[serde(rename = "KeySpec")]
+    spec: Option<String>,
+}
+
+impl Described {
+    pub(super) fn arn(&self) -> &str {
+        &self.metadata.arn
+    }
+
+    pub(super) fn state(&self) -> &str {
+        &self.metadata.state
+    }
+
+    /// Whether a wrap would do.
+    ///
+    /// # Errors
+    /// What the key's state means; `Config` for a key that is not for encryption.
+    pub(super) fn check_usable(&self) -> Result<(), Failure> {
+        let state = self.state();
+        if let Some(kind) = failure::kind_of_state(state) {
+            let message = format!("the key is {}", failure::state_in_words(state));
+            return Err(KeyError::new(kind, message).into());
+        }
+        let is =
+            |said: &Option<String>, wanted: &str| said.as_deref().is_none_or(|said| said == wanted);
+        if is(&self.metadata.usage, "ENCRYPT_DECRYPT")
+            && is(&self.metadata.spec, "SYMMETRIC_DEFAULT")
+        {
+            return Ok(());
+        }
+        Err(KeyError::new(
+            KeyErrorKind::Config,
+            "the key is not a symmetric one for encryption (SYMMETRIC_DEFAULT, ENCRYPT_DECRYPT)",
+        )
+        .into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::{FileId, VolumeId};
+
+    #[test]
+    fn the_context_is_fixed() {
+        let context = EncryptionContext {
+            volume: VolumeId([0x1a; 16]),
+            file: Some(FileId([2; 16])),
+        };
+        let json =
+            |context: &EncryptionContext| serde_json::to_string(&Context::of(context)).unwrap();
+        assert_eq!(
+            json(&context),
+            r#"{"envelopefs:volume":"1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a","envelopefs:file":"02020202020202020202020202020202"}"#
+        );
+        let of_volume = EncryptionContext {
+            file: None,
+            ..context
+        };
+        assert_eq!(
+            json(&of_volume),
+            r#"{"envelopefs:volume":"1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a"}"#
+        );
+    }
+
+    #[test]
+    fn ciphertexts_have_their_bounds() {
+        assert!(Blob::of(&[]).is_err());
+        assert!(Blob::of(&[0; BLOB_MAX + 1]).is_err());
+        assert_eq!(
+            Blob::of(&[0; BLOB_MAX]).unwrap().bytes().unwrap(),
+            [0; BLOB_MAX]
+        );
+        for text in ["", "A", "!", "AAA"] {
+            assert!(Blob(text.to_owned()).bytes().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_an_enabled_key_for_encryption_is_usable() {
+        let check = |state: &str, usage: &str, spec: &str| {
+            let described: Described = serde_json::from_value(serde_json::json!({"KeyMetadata": {
+                "Arn": "a", "KeyState": state, "KeyUsage": usage, "KeySpec": spec,
+            }}))
+            .unwrap();
+            described
+                .check_usable()
+                .map_err(|failure| failure.into_error("x").kind())
+        };
+        let (usage, spec) = ("ENCRYPT_DECRYPT", "SYMMETRIC_DEFAULT");
+        assert_eq!(check("Enabled", usage, spec), Ok(()));
+        assert_eq!(
+            check("Enabled", "SIGN_VERIFY", spec),
+            Err(KeyErrorKind::Config)
+        );
+        assert_eq!(
+            check("Enabled", usage, "RSA_2048"),
+            Err(KeyErrorKind::Config)
+        );
+        for (state, kind) in [
+            ("Disabled", KeyErrorKind::Revoked),
+            ("PendingDeletion", KeyErrorKind::Revoked),
+            ("PendingReplicaDeletion", KeyErrorKind::Revoked),
+            ("PendingImport", KeyErrorKind::Revoked),
+            ("Unavailable", KeyErrorKind::Unavailable),
+            ("Creating", KeyErrorKind::Unavailable),
+            ("Updating", KeyErrorKind::Unavailable),
+            ("Something new", KeyErrorKind::Unavailable),
+        ] {
+            assert_eq!(check(state, usage, spec), Err(kind), "{state}");
+        }
+    }
+}

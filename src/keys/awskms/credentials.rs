@@ -1,0 +1,154 @@
+//! Whose credentials requests are signed with: looked for where users of AWS expect it, in their order.
+
+mod metadata;
+mod profile;
+mod web_identity;
+
+use zeroize::Zeroizing;
+
+use crate::keys::error::KeyError;
+use crate::keys::service::Environment;
+use crate::keys::service::credentials::{AccessKey, Source};
+use web_identity::WebIdentity;
+
+pub(super) use profile::Profile;
+
+/// The environment's access key, web identity, profile, container, instance: the first that is
+/// there.
+#[derive(Debug)]
+pub(super) struct Chain {
+    environment: Environment,
+    /// Where STS is asked.
+    region: String,
+}
+
+impl Chain {
+    pub(super) fn new(environment: Environment, region: String) -> Self {
+        Self {
+            environment,
+            region,
+        }
+    }
+
+    fn of_identity(&self, identity: &WebIdentity) -> Result<AccessKey, KeyError> {
+        identity.fetch(&self.region, &self.environment)
+    }
+}
+
+impl Source for Chain {
+    fn fetch(&self) -> Result<AccessKey, KeyError> {
+        let environment = &self.environment;
+        if let Some(key) = of_environment(environment)? {
+            return Ok(key);
+        }
+        if let Some(identity) = WebIdentity::of_environment(environment)? {
+            return self.of_identity(&identity);
+        }
+        if let Some(profile) = Profile::of(environment)? {
+            if let Some(identity) = profile.web_identity()? {
+                return self.of_identity(&identity);
+            }
+            if let Some(key) = profile.access_key()? {
+                return Ok(key);
+            }
+        }
+        match metadata::of_container(environment)? {
+            Some(key) => Ok(key),
+            None => metadata::of_instance(environment),
+        }
+    }
+}
+
+fn of_environment(environment: &Environment) -> Result<Option<AccessKey>, KeyError> {
+    let text = |name| Ok::<_, KeyError>(environment.text(name)?.map(Zeroizing::new));
+    let id = environment.text("AWS_ACCESS_KEY_ID")?;
+    let secret = text("AWS_SECRET_ACCESS_KEY")?;
+    let token = text("AWS_SESSION_TOKEN")?;
+    match (id, secret) {
+        (None, None) => Ok(None),
+        (Some(id), Some(secret)) => {
+            let token = token.as_ref().map(|token| token.as_str());
+            AccessKey::new(&id, &secret, token, None).map(Some)
+        }
+        _ => Err(KeyError::config(
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must both be set, or neither",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::error::KeyErrorKind;
+    use crate::keys::service::double::{Double, json};
+
+    fn fetch(variables: &[(&str, &str)]) -> Result<AccessKey, KeyError> {
+        Chain::new(Environment::of(variables), "eu-central-1".to_owned()).fetch()
+    }
+
+    const KEY: [(&str, &str); 3] = [
+        ("AWS_ACCESS_KEY_ID", "AKENV"),
+        ("AWS_SECRET_ACCESS_KEY", "hunter2"),
+        ("AWS_SESSION_TOKEN", "t"),
+    ];
+
+    #[test]
+    fn the_environment_is_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("credentials");
+        std::fs::write(
+            &file,
+            "[default]\naws_access_key_id=AKFILE\naws_secret_access_key=s\n",
+        )
+        .unwrap();
+        let file = ("AWS_SHARED_CREDENTIALS_FILE", file.to_str().unwrap());
+        let key = fetch(&[KEY[0], KEY[1], KEY[2], file]).unwrap();
+        assert_eq!((key.id(), key.token().unwrap().as_str()), ("AKENV", "t"));
+        assert_eq!(*key.secret(), b"hunter2");
+        assert_eq!(fetch(&[file]).unwrap().id(), "AKFILE");
+    }
+
+    #[test]
+    fn half_an_access_key_is_refused() {
+        for half in [&KEY[..1], &KEY[1..2]] {
+            let error = fetch(half).unwrap_err();
+            assert_eq!(error.kind(), KeyErrorKind::Config);
+            assert!(!format!("{error:?}").contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_profile_goes_before_the_container_and_that_before_the_instance() {
+        let double = Double::start(|request| {
+            assert!(request.path.ends_with("/task"), "{}", request.path);
+            json(
+                200,
+                &serde_json::json!({
+                    "AccessKeyId": "AKTASK", "SecretAccessKey": "s", "Token": "t",
+                    "Expiration": "2040-01-01T00:00:00Z",
+                }),
+            )
+        });
+        let uri = format!("{}/task", double.endpoint());
+        let container = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str());
+        assert_eq!(fetch(&[container]).unwrap().id(), "AKTASK");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("credentials");
+        std::fs::write(
+            &file,
+            "[default]\naws_access_key_id=AKFILE\naws_secret_access_key=s\n",
+        )
+        .unwrap();
+        let file = ("AWS_SHARED_CREDENTIALS_FILE", file.to_str().unwrap());
+        assert_eq!(fetch(&[container, file]).unwrap().id(), "AKFILE");
+    }
+
+    #[test]
+    fn where_there_are_none_it_says_where_it_looked() {
+        let error = fetch(&[("AWS_EC2_METADATA_DISABLED", "true")]).unwrap_err();
+        assert_eq!(error.kind(), KeyErrorKind::Config);
+        for place in ["AWS_ACCESS_KEY_ID", "~/.aws/credentials", "metadata"] {
+            assert!(error.message().contains(place), "{error}");
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! The role of a container or an instance, as the host's metadata service gives it.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::keys::error::KeyError;
+use crate::keys::service::credentials::{AccessKey, end_of};
+use crate::keys::service::{Client, Endpoint, Environment, Request, Response, files};
+
+/// How long the host may take: it is one hop away.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The instance metadata service, by IPv4 and IPv6.
+const INSTANCE: [&str; 2] = ["169.254.169.254", "[fd00:ec2::254]"];
+/// The container agents of ECS, and of EKS by IPv4 and IPv6.
+const CONTAINER: [&str; 3] = ["169.254.170.2", "169.254.170.23", "[fd00:ec2::23]"];
+
+/// Temporary credentials.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Temporary {
+    access_key_id: String,
+    secret_access_key: Zeroizing<String>,
+    token: Zeroizing<String>,
+    expiration: String,
+}
+
+impl Temporary {
+    fn into_key(self) -> Result<AccessKey, KeyError> {
+        let end = end_of(&self.expiration)?;
+        let Self {
+            access_key_id,
+            secret_access_key,
+            token,
+            ..
+        } = self;
+        AccessKey::new(&access_key_id, &secret_access_key, Some(&token), Some(end))
+    }
+}
+
+/// The credentials of the container that this process runs in (ECS, EKS Pod Identity); `None` where the
+/// environment names no place for them.
+///
+/// # Errors
+/// `Config` for a place that cannot be followed, `Unavailable` where it does not answer.
+pub(super) fn of_container(environment: &Environment) -> Result<Option<AccessKey>, KeyError> {
+    let relative = environment.text("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")?;
+    let full = environment.text("AWS_CONTAINER_CREDENTIALS_FULL_URI")?;
+    let relative = relative.map(|path| format!("http://{}{path}", CONTAINER[0]));
+    let Some(place) = relative.or(full) else {
+        return Ok(None);
+    };
+    let endpoint = Endpoint::parse_or_plain(&place, &CONTAINER).map_err(|error| {
+        let why = error.message();
+        KeyError::config(format!("AWS_CONTAINER_CREDENTIALS_…_URI: {why}"))
+    })?;
+    let mut request = Request::get(endpoint.url());
+    if let Some(token) = container_token(environment)? {
+        request = request.header("authorization", &token)?;
+    }
+    let answer = Client::direct(TIMEOUT)?.send(request)?;
+    temporary("the container's credentials", &answer).map(Some)
+}
+
+fn container_token(environment: &Environment) -> Result<Option<Zeroizing<String>>, KeyError> {
+    match environment.path("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
+        Some(path) => files::secret_line("container token", &path).map(Some),
+        None => {
+            let token = environment.text("AWS_CONTAINER_AUTHORIZATION_TOKEN")?;
+            Ok(token.map(Zeroizing::new))
+        }
+    }
+}
+
+/// The credentials of the instance's role, by the instance metadata service, version 2.
+///
+/// # Errors
+/// `Config` where it is switched off or the instance has no role, `Unavailable` where it does not
+/// answer.
+pub(super) fn of_instance(environment: &Environment) -> Result<AccessKey, KeyError> {
+    let disabled = environment.text("AWS_EC2_METADATA_DISABLED")?;
+    if disabled.is_some_and(|disabled| disabled.eq_ignore_ascii_case("true")) {
+        return Err(KeyError::config(format!(
+            "{}, and AWS_EC2_METADATA_DISABLED forbids to ask the instance's metadata service",
+            no_others()
+        )));
+    }
+    let service = Instance::of(environment)?;
+    service.role_s_key().map_err(|error| {
+        let why = error.message();
+        let message = format!(
+            "{}, and of the instance's metadata service: {why}",
+            no_others()
+        );
+        KeyError::new(error.kind(), message)
+    })
+}
+
+fn no_others() -> &'static str {
+    "no AWS credentials: neither AWS_ACCESS_KEY_ID, a profile (~/.aws/credentials) nor a container's"
+}
+
+/// The instance metadata service.
+struct Instance {
+    client: Client,
+    endpoint: Endpoint,
+}
+
+impl Instance {
+    fn of(environment: &Environment) -> Result<Self, KeyError> {
+        let mode = environment.text("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE")?;
+        let by_ipv6 = mode.is_some_and(|mode| mode.eq_ignore_ascii_case("ipv6"));
+        let [ipv4, ipv6] = INSTANCE;
+        let own = format!("http://{}", if by_ipv6 { ipv6 } else { ipv4 });
+        let said = environment.text("AWS_EC2_METADATA_SERVICE_ENDPOINT")?;
+        Ok(Self {
+            client: Client::direct(TIMEOUT)?,
+            endpoint: Endpoint::parse_or_plain(&said.unwrap_or(own), &INSTANCE)?,
+        })
+    }
+
+    fn role_s_key(&self) -> Result<AccessKey, KeyError> {
+        let token = self.token()?;
+        let roles = ["latest", "meta-data", "iam", "security-credentials"];
+        let answer = self.get(&roles, &token)?;
+        let role = std::str::from_utf8(answer.body()).unwrap_or_default();
+        let role = role.lines().next().unwrap_or_default().trim();
+        if answer.status() == 404 || role.is_empty() {
+            return Err(KeyError::config(
+                "the instance has no role (instance profile)",
+            ));
+        }
+        check("the roles", &answer)?;
+        let [a, b, c, d] = roles;
+        temporary(
+            "the role's credentials",
+            &self.get(&[a, b, c, d, role], &token)?,
+        )
+    }
+
+    fn token(&self) -> Result<Zeroizing<String>, KeyError> {
+        let url = self.endpoint.join(["latest", "api", "token"]);
+        let request = Request::put(url, Zeroizing::default())
+            .header("x-aws-ec2-metadata-token-ttl-seconds", "300")?;
+        let answer = self.client.send(request)?;
+        check("a token", &answer)?;
+        let token = std::str::from_utf8(answer.body()).unwrap_or_default();
+        Ok(Zeroizing::new(token.trim().to_owned()))
+    }
+
+    fn get(&self, path: &[&str], token: &str) -> Result<Response, KeyError> {
+        let request = Request::get(self.endpoint.join(path.iter().copied()));
+        self.client
+            .send(request.header("x-aws-ec2-metadata-token", token)?)
+    }
+}
+
+fn temporary(what: &str, answer: &Response) -> Result<AccessKey, KeyError> {
+    check(what, answer)?;
+    let temporary: Temporary = answer.json()?;
+    temporary.into_key()
+}
+
+fn check(what: &str, answer: &Response) -> Result<(), KeyError> {
+    if answer.is_success() {
+        return Ok(());
+    }
+    let status = answer.status();
+    Err(KeyError::unavailable(format!(
+        "asked for {what}, it answered HTTP {status}"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::keys::error::KeyErrorKind;
+    use crate::keys::service::double::{Double, Received, answer, json as json_answer};
+
+    fn role() -> Value {
+        json!({
+            "Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": "AKROLE",
+            "SecretAccessKey": "hunter2", "Token": "tok", "Expiration": "2040-01-01T00:00:00Z",
+        })
+    }
+
+    /// An instance metadata service, version 2, of an instance with one role.
+    fn instance(request: &Received) -> Vec<u8> {
+        let told = request.header("x-aws-ec2-metadata-token") == Some("session");
+        match (request.method.as_str(), request.path.as_str()) {
+            ("PUT", "/latest/api/token") => {
+                assert_eq!(
+                    request.header("x-aws-ec2-metadata-token-ttl-seconds"),
+                    Some("300")
+                );
+                answer(200, &[], b"session")
+            }
+            ("GET", _) if !told => answer(401, &[], b""),
+            ("GET", "/latest/meta-data/iam/security-credentials") => answer(200, &[], b"my role"),
+            ("GET", "/latest/meta-data/iam/security-credentials/my%20role") => {
+                json_answer(200, &role())
+            }
+            _ => answer(404, &[], b""),
+        }
+    }
+
+    fn of_instance_at(double: &Double) -> Result<AccessKey, KeyError> {
+        let endpoint = double.endpoint().to_string();
+        of_instance(&Environment::of(&[(
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+            &endpoint,
+        )]))
+    }
+
+    #[test]
+    fn an_instance_gives_its_role_s_key() {
+        let double = Double::start(instance);
+        let key = of_instance_at(&double).unwrap();
+        assert_eq!((key.id(), &*key.secret()), ("AKROLE", &b"hunter2".to_vec()));
+        assert_eq!(*key.token().unwrap(), "tok");
+        assert!(format!("{key:?}").contains("2040"));
+        assert_eq!(double.calls(), 3);
+    }
+
+    #[test]
+    fn an_instance_without_a_role_is_not_asked_again() {
+        let double = Double::start(|request| match request.method.as_str() {
+            "PUT" => answer(200, &[], b"session"),
+            _ => answer(404, &[], b"not found"),
+        });
+        let error = of_instance_at(&double).unwrap_err();
+        assert_eq!(error.kind(), KeyErrorKind::Config);
+        assert!(error.message().contains("no role"), "{error}");
+    }
+
+    #[test]
+    fn answers_of_another_form_are_no_credentials() {
+        let bodies = [
+            json!({}),
+            json!({"Code": "AssumeRoleUnauthorizedAccess"}),
+            json!({"AccessKeyId": "a", "SecretAccessKey": "hunter2", "Token": "t", "Expiration": "soon"}),
+            json!({"AccessKeyId": "a", "SecretAccessKey": "hunter2", "Token": "t"}),
+        ];
+        for body in bodies {
+            let double = Double::start(move |request| {
+                if request.path.ends_with("my%20role") {
+                    json_answer(200, &body)
+                } else {
+                    instance(request)
+                }
+            });
+            let error = of_instance_at(&double).unwrap_err();
+            assert_eq!(error.kind(), KeyErrorKind::Unavailable, "{error}");
+            assert!(!format!("{error:?}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn a_metadata_service_that_fails_or_is_not_there_may_come_back() {
+        let double = Double::start(|_request| answer(500, &[], b""));
+        let error = of_instance_at(&double).unwrap_err();
+        assert_eq!(error.kind(), KeyErrorKind::Unavailable);
+        let gone = double.endpoint().to_string();
+        drop(double);
+        let gone = Environment::of(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &gone)]);
+        let error = of_instance(&gone).unwrap_err();
+        assert_eq!(error.kind(), KeyErrorKind::Unavailable);
+        assert!(error.message().contains("AWS_ACCESS_KEY_ID"), "{error}");
+    }
+
+    #[test]
+    fn a_metadata_service_elsewhere_is_refused() {
+        for endpoint in [
+            "http://10.0.0.1",
+            "http://metadata.example",
+            "ftp://127.0.0.1",
+        ] {
+            let environment = Environment::of(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint)]);
+            assert_eq!(
+                of_instance(&environment).unwrap_err().kind(),
+                KeyErrorKind::Config
+            );
+            let environment = Environment::of(&[("AWS_CONTAINER_CREDENTIALS_FULL_URI", endpoint)]);
+            assert_eq!(
+                of_container(&environment).unwrap_err().kind(),
+                KeyErrorKind::Config
+            );
+        }
+    }
+
+    #[test]
+    fn a_container_shows_its_token() {
+        let double = Double::start(|request| {
+            assert_eq!(request.path, "/v1/credentials/");
+            match request.header("authorization") {
+                Some("from-file" | "from-environment") => json_answer(200, &role()),
+                _ => answer(401, &[], b""),
+            }
+        });
+        let uri = format!("{}/v1/credentials/", double.endpoint());
+        let uri = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "from-file\n").unwrap();
+        let file = (
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+            path.to_str().unwrap(),
+        );
+        let text = ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "from-environment");
+        for variables in [&[uri, file][..], &[uri, text], &[uri, file, text]] {
+            let key = of_container(&Environment::of(variables)).unwrap().unwrap();
+            assert_eq!(key.id(), "AKROLE");
+        }
+        let error = of_container(&Environment::of(&[uri])).unwrap_err();
+        assert_eq!(error.kind(), KeyErrorKind::Unavailable);
+        assert!(error.message().contains("401"), "{error}");
+        assert!(of_container(&Environment::default()).unwrap().is_none());
+    }
+}

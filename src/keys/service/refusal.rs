@@ -1,0 +1,125 @@
+//! What a service said when it refused a request, made fit to be shown.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::client::Response;
+use super::wire;
+use crate::keys::error::{KeyError, KeyErrorKind};
+
+/// A refusal in the service's own words. They are shown, so only the first line is kept: what
+/// follows may repeat the request.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: u16,
+    code: String,
+    message: String,
+    request_id: String,
+    wait: Option<Duration>,
+}
+
+impl Refusal {
+    /// Of this code, message and request id; an empty one was not said.
+    pub(crate) fn new(response: &Response, code: &str, message: &str, request_id: &str) -> Self {
+        Self {
+            status: response.status(),
+            code: wire::said(code),
+            message: wire::said(message.lines().next().unwrap_or_default()),
+            request_id: wire::said(request_id),
+            wait: response.retry_after(),
+        }
+    }
+
+    /// The service's own word for it; empty where an answer had none.
+    pub(crate) fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// The HTTP status.
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The failure for whoever asked: `what` was refused, and what to do, if that can be said.
+    pub(crate) fn into_error(self, kind: KeyErrorKind, what: &str, advice: &str) -> KeyError {
+        let advice = if advice.is_empty() {
+            String::new()
+        } else {
+            format!("; {advice}")
+        };
+        KeyError::new(kind, format!("{what}: {self}{advice}"))
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.code.as_str(), self.message.as_str()) {
+            ("", _) => f.write_str("an answer without a code")?,
+            (code, "") => f.write_str(code)?,
+            (code, message) => write!(f, "{code}: {message}")?,
+        }
+        write!(f, " (HTTP {}", self.status)?;
+        if !self.request_id.is_empty() {
+            write!(f, ", request {}", self.request_id)?;
+        }
+        if let Some(wait) = self.wait {
+            write!(f, ", ask again in {} s", wait.as_secs())?;
+        }
+        f.write_str(")")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::client::{Client, Request};
+    use super::super::double::{Double, answer};
+    use super::super::reach::Reach;
+    use super::*;
+
+    fn refusal(code: &str, message: &str, request_id: &str) -> String {
+        refusal_with(&[], code, message, request_id)
+    }
+
+    fn refusal_with(
+        headers: &'static [(&str, &str)],
+        code: &str,
+        message: &str,
+        request_id: &str,
+    ) -> String {
+        let double = Double::start(|_request| answer(403, headers, b""));
+        let client = Client::new(&Reach::default()).unwrap();
+        let response = client
+            .send(Request::get(double.endpoint().join([])))
+            .unwrap();
+        let refusal = Refusal::new(&response, code, message, request_id);
+        refusal
+            .into_error(KeyErrorKind::Denied, "unwrapping", "")
+            .message()
+            .to_owned()
+    }
+
+    #[test]
+    fn it_is_told_in_one_line() {
+        assert_eq!(
+            refusal("AccessDenied", "not you", "r-1"),
+            "unwrapping: AccessDenied: not you (HTTP 403, request r-1)"
+        );
+        assert_eq!(refusal("Busy", "", ""), "unwrapping: Busy (HTTP 403)");
+        assert_eq!(
+            refusal_with(&[("retry-after", "7")], "Busy", "", ""),
+            "unwrapping: Busy (HTTP 403, ask again in 7 s)"
+        );
+        assert_eq!(
+            refusal("", "<html>", ""),
+            "unwrapping: an answer without a code (HTTP 403)"
+        );
+    }
+
+    #[test]
+    fn a_hostile_answer_is_cut_short_and_cannot_write_to_the_terminal() {
+        let said = refusal("A\x1b[31m", "short\nsecret", "\u{7}r");
+        assert!(!said.contains(['\x1b', '\n', '\u{7}']), "{said:?}");
+        assert!(!said.contains("secret"), "{said}");
+        assert!(refusal("A", &"x".repeat(5000), "").len() < 500);
+    }
+}
