@@ -53,6 +53,8 @@ ENVIRONMENT:
                    trace), or parts, as in `warn,envelopefs::keys=debug`
   ENVELOPEFS_PKCS11_MODULE    the PKCS#11 module of `pkcs11:` keys
   ENVELOPEFS_PKCS11_PIN_FILE  the file that holds their PIN, mode 0600
+  ENVELOPEFS_RSA_PRIVATE_KEY       the private key of `rsa:` keys in a token: a pkcs11: URI
+  ENVELOPEFS_RSA_PRIVATE_KEY_FILE  the file that holds it, PEM, mode 0600
   NO_COLOR         if set, no colours
   XDG_CONFIG_HOME  where `init` puts a new key file: envelopefs/keys/ in it (~/.config if unset)
   XDG_RUNTIME_DIR  where a mount's control socket lies: envelopefs/ in it";

@@ -9,13 +9,15 @@ use super::errors;
 use super::failure::Failure;
 use crate::crypto::{MemoryPolicy, configure_locked_memory};
 use crate::keys::{
-    Confirm, Machine, PassphraseSource, PinSource, Pkcs11Options, ProviderOptions, Providers,
-    pkcs11,
+    Confirm, KeyError, Machine, PassphraseSource, PinSource, Pkcs11Options, PrivateKeySource,
+    ProviderOptions, Providers, RsaOptions, pkcs11, rsa,
 };
 use crate::units::KeyUri;
 
 /// The name of the systemd credential that holds the PIN of a PKCS#11 token.
 const PIN_CREDENTIAL: &str = "envelopefs.pkcs11-pin";
+/// The name of the systemd credential that holds private keys of `rsa:`.
+const RSA_CREDENTIAL: &str = "envelopefs.rsa-private-key";
 
 /// Keys that a person named: their URIs as they are to be stored, and what the URIs said of this
 /// machine.
@@ -23,24 +25,40 @@ const PIN_CREDENTIAL: &str = "envelopefs.pkcs11-pin";
 pub(super) struct GivenKeys {
     pub(super) uris: Vec<KeyUri>,
     of_machine: HashMap<KeyUri, Machine>,
+    rsa: HashMap<KeyUri, Vec<PrivateKeySource>>,
 }
 
 /// Parts what is to be stored from what is of this machine.
 ///
 /// # Errors
-/// A `pkcs11:` URI that cannot be followed.
+/// A URI that cannot be followed.
 pub(super) fn given_keys(what: &str, uris: &[KeyUri]) -> Result<GivenKeys, Failure> {
     let mut keys = GivenKeys::default();
     for uri in uris {
-        if uri.scheme() != pkcs11::SCHEME {
-            keys.uris.push(uri.clone());
-            continue;
-        }
-        let (stored, machine) = pkcs11::given(uri).map_err(|error| errors::key(what, &error))?;
-        keys.of_machine.insert(stored.clone(), machine);
+        let stored = keys.part(uri);
+        let stored = stored.map_err(|error| errors::key(what, &error))?;
         keys.uris.push(stored);
     }
     Ok(keys)
+}
+
+impl GivenKeys {
+    /// The URI to be stored; what else it says is kept.
+    fn part(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
+        match uri.scheme() {
+            pkcs11::SCHEME => {
+                let (stored, machine) = pkcs11::given(uri)?;
+                self.of_machine.insert(stored.clone(), machine);
+                Ok(stored)
+            }
+            rsa::SCHEME => {
+                let (stored, sources) = rsa::given(uri)?;
+                self.rsa.insert(stored.clone(), sources);
+                Ok(stored)
+            }
+            _other => Ok(uri.clone()),
+        }
+    }
 }
 
 /// Providers that take a passphrase from where the options say; asked twice where it is new.
@@ -70,6 +88,14 @@ pub(super) fn providers(
             ),
             of_key: keys.of_machine.clone(),
         },
+        rsa: RsaOptions {
+            private_keys: private_keys(
+                path("ENVELOPEFS_RSA_PRIVATE_KEY_FILE"),
+                path("ENVELOPEFS_RSA_PRIVATE_KEY"),
+                path("CREDENTIALS_DIRECTORY"),
+            ),
+            of_key: keys.rsa.clone(),
+        },
         ..ProviderOptions::default()
     }))
 }
@@ -81,6 +107,21 @@ fn pin_source(file: Option<PathBuf>, credentials: Option<PathBuf>) -> PinSource 
         (None, Some(credential)) => PinSource::Credential(credential),
         (None, None) => PinSource::Prompt,
     }
+}
+
+/// All that there are: a host may have several private keys, as after a rotation.
+fn private_keys(
+    file: Option<PathBuf>,
+    token: Option<PathBuf>,
+    credentials: Option<PathBuf>,
+) -> Vec<PrivateKeySource> {
+    let file = file.map(PrivateKeySource::File);
+    let token = token.map(|uri| PrivateKeySource::Token(uri.to_string_lossy().into_owned()));
+    let credential = credentials
+        .map(|folder| folder.join(RSA_CREDENTIAL))
+        .filter(|path| path.exists())
+        .map(PrivateKeySource::Credential);
+    [file, token, credential].into_iter().flatten().collect()
 }
 
 /// Decides, before the first key, whether keys may lie in memory that is not locked.
@@ -121,6 +162,36 @@ mod tests {
         assert_eq!(stored, ["passphrase:", "pkcs11:token=t;object=k"]);
         let machine = keys.of_machine.get(&keys.uris[1]).unwrap();
         assert_eq!(machine.module, Some("/m.so".into()));
-        assert!(given_keys("x", &["pkcs11:token=t".parse().unwrap()]).is_err());
+        for wrong in ["pkcs11:token=t", "rsa:public.pem", "rsa:/p?private-key=k"] {
+            assert!(
+                given_keys("x", &[wrong.parse().unwrap()]).is_err(),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_private_key_is_no_part_of_what_is_stored() {
+        let uri = "rsa:///p.pem?private-key=/k.pem".parse().unwrap();
+        let keys = given_keys("x", &[uri]).unwrap();
+        assert_eq!(keys.uris, ["rsa:/p.pem".parse().unwrap()]);
+        let sources = keys.rsa.get(&keys.uris[0]).unwrap();
+        assert_eq!(sources, &[PrivateKeySource::File("/k.pem".into())]);
+    }
+
+    #[test]
+    fn private_keys_of_every_place_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let credentials = Some(folder.path().to_owned());
+        assert_eq!(private_keys(None, None, credentials.clone()), []);
+        let credential = folder.path().join(RSA_CREDENTIAL);
+        std::fs::write(&credential, "key").unwrap();
+        let found = private_keys(Some("/k".into()), Some("pkcs11:x".into()), credentials);
+        let expected = [
+            PrivateKeySource::File("/k".into()),
+            PrivateKeySource::Token("pkcs11:x".to_owned()),
+            PrivateKeySource::Credential(credential),
+        ];
+        assert_eq!(found, expected);
     }
 }

@@ -28,10 +28,14 @@ pub mod pkcs11;
 pub mod pool;
 pub mod provider;
 pub mod registry;
+pub mod rsa;
 
 mod backoff;
+mod between;
 #[cfg(test)]
 mod conformance;
+mod local_file;
+mod pem;
 mod percent;
 
 pub use error::{KeyError, KeyErrorKind};
@@ -44,3 +48,4 @@ pub use pkcs11::{Machine, PinSource, Pkcs11Options, Pkcs11Provider};
 pub use pool::{Pool, PoolStats};
 pub use provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
 pub use registry::{ProviderOptions, Providers};
+pub use rsa::{PrivateKeySource, RsaOptions, RsaProvider};

@@ -13,6 +13,7 @@ use crate::keys::passphrase::{self, PassphraseProvider};
 use crate::keys::passphrase_source::{Confirm, Passphrase, PassphraseSource};
 use crate::keys::pkcs11::{self, Pkcs11Options, Pkcs11Provider};
 use crate::keys::provider::KeyProvider;
+use crate::keys::rsa::{self, RsaOptions, RsaProvider};
 use crate::units::KeyUri;
 
 /// What providers need besides their URI.
@@ -26,6 +27,8 @@ pub struct ProviderOptions {
     pub argon2: Argon2Params,
     /// Where `pkcs11:` finds modules and PINs.
     pub pkcs11: Pkcs11Options,
+    /// Where `rsa:` finds private keys.
+    pub rsa: RsaOptions,
 }
 
 impl Default for ProviderOptions {
@@ -36,6 +39,7 @@ impl Default for ProviderOptions {
             confirm: Confirm::No,
             argon2: Argon2Params::default(),
             pkcs11: Pkcs11Options::default(),
+            rsa: RsaOptions::default(),
         }
     }
 }
@@ -43,7 +47,7 @@ impl Default for ProviderOptions {
 type Opener = fn(&Providers, &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError>;
 
 /// The schemes that this program knows. The one table: errors and help are made of it.
-const SCHEMES: [(&str, &str, Opener); 3] = [
+const SCHEMES: [(&str, &str, Opener); 4] = [
     (
         file::SCHEME,
         "file:///path/keyring.json",
@@ -59,6 +63,7 @@ const SCHEMES: [(&str, &str, Opener); 3] = [
         "pkcs11:token=LABEL;object=LABEL",
         Providers::open_pkcs11,
     ),
+    (rsa::SCHEME, "rsa:/path/public.pem", Providers::open_rsa),
 ];
 
 /// One provider of a URI; locked while it is being opened, which may block.
@@ -71,6 +76,7 @@ pub struct Providers {
     passphrase: Arc<Passphrase>,
     argon2: Argon2Params,
     pkcs11: Pkcs11Options,
+    rsa: RsaOptions,
     /// Lock order: `places` → nothing; a place is locked after `places` is free again.
     places: Mutex<HashMap<KeyUri, Place>>,
 }
@@ -83,11 +89,13 @@ impl Providers {
             confirm,
             argon2,
             pkcs11,
+            rsa,
         } = options;
         Self {
             passphrase: Arc::new(Passphrase::new(passphrase, confirm)),
             argon2,
             pkcs11,
+            rsa,
             places: Mutex::default(),
         }
     }
@@ -162,6 +170,11 @@ impl Providers {
 
     fn open_pkcs11(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
         Ok(Box::new(Pkcs11Provider::open(uri, &self.pkcs11)?))
+    }
+
+    fn open_rsa(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
+        let provider = RsaProvider::open(uri, &self.rsa, &self.pkcs11)?;
+        Ok(Box::new(provider))
     }
 }
 

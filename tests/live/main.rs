@@ -29,3 +29,4 @@ mod shared;
 mod single_files;
 mod tree;
 mod workers;
+mod write_only;
