@@ -10,8 +10,9 @@ readonly project
 
 # Where cargo tools go that are no part of the project; kept between runs.
 readonly tools=${ENVELOPEFS_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/envelopefs/tools}
-# A user's PATH often lacks the folders where servers and mkfs live.
-export PATH=$tools/bin:$PATH:/usr/sbin:/sbin
+# A user's PATH often lacks the folders where servers and mkfs live. The tools' own Python comes last: it must not stand in
+# for the machine's.
+export PATH=$tools/bin:$PATH:/usr/sbin:/sbin:$tools/python/bin
 
 # --- messages -----------------------------------------------------------------------------------
 
@@ -90,6 +91,19 @@ need_cargo_tool() {
     [ $# -eq 0 ] || install_packages "$@"
     say "installing: $name $version"
     cargo install --quiet --locked --root "$tools" "$name@$version"
+}
+
+# need_pypi NAME VERSION: installs a package of PyPI where this version is missing, into a virtual environment of the tools.
+need_pypi() {
+    local name=$1 version=$2 python=$tools/python/bin/python3
+    [ "$("$python" -c "from importlib.metadata import version; print(version('$name'))" 2>/dev/null)" = "$version" ] && return
+    if [ ! -x "$python" ]; then
+        need_packages python3
+        python3 -c 'import ensurepip' 2>/dev/null || install_packages python3-venv
+        python3 -m venv "$tools/python"
+    fi
+    say "installing: $name $version"
+    "$python" -m pip install --quiet --disable-pip-version-check "$name==$version"
 }
 
 need_fuse() {

@@ -38,6 +38,7 @@ stage_deny() {
 
 stage_test() {
     need_packages openssl softhsm2-util:softhsm2
+    need_pypi PyKMIP 0.11.0
     local target targets=()
     while read -r target; do
         targets+=(--test "$target")
@@ -56,6 +57,7 @@ stage_live() {
     need_fuse
     need_packages sqlite3 nginx openssl rsync git getfattr:attr setfacl:acl python3 jq \
         softhsm2-util:softhsm2 pkcs11-tool:opensc
+    need_pypi PyKMIP 0.11.0
     build_release
     local tests
     tests=$(cargo test --locked --test live --no-run --message-format=json |

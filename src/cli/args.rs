@@ -51,6 +51,9 @@ EXAMPLES:
 ENVIRONMENT:
   ENVELOPEFS_LOG   what is logged, in place of -v and -q: a level (error, warn, info, debug,
                    trace), or parts, as in `warn,envelopefs::keys=debug`
+  ENVELOPEFS_KMIP_CA_FILE     the certificates of who may vouch for a server of `kmip:` keys
+  ENVELOPEFS_KMIP_CERT_FILE   this host's certificate for it
+  ENVELOPEFS_KMIP_KEY_FILE    the private key of that, mode 0600
   ENVELOPEFS_PKCS11_MODULE    the PKCS#11 module of `pkcs11:` keys
   ENVELOPEFS_PKCS11_PIN_FILE  the file that holds their PIN, mode 0600
   ENVELOPEFS_RSA_PRIVATE_KEY       the private key of `rsa:` keys in a token: a pkcs11: URI

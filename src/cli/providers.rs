@@ -9,8 +9,8 @@ use super::errors;
 use super::failure::Failure;
 use crate::crypto::{MemoryPolicy, configure_locked_memory};
 use crate::keys::{
-    Confirm, KeyError, Machine, PassphraseSource, PinSource, Pkcs11Options, PrivateKeySource,
-    ProviderOptions, Providers, RsaOptions, pkcs11, rsa,
+    Confirm, KeyError, KmipFile, KmipFiles, KmipOptions, Machine, PassphraseSource, PinSource,
+    Pkcs11Options, PrivateKeySource, ProviderOptions, Providers, RsaOptions, kmip, pkcs11, rsa,
 };
 use crate::units::KeyUri;
 
@@ -24,6 +24,7 @@ const RSA_CREDENTIAL: &str = "envelopefs.rsa-private-key";
 #[derive(Debug, Default)]
 pub(super) struct GivenKeys {
     pub(super) uris: Vec<KeyUri>,
+    kmip: HashMap<KeyUri, KmipFiles>,
     of_machine: HashMap<KeyUri, Machine>,
     rsa: HashMap<KeyUri, Vec<PrivateKeySource>>,
 }
@@ -46,6 +47,11 @@ impl GivenKeys {
     /// The URI to be stored; what else it says is kept.
     fn part(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
         match uri.scheme() {
+            kmip::SCHEME => {
+                let (stored, files) = kmip::given(uri)?;
+                self.kmip.insert(stored.clone(), files);
+                Ok(stored)
+            }
             pkcs11::SCHEME => {
                 let (stored, machine) = pkcs11::given(uri)?;
                 self.of_machine.insert(stored.clone(), machine);
@@ -80,6 +86,11 @@ pub(super) fn providers(
     Arc::new(Providers::new(ProviderOptions {
         passphrase,
         confirm,
+        kmip: KmipOptions {
+            files: kmip_files(&path),
+            of_key: keys.kmip.clone(),
+            ..KmipOptions::default()
+        },
         pkcs11: Pkcs11Options {
             module: path("ENVELOPEFS_PKCS11_MODULE"),
             pin: pin_source(
@@ -106,6 +117,22 @@ fn pin_source(file: Option<PathBuf>, credentials: Option<PathBuf>) -> PinSource 
         (Some(file), _) => PinSource::File(file),
         (None, Some(credential)) => PinSource::Credential(credential),
         (None, None) => PinSource::Prompt,
+    }
+}
+
+/// A file that is named by the environment, else the systemd credential.
+fn kmip_files(path: &dyn Fn(&str) -> Option<PathBuf>) -> KmipFiles {
+    let file = |variable: &str, credential: &str| {
+        let credential = path("CREDENTIALS_DIRECTORY").map(|folder| folder.join(credential));
+        let credential = credential.filter(|path| path.exists());
+        path(variable)
+            .map(KmipFile::File)
+            .or(credential.map(KmipFile::Credential))
+    };
+    KmipFiles {
+        ca: file("ENVELOPEFS_KMIP_CA_FILE", "envelopefs.kmip-ca"),
+        cert: file("ENVELOPEFS_KMIP_CERT_FILE", "envelopefs.kmip-cert"),
+        key: file("ENVELOPEFS_KMIP_KEY_FILE", "envelopefs.kmip-key"),
     }
 }
 
@@ -168,6 +195,24 @@ mod tests {
                 "{wrong}"
             );
         }
+    }
+
+    #[test]
+    fn certificates_come_from_the_environment_and_else_from_credentials() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("envelopefs.kmip-ca"), "ca").unwrap();
+        std::fs::write(folder.path().join("envelopefs.kmip-key"), "key").unwrap();
+        let files = kmip_files(&|name| match name {
+            "CREDENTIALS_DIRECTORY" => Some(folder.path().to_owned()),
+            "ENVELOPEFS_KMIP_KEY_FILE" => Some("/key.pem".into()),
+            _ => None,
+        });
+        let ca = KmipFile::Credential(folder.path().join("envelopefs.kmip-ca"));
+        assert_eq!((files.ca, files.cert), (Some(ca), None));
+        assert_eq!(files.key, Some(KmipFile::File("/key.pem".into())));
+        let given = given_keys("x", &["kmip://H/k?ca=/ca.pem".parse().unwrap()]).unwrap();
+        assert_eq!(given.uris, ["kmip://h:5696/k".parse().unwrap()]);
+        assert!(given.kmip.get(&given.uris[0]).unwrap().ca.is_some());
     }
 
     #[test]

@@ -21,6 +21,7 @@
 pub mod error;
 pub mod file;
 pub mod keyring;
+pub mod kmip;
 pub mod metered;
 pub mod passphrase;
 pub mod passphrase_source;
@@ -41,6 +42,7 @@ mod percent;
 pub use error::{KeyError, KeyErrorKind};
 pub use file::FileProvider;
 pub use keyring::{DekRequest, DekResult, Keyring, KeyringConfig, KeyringStats};
+pub use kmip::{KmipFile, KmipFiles, KmipOptions, KmipProvider};
 pub use metered::{CallCount, Metered, ProviderCalls};
 pub use passphrase::PassphraseProvider;
 pub use passphrase_source::{Confirm, Passphrase, PassphraseSource};

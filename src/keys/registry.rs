@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use crate::crypto::passphrase::Argon2Params;
 use crate::keys::error::KeyError;
 use crate::keys::file::{self, FileProvider};
+use crate::keys::kmip::{self, KmipOptions, KmipProvider};
 use crate::keys::metered::{Metered, ProviderCalls};
 use crate::keys::passphrase::{self, PassphraseProvider};
 use crate::keys::passphrase_source::{Confirm, Passphrase, PassphraseSource};
@@ -25,6 +26,8 @@ pub struct ProviderOptions {
     pub confirm: Confirm,
     /// The work for a guess at what `passphrase:` wraps from now on.
     pub argon2: Argon2Params,
+    /// How `kmip:` reaches its servers.
+    pub kmip: KmipOptions,
     /// Where `pkcs11:` finds modules and PINs.
     pub pkcs11: Pkcs11Options,
     /// Where `rsa:` finds private keys.
@@ -38,6 +41,7 @@ impl Default for ProviderOptions {
             passphrase: PassphraseSource::Prompt,
             confirm: Confirm::No,
             argon2: Argon2Params::default(),
+            kmip: KmipOptions::default(),
             pkcs11: Pkcs11Options::default(),
             rsa: RsaOptions::default(),
         }
@@ -47,12 +51,13 @@ impl Default for ProviderOptions {
 type Opener = fn(&Providers, &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError>;
 
 /// The schemes that this program knows. The one table: errors and help are made of it.
-const SCHEMES: [(&str, &str, Opener); 4] = [
+const SCHEMES: [(&str, &str, Opener); 5] = [
     (
         file::SCHEME,
         "file:///path/keyring.json",
         Providers::open_file,
     ),
+    (kmip::SCHEME, "kmip://host:port/name", Providers::open_kmip),
     (
         passphrase::SCHEME,
         "passphrase:",
@@ -75,6 +80,7 @@ type Place = Arc<Mutex<Option<Arc<Metered>>>>;
 pub struct Providers {
     passphrase: Arc<Passphrase>,
     argon2: Argon2Params,
+    kmip: KmipOptions,
     pkcs11: Pkcs11Options,
     rsa: RsaOptions,
     /// Lock order: `places` → nothing; a place is locked after `places` is free again.
@@ -88,12 +94,14 @@ impl Providers {
             passphrase,
             confirm,
             argon2,
+            kmip,
             pkcs11,
             rsa,
         } = options;
         Self {
             passphrase: Arc::new(Passphrase::new(passphrase, confirm)),
             argon2,
+            kmip,
             pkcs11,
             rsa,
             places: Mutex::default(),
@@ -157,6 +165,10 @@ impl Providers {
 
     fn open_file(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
         Ok(Box::new(FileProvider::open(uri)?))
+    }
+
+    fn open_kmip(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
+        Ok(Box::new(KmipProvider::open(uri, &self.kmip)?))
     }
 
     fn open_passphrase(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {

@@ -17,6 +17,7 @@ mod handles;
 mod harness;
 mod hsm;
 mod kill;
+mod kmip;
 mod limits;
 mod metadata;
 mod model;

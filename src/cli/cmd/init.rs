@@ -18,6 +18,7 @@ pub use run::run;
 const AFTER: &str = "\
 KEYS:
   file:///PATH   a key file; made where it is missing. Back it up: without it nothing opens.
+  kmip://HOST:PORT/NAME   a key of a KMIP server; docs/keys/kmip.md has the steps
   passphrase:    a passphrase, stretched by Argon2id
   pkcs11:token=LABEL;object=LABEL   a key in an HSM (RFC 7512); docs/KEYS.md has the steps
   rsa:/PATH.pem  an RSA public key: who has its private key reads; docs/keys/rsa.md has the steps
