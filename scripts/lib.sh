@@ -10,8 +10,9 @@ readonly project
 
 # Where cargo tools go that are no part of the project; kept between runs.
 readonly tools=${ENVELOPEFS_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/envelopefs/tools}
-# A user's PATH often lacks the folders where servers and mkfs live.
-export PATH=$tools/bin:$PATH:/usr/sbin:/sbin
+# A user's PATH often lacks the folders where servers and mkfs live. The tools' own Python comes last: it must not stand in
+# for the machine's.
+export PATH=$tools/bin:$PATH:/usr/sbin:/sbin:$tools/python/bin
 
 # --- messages -----------------------------------------------------------------------------------
 

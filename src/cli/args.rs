@@ -51,8 +51,13 @@ EXAMPLES:
 ENVIRONMENT:
   ENVELOPEFS_LOG   what is logged, in place of -v and -q: a level (error, warn, info, debug,
                    trace), or parts, as in `warn,envelopefs::keys=debug`
+  ENVELOPEFS_KMIP_CA_FILE     the certificates of who may vouch for a server of `kmip:` keys
+  ENVELOPEFS_KMIP_CERT_FILE   this host's certificate for it
+  ENVELOPEFS_KMIP_KEY_FILE    the private key of that, mode 0600
   ENVELOPEFS_PKCS11_MODULE    the PKCS#11 module of `pkcs11:` keys
   ENVELOPEFS_PKCS11_PIN_FILE  the file that holds their PIN, mode 0600
+  ENVELOPEFS_RSA_PRIVATE_KEY       the private key of `rsa:` keys in a token: a pkcs11: URI
+  ENVELOPEFS_RSA_PRIVATE_KEY_FILE  the file that holds it, PEM, mode 0600
   NO_COLOR         if set, no colours
   XDG_CONFIG_HOME  where `init` puts a new key file: envelopefs/keys/ in it (~/.config if unset)
   XDG_RUNTIME_DIR  where a mount's control socket lies: envelopefs/ in it";

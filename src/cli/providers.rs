@@ -9,13 +9,15 @@ use super::errors;
 use super::failure::Failure;
 use crate::crypto::{MemoryPolicy, configure_locked_memory};
 use crate::keys::{
-    Confirm, Environment, PassphraseSource, PinSource, Pkcs11Options, ProviderOptions, Providers,
-    ServiceOptions,
+    Confirm, Environment, KmipFile, KmipFiles, KmipOptions, PassphraseSource, PinSource,
+    Pkcs11Options, PrivateKeySource, ProviderOptions, Providers, RsaOptions, ServiceOptions,
 };
 use crate::units::KeyUri;
 
 /// The name of the systemd credential that holds the PIN of a PKCS#11 token.
 const PIN_CREDENTIAL: &str = "envelopefs.pkcs11-pin";
+/// The name of the systemd credential that holds private keys of `rsa:`.
+const RSA_CREDENTIAL: &str = "envelopefs.rsa-private-key";
 
 /// Keys that a person named: their URIs as they are to be stored, and what this machine has for
 /// them.
@@ -75,6 +77,10 @@ fn of_this_machine() -> ProviderOptions {
             .map(PathBuf::from)
     };
     ProviderOptions {
+        kmip: KmipOptions {
+            files: kmip_files(&path),
+            ..KmipOptions::default()
+        },
         pkcs11: Pkcs11Options {
             module: path("ENVELOPEFS_PKCS11_MODULE"),
             pin: pin_source(
@@ -85,6 +91,14 @@ fn of_this_machine() -> ProviderOptions {
         },
         service: ServiceOptions {
             environment: Environment::of_process(),
+            of_key: HashMap::new(),
+        },
+        rsa: RsaOptions {
+            private_keys: private_keys(
+                path("ENVELOPEFS_RSA_PRIVATE_KEY_FILE"),
+                path("ENVELOPEFS_RSA_PRIVATE_KEY"),
+                path("CREDENTIALS_DIRECTORY"),
+            ),
             of_key: HashMap::new(),
         },
         ..ProviderOptions::default()
@@ -98,6 +112,37 @@ fn pin_source(file: Option<PathBuf>, credentials: Option<PathBuf>) -> PinSource 
         (None, Some(credential)) => PinSource::Credential(credential),
         (None, None) => PinSource::Prompt,
     }
+}
+
+/// A file that is named by the environment, else the systemd credential.
+fn kmip_files(path: &dyn Fn(&str) -> Option<PathBuf>) -> KmipFiles {
+    let file = |variable: &str, credential: &str| {
+        let credential = path("CREDENTIALS_DIRECTORY").map(|folder| folder.join(credential));
+        let credential = credential.filter(|path| path.exists());
+        path(variable)
+            .map(KmipFile::File)
+            .or(credential.map(KmipFile::Credential))
+    };
+    KmipFiles {
+        ca: file("ENVELOPEFS_KMIP_CA_FILE", "envelopefs.kmip-ca"),
+        cert: file("ENVELOPEFS_KMIP_CERT_FILE", "envelopefs.kmip-cert"),
+        key: file("ENVELOPEFS_KMIP_KEY_FILE", "envelopefs.kmip-key"),
+    }
+}
+
+/// All that there are: a host may have several private keys, as after a rotation.
+fn private_keys(
+    file: Option<PathBuf>,
+    token: Option<PathBuf>,
+    credentials: Option<PathBuf>,
+) -> Vec<PrivateKeySource> {
+    let file = file.map(PrivateKeySource::File);
+    let token = token.map(|uri| PrivateKeySource::Token(uri.to_string_lossy().into_owned()));
+    let credential = credentials
+        .map(|folder| folder.join(RSA_CREDENTIAL))
+        .filter(|path| path.exists())
+        .map(PrivateKeySource::Credential);
+    [file, token, credential].into_iter().flatten().collect()
 }
 
 /// Decides, before the first key, whether keys may lie in memory that is not locked.
@@ -138,6 +183,63 @@ mod tests {
         assert_eq!(stored, ["passphrase:", "pkcs11:token=t;object=k"]);
         let machine = keys.options.pkcs11.of_key.get(&keys.uris[1]).unwrap();
         assert_eq!(machine.module, Some("/m.so".into()));
-        assert!(GivenKeys::parse("x", &["pkcs11:token=t".parse().unwrap()]).is_err());
+        for wrong in ["pkcs11:token=t", "rsa:public.pem", "rsa:/p?private-key=k"] {
+            assert!(
+                GivenKeys::parse("x", &[wrong.parse().unwrap()]).is_err(),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn certificates_come_from_the_environment_and_else_from_credentials() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("envelopefs.kmip-ca"), "ca").unwrap();
+        std::fs::write(folder.path().join("envelopefs.kmip-key"), "key").unwrap();
+        let files = kmip_files(&|name| match name {
+            "CREDENTIALS_DIRECTORY" => Some(folder.path().to_owned()),
+            "ENVELOPEFS_KMIP_KEY_FILE" => Some("/key.pem".into()),
+            _ => None,
+        });
+        let ca = KmipFile::Credential(folder.path().join("envelopefs.kmip-ca"));
+        assert_eq!((files.ca, files.cert), (Some(ca), None));
+        assert_eq!(files.key, Some(KmipFile::File("/key.pem".into())));
+        let given = GivenKeys::parse("x", &["kmip://H/k?ca=/ca.pem".parse().unwrap()]).unwrap();
+        assert_eq!(given.uris, ["kmip://h:5696/k".parse().unwrap()]);
+        assert!(
+            given
+                .options
+                .kmip
+                .of_key
+                .get(&given.uris[0])
+                .unwrap()
+                .ca
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn a_private_key_is_no_part_of_what_is_stored() {
+        let uri = "rsa:///p.pem?private-key=/k.pem".parse().unwrap();
+        let keys = GivenKeys::parse("x", &[uri]).unwrap();
+        assert_eq!(keys.uris, ["rsa:/p.pem".parse().unwrap()]);
+        let sources = keys.options.rsa.of_key.get(&keys.uris[0]).unwrap();
+        assert_eq!(sources, &[PrivateKeySource::File("/k.pem".into())]);
+    }
+
+    #[test]
+    fn private_keys_of_every_place_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let credentials = Some(folder.path().to_owned());
+        assert_eq!(private_keys(None, None, credentials.clone()), []);
+        let credential = folder.path().join(RSA_CREDENTIAL);
+        std::fs::write(&credential, "key").unwrap();
+        let found = private_keys(Some("/k".into()), Some("pkcs11:x".into()), credentials);
+        let expected = [
+            PrivateKeySource::File("/k".into()),
+            PrivateKeySource::Token("pkcs11:x".to_owned()),
+            PrivateKeySource::Credential(credential),
+        ];
+        assert_eq!(found, expected);
     }
 }

@@ -68,6 +68,7 @@ impl Bench {
             key_scope: KeyScope::Volume,
             foreign_files: ForeignFiles::Deny,
             keys: vec![FileProvider::uri_of(&key).unwrap()],
+            volume_keys: Vec::new(),
         };
         let providers = Providers::new(ProviderOptions::default());
         volume::create(&folder.path().join("volume"), &create, &providers).unwrap();

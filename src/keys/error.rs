@@ -83,6 +83,14 @@ impl KeyError {
         self
     }
 
+    /// The same failure, with an earlier one in its words: of several ways each failed for its own reason.
+    #[must_use]
+    pub fn after(mut self, earlier: &Self) -> Self {
+        let of = earlier.uri().map_or("", KeyUri::as_str);
+        self.message = Arc::from(format!("{}; and {of}: {}", self.message, earlier.message));
+        self
+    }
+
     /// What the failure means.
     pub fn kind(&self) -> KeyErrorKind {
         self.kind
@@ -165,6 +173,15 @@ mod tests {
         let outer: KeyUri = "file:///b".parse().unwrap();
         let error = KeyError::corrupt("x").at(&inner).at(&outer);
         assert_eq!(error.uri(), Some(&inner));
+    }
+
+    #[test]
+    fn of_several_failures_the_last_one_counts_and_each_is_told() {
+        let uri: KeyUri = "rsa:/p".parse().unwrap();
+        let earlier = KeyError::unavailable("first").at(&uri);
+        let last = KeyError::not_found("second").after(&earlier);
+        assert_eq!(last.kind(), KeyErrorKind::NotFound);
+        assert_eq!(last.to_string(), "second; and rsa:/p: first (not found)");
     }
 
     #[test]

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::crypto::secret::SecretKey;
-use crate::keys::bound::{self, does_not_open};
+use crate::keys::between;
 use crate::keys::error::{KeyError, KeyErrorKind};
 use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
 use crate::keys::service::{Reach, Response, ServiceOptions, Tokens, wire};
@@ -243,7 +243,7 @@ impl HashivaultProvider {
         let between = wire::key_of_text(&made.plaintext, &BASE64)?;
         let ciphertext = Ciphertext::of_text(&made.ciphertext)?;
         let aad = blob::aad(context);
-        let sealed = bound::seal(&between, &aad, dek);
+        let sealed = between::seal_under(&between, dek, &aad);
         Ok(Blob::new(&aad, &sealed, &ciphertext).into_wrapped(&ciphertext))
     }
 
@@ -258,7 +258,7 @@ impl HashivaultProvider {
         let response = self.convert(unwrapping, Some(&ciphertext), context)?;
         let Data { data: decrypted } = response.json::<Data<Decrypted>>()?;
         let between = wire::key_of_text(&decrypted.plaintext, &BASE64)?;
-        bound::open(&between, &aad, blob.sealed())?.ok_or_else(does_not_open)
+        between::open_under(&between, &aad, blob.sealed())
     }
 
     /// The service makes the new wrap, and the data key does not come to this host.

@@ -22,6 +22,7 @@ pub mod error;
 pub mod file;
 pub mod hashivault;
 pub mod keyring;
+pub mod kmip;
 pub mod metered;
 pub mod passphrase;
 pub mod passphrase_source;
@@ -29,19 +30,23 @@ pub mod pkcs11;
 pub mod pool;
 pub mod provider;
 pub mod registry;
+pub mod rsa;
 pub mod service;
 
 mod awskms;
 mod backoff;
-mod bound;
+mod between;
 #[cfg(test)]
 mod conformance;
+mod local_file;
+mod pem;
 mod percent;
 
 pub use error::{KeyError, KeyErrorKind};
 pub use file::FileProvider;
 pub use hashivault::HashivaultProvider;
 pub use keyring::{DekRequest, DekResult, Keyring, KeyringConfig, KeyringStats};
+pub use kmip::{KmipFile, KmipFiles, KmipOptions, KmipProvider};
 pub use metered::{CallCount, Metered, ProviderCalls};
 pub use passphrase::PassphraseProvider;
 pub use passphrase_source::{Confirm, Passphrase, PassphraseSource};
@@ -49,4 +54,5 @@ pub use pkcs11::{Machine, PinSource, Pkcs11Options, Pkcs11Provider};
 pub use pool::{Pool, PoolStats};
 pub use provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
 pub use registry::{ProviderOptions, Providers};
+pub use rsa::{PrivateKeySource, RsaOptions, RsaProvider};
 pub use service::{Environment, Reach, ServiceOptions};

@@ -12,6 +12,7 @@ mod cipher;
 mod failure;
 mod module;
 mod object;
+mod outside;
 mod pin;
 mod token;
 mod uri;
@@ -30,18 +31,22 @@ use cryptoki::session::Session;
 use parking_lot::Mutex;
 
 use crate::crypto::secret::SecretKey;
-use crate::keys::bound::{self, does_not_open};
+use crate::keys::between::{self, does_not_open};
 use crate::keys::error::KeyError;
 use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
 use crate::units::KeyUri;
-use blob::Blob;
-use cipher::Mechanism;
 use failure::Failure;
 use module::Module;
 use object::{Key, KeySet};
 use pin::Pin;
 use token::{Epoch, Token};
 use uri::KeyPath;
+
+pub(super) use blob::{Blob, MODULUS_MAX, aad};
+pub(super) use cipher::Mechanism;
+pub(super) use outside::Components;
+#[cfg(test)]
+pub(super) use softhsm::{PIN, SoftHsm, with_token};
 
 pub use pin::PinSource;
 pub use uri::{Machine, given};
@@ -192,7 +197,12 @@ impl Pkcs11Provider {
         if blob.mechanism.class() != key.class {
             return Err(does_not_open().into());
         }
-        open(session, key, blob, &blob::aad(blob.mechanism, id, context))
+        open(
+            session,
+            key,
+            blob,
+            &aad(SCHEME, blob.mechanism, id, context),
+        )
     }
 }
 
@@ -205,7 +215,7 @@ impl KeyProvider for Pkcs11Provider {
         self.with_keys("wrapping", &|session, keys| {
             let key = keys.newest().ok_or(Failure::Changed)?;
             let mechanism = cipher::choose(session, key)?;
-            let aad = blob::aad(mechanism, &key.id, context);
+            let aad = aad(SCHEME, mechanism, &key.id, context);
             Ok(WrappedDek {
                 key_version: key.version(),
                 bytes: seal(session, key, mechanism, dek, &aad)?,
@@ -269,9 +279,9 @@ fn seal(
         let by_token = cipher::wrap(session, key, mechanism, dek.expose(), aad)?;
         (by_token, Vec::new())
     } else {
-        let between = SecretKey::random().map_err(KeyError::from)?;
-        let by_token = cipher::wrap(session, key, mechanism, between.expose(), aad)?;
-        (by_token, bound::seal(&between, aad, dek))
+        between::seal(dek, aad, |between| {
+            cipher::wrap(session, key, mechanism, between, aad)
+        })?
     };
     let blob = Blob {
         mechanism,
@@ -284,12 +294,10 @@ fn seal(
 fn open(session: &Session, key: &Key, blob: &Blob<'_>, aad: &[u8]) -> Result<SecretKey, Failure> {
     let unwrapped = cipher::unwrap(session, key, blob.mechanism, blob.by_token, aad);
     let unwrapped = unwrapped.map_err(|failure| blame(session, key, blob.mechanism, failure))?;
-    let inner = SecretKey::from_slice(&unwrapped).map_err(|_error| does_not_open())?;
     if blob.mechanism.binds() {
-        return Ok(inner);
+        return Ok(between::key(&unwrapped)?);
     }
-    let dek = bound::open(&inner, aad, blob.sealed).map_err(KeyError::from)?;
-    Ok(dek.ok_or_else(does_not_open)?)
+    Ok(between::open(&unwrapped, aad, blob.sealed)?)
 }
 
 /// Many modules answer "failed" to a wrapped key that was altered and to their own trouble alike. Where

@@ -10,11 +10,13 @@ use crate::keys::awskms::{self, AwsKmsProvider};
 use crate::keys::error::KeyError;
 use crate::keys::file::{self, FileProvider};
 use crate::keys::hashivault::{self, HashivaultProvider};
+use crate::keys::kmip::{self, KmipOptions, KmipProvider};
 use crate::keys::metered::{Metered, ProviderCalls};
 use crate::keys::passphrase::{self, PassphraseProvider};
 use crate::keys::passphrase_source::{Confirm, Passphrase, PassphraseSource};
 use crate::keys::pkcs11::{self, Pkcs11Options, Pkcs11Provider};
 use crate::keys::provider::KeyProvider;
+use crate::keys::rsa::{self, RsaOptions, RsaProvider};
 use crate::keys::service::{Reach, ServiceOptions};
 use crate::units::KeyUri;
 
@@ -27,8 +29,12 @@ pub struct ProviderOptions {
     pub confirm: Confirm,
     /// The work for a guess at what `passphrase:` wraps from now on.
     pub argon2: Argon2Params,
+    /// How `kmip:` reaches its servers.
+    pub kmip: KmipOptions,
     /// Where `pkcs11:` finds modules and PINs.
     pub pkcs11: Pkcs11Options,
+    /// Where `rsa:` finds private keys.
+    pub rsa: RsaOptions,
     /// How key services are reached, and where their credentials are.
     pub service: ServiceOptions,
 }
@@ -57,9 +63,21 @@ impl ProviderOptions {
         Ok(self.keep_reach(hashivault::given(uri)?))
     }
 
+    fn follow_kmip(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
+        let (stored, files) = kmip::given(uri)?;
+        self.kmip.of_key.insert(stored.clone(), files);
+        Ok(stored)
+    }
+
     fn follow_pkcs11(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
         let (stored, machine) = pkcs11::given(uri)?;
         self.pkcs11.of_key.insert(stored.clone(), machine);
+        Ok(stored)
+    }
+
+    fn follow_rsa(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
+        let (stored, sources) = rsa::given(uri)?;
+        self.rsa.of_key.insert(stored.clone(), sources);
         Ok(stored)
     }
 
@@ -77,7 +95,9 @@ impl Default for ProviderOptions {
             passphrase: PassphraseSource::Prompt,
             confirm: Confirm::No,
             argon2: Argon2Params::default(),
+            kmip: KmipOptions::default(),
             pkcs11: Pkcs11Options::default(),
+            rsa: RsaOptions::default(),
             service: ServiceOptions::default(),
         }
     }
@@ -97,10 +117,28 @@ struct Scheme {
 /// The schemes that this program knows. The one table: errors and help are made of it.
 const SCHEMES: &[Scheme] = &[
     Scheme {
+        name: awskms::SCHEME,
+        form: awskms::EXAMPLE,
+        follow: ProviderOptions::follow_awskms,
+        open: Providers::open_awskms,
+    },
+    Scheme {
         name: file::SCHEME,
         form: "file:///path/keyring.json",
         follow: ProviderOptions::follow_whole,
         open: Providers::open_file,
+    },
+    Scheme {
+        name: hashivault::SCHEME,
+        form: "hashivault://KEY?mount=MOUNT&namespace=NAMESPACE",
+        follow: ProviderOptions::follow_hashivault,
+        open: Providers::open_hashivault,
+    },
+    Scheme {
+        name: kmip::SCHEME,
+        form: "kmip://HOST:PORT/NAME",
+        follow: ProviderOptions::follow_kmip,
+        open: Providers::open_kmip,
     },
     Scheme {
         name: passphrase::SCHEME,
@@ -115,16 +153,10 @@ const SCHEMES: &[Scheme] = &[
         open: Providers::open_pkcs11,
     },
     Scheme {
-        name: hashivault::SCHEME,
-        form: "hashivault://KEY?mount=MOUNT&namespace=NAMESPACE",
-        follow: ProviderOptions::follow_hashivault,
-        open: Providers::open_hashivault,
-    },
-    Scheme {
-        name: awskms::SCHEME,
-        form: awskms::EXAMPLE,
-        follow: ProviderOptions::follow_awskms,
-        open: Providers::open_awskms,
+        name: rsa::SCHEME,
+        form: "rsa:/path/public.pem",
+        follow: ProviderOptions::follow_rsa,
+        open: Providers::open_rsa,
     },
 ];
 
@@ -141,7 +173,9 @@ type Place = Arc<Mutex<Option<Arc<Metered>>>>;
 pub struct Providers {
     passphrase: Arc<Passphrase>,
     argon2: Argon2Params,
+    kmip: KmipOptions,
     pkcs11: Pkcs11Options,
+    rsa: RsaOptions,
     service: ServiceOptions,
     /// Lock order: `places` → nothing; a place is locked after `places` is free again.
     places: Mutex<HashMap<KeyUri, Place>>,
@@ -154,13 +188,17 @@ impl Providers {
             passphrase,
             confirm,
             argon2,
+            kmip,
             pkcs11,
+            rsa,
             service,
         } = options;
         Self {
             passphrase: Arc::new(Passphrase::new(passphrase, confirm)),
             argon2,
+            kmip,
             pkcs11,
+            rsa,
             service,
             places: Mutex::default(),
         }
@@ -222,6 +260,10 @@ impl Providers {
         Ok(Box::new(FileProvider::open(uri)?))
     }
 
+    fn open_kmip(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
+        Ok(Box::new(KmipProvider::open(uri, &self.kmip)?))
+    }
+
     fn open_passphrase(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
         let passphrase = Arc::clone(&self.passphrase);
         Ok(Box::new(PassphraseProvider::open(
@@ -237,6 +279,11 @@ impl Providers {
 
     fn open_pkcs11(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
         Ok(Box::new(Pkcs11Provider::open(uri, &self.pkcs11)?))
+    }
+
+    fn open_rsa(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
+        let provider = RsaProvider::open(uri, &self.rsa, &self.pkcs11)?;
+        Ok(Box::new(provider))
     }
 
     fn open_awskms(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {

@@ -30,8 +30,11 @@ pub struct CreateOptions {
     pub key_scope: KeyScope,
     /// Whether files made elsewhere open.
     pub foreign_files: ForeignFiles,
-    /// The keys, each of which alone opens the volume; at least one.
+    /// The keys, each of which alone opens the volume and its files; at least one.
     pub keys: Vec<KeyUri>,
+    /// Keys each of which alone opens the volume, and none of its files: with them a host reads names and
+    /// makes files. Without meaning where the volume key wraps the files' data keys.
+    pub volume_keys: Vec<KeyUri>,
 }
 
 /// Makes a volume in `path`, which is made if it is not there and must be empty if it is.
@@ -69,7 +72,13 @@ pub fn create_in(
         volume: options.volume_id,
         file: None,
     };
-    let slots = wrap_slots(&options.keys, &volume_key, &context, providers)?;
+    let openers: Vec<_> = options
+        .keys
+        .iter()
+        .chain(&options.volume_keys)
+        .cloned()
+        .collect();
+    let slots = wrap_slots(&openers, &volume_key, &context, providers)?;
     let secrets = VolumeSecrets::derive(&volume_key, &options.volume_id)?;
     check_header_fits(options, &secrets, providers)?;
     let config = VolumeConfig {

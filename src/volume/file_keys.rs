@@ -318,32 +318,35 @@ pub fn wrap_slots(
 /// The key that some slot holds and that `opens` what it is for. A slot that fails does not stop the next.
 ///
 /// # Errors
-/// The last slot's failure; `Corrupt` where a slot gave a key that does not open.
+/// The last slot's failure, with the others' in its words; `Corrupt` where a slot gave a key that does not open.
 pub fn unwrap_slots(
     slots: &[KeySlot],
     context: &EncryptionContext,
     providers: &Providers,
     opens: impl Fn(&SecretKey) -> bool,
 ) -> Result<SecretKey, KeyError> {
-    let mut failure = KeyError::new(KeyErrorKind::Corrupt, "there is no key slot");
+    let mut failure: Option<KeyError> = None;
     for slot in slots {
         let wrapped = WrappedDek {
             key_version: slot.key_version.clone(),
             bytes: slot.wrapped_dek.clone(),
         };
-        match providers
+        let error = match providers
             .open(&slot.key_uri)
             .and_then(|provider| provider.unwrap(&wrapped, context))
         {
             Ok(key) if opens(&key) => return Ok(key),
             Ok(_) => {
-                failure = KeyError::new(KeyErrorKind::Corrupt, "the slot holds another key")
-                    .at(&slot.key_uri);
+                KeyError::new(KeyErrorKind::Corrupt, "the slot holds another key").at(&slot.key_uri)
             }
-            Err(error) => failure = error,
-        }
+            Err(error) => error,
+        };
+        failure = Some(match &failure {
+            Some(earlier) => error.after(earlier),
+            None => error,
+        });
     }
-    Err(failure)
+    Err(failure.unwrap_or_else(|| KeyError::new(KeyErrorKind::Corrupt, "there is no key slot")))
 }
 
 fn no_locked_memory(error: LockedMemoryError) -> KeyError {

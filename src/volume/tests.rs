@@ -31,6 +31,7 @@ impl Bench {
             key_scope: KeyScope::Volume,
             foreign_files: ForeignFiles::Deny,
             keys: vec![key],
+            volume_keys: Vec::new(),
         };
         Self { folder, options }
     }

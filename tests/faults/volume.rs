@@ -38,6 +38,7 @@ pub(crate) fn make() -> TempDir {
         key_scope: KeyScope::Volume,
         foreign_files: ForeignFiles::Deny,
         keys: vec![FileProvider::uri_of(&key).unwrap()],
+        volume_keys: Vec::new(),
     };
     volume::create(&path_in(&home), &options, &providers()).unwrap();
     home

@@ -18,8 +18,10 @@ pub use run::run;
 const AFTER: &str = "\
 KEYS:
   file:///PATH   a key file; made where it is missing. Back it up: without it nothing opens.
+  kmip://HOST:PORT/NAME   a key of a KMIP server; docs/keys/kmip.md has the steps
   passphrase:    a passphrase, stretched by Argon2id
   pkcs11:token=LABEL;object=LABEL   a key in an HSM (RFC 7512); docs/KEYS.md has the steps
+  rsa:/PATH.pem  an RSA public key: who has its private key reads; docs/keys/rsa.md has the steps
 
 EXAMPLES:
   envelopefs init ~/secrets.enc
@@ -41,6 +43,18 @@ pub struct InitArgs {
     /// unset; root: /etc/envelopefs/keys/), named after the volume. Its place is printed.
     #[arg(long = "key", value_name = "URI", help_heading = "Keys")]
     pub keys: Vec<KeyUri>,
+
+    /// A key that opens the volume, and none of its files; may be given several times
+    ///
+    /// With it a host sees names and makes files that it cannot read, if it has no --key: for
+    /// `--key rsa:…` where only others have the private key. docs/keys/rsa.md has the steps.
+    #[arg(
+        long = "volume-key",
+        value_name = "URI",
+        requires = "keys",
+        help_heading = "Keys"
+    )]
+    pub volume_keys: Vec<KeyUri>,
 
     /// What the key wraps: each file's data key (file), or one volume key over them all (volume)
     ///
@@ -229,6 +243,8 @@ pub struct InitRequest {
     pub cipherdir: PathBuf,
     /// The keys.
     pub keys: KeyChoice,
+    /// Keys that open the volume alone.
+    pub volume_keys: Vec<KeyUri>,
     /// What they wrap.
     pub key_scope: KeyScope,
     /// Whether names are encrypted.
@@ -249,9 +265,16 @@ impl TryFrom<InitArgs> for InitRequest {
             NamesChoice::Encrypted => ForeignChoice::Deny,
             NamesChoice::Plain => ForeignChoice::Allow,
         };
-        check_keys(&args.keys)?;
+        check_keys(&[args.keys.clone(), args.volume_keys.clone()].concat())?;
+        if !args.volume_keys.is_empty() && args.key_scope == ScopeChoice::Volume {
+            return Err(Failure::usage(
+                "cannot use these keys",
+                "with --key-scope volume, whoever opens the volume opens its files: --volume-key would be a --key",
+            ));
+        }
         Ok(Self {
             cipherdir: args.cipherdir,
+            volume_keys: args.volume_keys,
             keys: match args.keys {
                 keys if keys.is_empty() => KeyChoice::NewKeyFile,
                 keys => KeyChoice::Given(keys),
@@ -328,6 +351,7 @@ mod tests {
         let expected = InitRequest {
             cipherdir: "d".into(),
             keys: KeyChoice::NewKeyFile,
+            volume_keys: Vec::new(),
             key_scope: KeyScope::File,
             names: NameMode::Encrypted,
             layout: Layout::DEFAULT,
@@ -377,6 +401,20 @@ mod tests {
         );
         let twice = request("d --key passphrase: --key file:///k --key passphrase:");
         assert!(twice.unwrap_err().contains("passphrase: is given twice"));
+        let twice = request("d --key passphrase: --volume-key passphrase:");
+        assert!(twice.unwrap_err().contains("passphrase: is given twice"));
+        let many = format!("{} --volume-key passphrase:", keys(MAX_KEYS));
+        assert!(request(&many).unwrap_err().contains("the most"));
+    }
+
+    #[test]
+    fn a_volume_key_opens_no_file() {
+        let both = "d --key rsa:/p --volume-key file:///w";
+        let volume_keys = request(both).unwrap().volume_keys;
+        assert_eq!(volume_keys, ["file:///w".parse().unwrap()]);
+        let scope = request(&format!("{both} --key-scope volume")).unwrap_err();
+        assert!(scope.contains("opens its files"), "{scope}");
+        assert!(request("d --volume-key file:///w").is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
 
-use crate::keys::bound::{SEALED_LEN, does_not_open};
+use crate::keys::between::{SEALED_LEN, does_not_open};
 use crate::keys::error::KeyError;
 use crate::keys::provider::{EncryptionContext, WrappedDek};
 

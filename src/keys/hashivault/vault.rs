@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::keys::bound::does_not_open;
+use crate::keys::between::does_not_open;
 use crate::keys::error::{KeyError, KeyErrorKind};
 use crate::keys::service::{Client, Endpoint, Lease, Request, Response, wire};
 

@@ -1,28 +1,31 @@
-//! The wrapped key as it stands in a slot (docs/FORMAT.md §4.2).
+//! The wrapped key as it stands in a slot (docs/FORMAT.md §4.2); `rsa:` has it too.
 //!
 //! `1 ‖ mechanism ‖ by the token`; the mechanisms that bind no associated data wrap a key of their own,
 //! and the data key follows, sealed under that one.
 
 use super::cipher::Mechanism;
 use crate::crypto::secret::SecretKey;
-use crate::keys::bound::SEALED_LEN;
+use crate::keys::between::SEALED_LEN;
 use crate::keys::provider::EncryptionContext;
 
 const FORMAT: u8 = 1;
 
+/// The longest RSA modulus in bytes: 7296 bits, which is what a slot holds.
+pub(in crate::keys) const MODULUS_MAX: usize = 912;
+
 /// A wrapped key in its parts.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Blob<'a> {
-    pub(super) mechanism: Mechanism,
+pub(in crate::keys) struct Blob<'a> {
+    pub(in crate::keys) mechanism: Mechanism,
     /// What the token made.
-    pub(super) by_token: &'a [u8],
+    pub(in crate::keys) by_token: &'a [u8],
     /// The data key under the key that the token wrapped; empty where it wrapped the data key itself.
-    pub(super) sealed: &'a [u8],
+    pub(in crate::keys) sealed: &'a [u8],
 }
 
 impl<'a> Blob<'a> {
     /// The parts of a wrapped key; `None` where it has none of the lengths that this mechanism gives.
-    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+    pub(in crate::keys) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (&[format, number], parts) = bytes.split_first_chunk()?;
         let mechanism = Mechanism::of_number(number).filter(|_known| format == FORMAT)?;
         let sealed = if mechanism.binds() { 0 } else { SEALED_LEN };
@@ -30,8 +33,10 @@ impl<'a> Blob<'a> {
         let fits = match mechanism {
             Mechanism::AesGcm => by_token.len() == 12 + SecretKey::LEN + 16,
             Mechanism::AesKwp | Mechanism::AesKw => by_token.len() == SecretKey::LEN + 8,
-            // As long as the modulus: 1024 to 7296 bits, which is what a slot holds.
-            Mechanism::OaepSha256 | Mechanism::OaepSha1 => (128..=912).contains(&by_token.len()),
+            // As long as the modulus.
+            Mechanism::OaepSha256 | Mechanism::OaepSha1 => {
+                (128..=MODULUS_MAX).contains(&by_token.len())
+            }
         };
         fits.then_some(Self {
             mechanism,
@@ -40,16 +45,22 @@ impl<'a> Blob<'a> {
         })
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(in crate::keys) fn encode(&self) -> Vec<u8> {
         let head = [FORMAT, self.mechanism.number()];
         [&head[..], self.by_token, self.sealed].concat()
     }
 }
 
-/// What a wrap is bound to: format, mechanism and key version as well as the context.
-pub(super) fn aad(mechanism: Mechanism, id: &[u8], context: &EncryptionContext) -> Vec<u8> {
+/// What a wrap is bound to: the provider's scheme, format, mechanism and key version as well as the
+/// context.
+pub(in crate::keys) fn aad(
+    scheme: &str,
+    mechanism: Mechanism,
+    id: &[u8],
+    context: &EncryptionContext,
+) -> Vec<u8> {
     let bound = [&[FORMAT, mechanism.number()][..], id].concat();
-    context.aad(super::SCHEME, &bound)
+    context.aad(scheme, &bound)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ const TAG_BITS: u64 = 128;
 
 /// How a token wraps; the number stands in the wrapped key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mechanism {
+pub(in crate::keys) enum Mechanism {
     /// CKM_AES_GCM by C_Encrypt: binds associated data by itself.
     AesGcm = 1,
     /// CKM_AES_KEY_WRAP_PAD (RFC 5649) by C_WrapKey.

@@ -91,6 +91,10 @@ impl KeySet {
         self.keys.iter().find(|key| key.id == id)
     }
 
+    pub(super) fn of_class(&self, class: Class) -> impl Iterator<Item = &Key> {
+        self.keys.iter().filter(move |key| key.class == class)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.keys.len()
     }
@@ -223,8 +227,12 @@ fn check(keys: &[Key], wanted: &KeyPath) -> Result<(), KeyError> {
 
 fn no_key(session: &Session, wanted: &KeyPath) -> Result<KeyError, Failure> {
     let (token, key) = (wanted.token_in_words(), wanted.key_in_words());
-    let others = session.find_objects(&named(wanted))?;
-    Ok(match others.len() {
+    let mut public = named(wanted);
+    public.push(Attribute::Class(ObjectClass::PUBLIC_KEY));
+    // A public key outlives its private one: then that is gone.
+    let public = session.find_objects(&public)?.len();
+    let others = session.find_objects(&named(wanted))?.len();
+    Ok(match others.saturating_sub(public) {
         0 => KeyError::not_found(format!("{token} has no key {key}")),
         _ => KeyError::config(format!(
             "object {key} of {token} is neither a secret AES key nor a private RSA key{}",

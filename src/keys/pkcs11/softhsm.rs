@@ -15,12 +15,12 @@ use crate::units::KeyUri;
 
 /// Names the folder of the tokens, in the process of a test.
 const HOME: &str = "ENVELOPEFS_TEST_SOFTHSM";
-pub(super) const PIN: &str = "648219";
-pub(super) const TOKEN: &str = "efs test";
-pub(super) const KEY: &str = "kek";
+pub(in crate::keys) const PIN: &str = "648219";
+pub(in crate::keys) const TOKEN: &str = "efs test";
+pub(in crate::keys) const KEY: &str = "kek";
 
 /// Runs a test in a process of its own, with a fresh token.
-pub(super) fn with_token<F: Fn(&SoftHsm)>(test: F) {
+pub(in crate::keys) fn with_token<F: Fn(&SoftHsm)>(test: F) {
     if let Some(home) = std::env::var_os(HOME) {
         let hsm = SoftHsm { home: home.into() };
         hsm.add_token(TOKEN);
@@ -56,13 +56,13 @@ pub(super) fn with_token<F: Fn(&SoftHsm)>(test: F) {
 }
 
 /// The tokens of a test.
-pub(super) struct SoftHsm {
+pub(in crate::keys) struct SoftHsm {
     home: PathBuf,
 }
 
 impl SoftHsm {
     /// The module; without it the test fails.
-    pub(super) fn module() -> PathBuf {
+    pub(in crate::keys) fn module() -> PathBuf {
         let known = [
             "/usr/lib/softhsm/libsofthsm2.so",
             "/usr/lib64/softhsm/libsofthsm2.so",
@@ -71,7 +71,7 @@ impl SoftHsm {
         found.expect("these tests need SoftHSM2: apt-get install softhsm2 (scripts/test.sh does)")
     }
 
-    pub(super) fn add_token(&self, label: &str) {
+    pub(in crate::keys) fn add_token(&self, label: &str) {
         let made = Command::new("softhsm2-util")
             .args(["--init-token", "--free", "--label", label])
             .args(["--so-pin", "87654321", "--pin", PIN])
@@ -85,17 +85,17 @@ impl SoftHsm {
     }
 
     /// Takes every token out of its slot.
-    pub(super) fn take_out(&self) {
+    pub(in crate::keys) fn take_out(&self) {
         std::fs::rename(self.tokens(), self.home.join("away")).unwrap();
         std::fs::create_dir(self.tokens()).unwrap();
     }
 
-    pub(super) fn put_back(&self) {
+    pub(in crate::keys) fn put_back(&self) {
         std::fs::remove_dir_all(self.tokens()).unwrap();
         std::fs::rename(self.home.join("away"), self.tokens()).unwrap();
     }
 
-    pub(super) fn options(&self, pin: &str) -> Pkcs11Options {
+    pub(in crate::keys) fn options(&self, pin: &str) -> Pkcs11Options {
         use std::os::unix::fs::PermissionsExt;
         let file = self.home.join(format!("pin-{}", pin.len()));
         std::fs::write(&file, pin).unwrap();
@@ -107,17 +107,17 @@ impl SoftHsm {
         }
     }
 
-    pub(super) fn open(&self, path: &str) -> Pkcs11Provider {
+    pub(in crate::keys) fn open(&self, path: &str) -> Pkcs11Provider {
         Pkcs11Provider::open(&uri(path), &self.options(PIN)).unwrap()
     }
 
     /// The provider of [`KEY`].
-    pub(super) fn provider(&self) -> Pkcs11Provider {
+    pub(in crate::keys) fn provider(&self) -> Pkcs11Provider {
         self.open(&format!("token=efs%20test;object={KEY}"))
     }
 
     /// Runs `work` as another user of the token: a session that may write.
-    pub(super) fn as_admin<T>(&self, work: impl FnOnce(&Session) -> T) -> T {
+    pub(in crate::keys) fn as_admin<T>(&self, work: impl FnOnce(&Session) -> T) -> T {
         let pkcs11 = Pkcs11::new(Self::module()).unwrap();
         // Initialised already where a provider is open.
         drop(pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)));
@@ -130,7 +130,7 @@ impl SoftHsm {
         work(&session)
     }
 
-    pub(super) fn add_aes(&self, id: &[u8], more: &[Attribute]) {
+    pub(in crate::keys) fn add_aes(&self, id: &[u8], more: &[Attribute]) {
         let mut template = vec![
             Attribute::Token(true),
             Attribute::Private(true),
@@ -158,7 +158,7 @@ impl SoftHsm {
     }
 
     /// An RSA key pair of 2048 bits.
-    pub(super) fn add_rsa(&self, id: &[u8]) {
+    pub(in crate::keys) fn add_rsa(&self, id: &[u8]) {
         let both = |class: [Attribute; 2]| {
             let mut template = vec![
                 Attribute::Token(true),
@@ -180,7 +180,7 @@ impl SoftHsm {
     }
 
     /// Does something to each object of this class and id.
-    pub(super) fn change(
+    pub(in crate::keys) fn change(
         &self,
         id: &[u8],
         class: ObjectClass,
@@ -195,10 +195,10 @@ impl SoftHsm {
     }
 }
 
-pub(super) fn uri(path: &str) -> KeyUri {
+pub(in crate::keys) fn uri(path: &str) -> KeyUri {
     format!("pkcs11:{path}").parse().unwrap()
 }
 
-pub(super) fn date(year: &str) -> Attribute {
+pub(in crate::keys) fn date(year: &str) -> Attribute {
     Attribute::StartDate(Date::new_from_str_slice(year, "01", "01").unwrap())
 }

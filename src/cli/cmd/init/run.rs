@@ -20,7 +20,7 @@ pub fn run(request: &InitRequest) -> Result<(), Failure> {
     let what = format!("cannot make a volume in {}", request.cipherdir.display());
     providers::lock_memory(&what, MemoryPolicy::BestEffort)?;
     let volume_id = VolumeId(random::array());
-    let chosen = choose_keys(&what, &request.keys, &volume_id)?;
+    let chosen = choose_keys(&what, request, &volume_id)?;
     let options = CreateOptions {
         volume_id,
         layout: request.layout,
@@ -28,6 +28,7 @@ pub fn run(request: &InitRequest) -> Result<(), Failure> {
         key_scope: request.key_scope,
         foreign_files: request.foreign_files,
         keys: chosen.uris.clone(),
+        volume_keys: chosen.volume_keys.clone(),
     };
     let providers = chosen.given.providers(&request.passphrase, Confirm::Yes);
     let created = volume::create(&request.cipherdir, &options, &providers);
@@ -41,6 +42,7 @@ pub fn run(request: &InitRequest) -> Result<(), Failure> {
 /// The keys of a new volume, and those key files that were made for it.
 struct Chosen {
     uris: Vec<KeyUri>,
+    volume_keys: Vec<KeyUri>,
     made: Vec<PathBuf>,
     given: GivenKeys,
 }
@@ -55,16 +57,19 @@ impl Chosen {
     }
 }
 
-fn choose_keys(what: &str, choice: &KeyChoice, volume_id: &VolumeId) -> Result<Chosen, Failure> {
-    match choice {
+fn choose_keys(what: &str, request: &InitRequest, volume_id: &VolumeId) -> Result<Chosen, Failure> {
+    match &request.keys {
         KeyChoice::Given(uris) => {
-            let given = GivenKeys::parse(what, uris)?;
+            let all = [&uris[..], &request.volume_keys].concat();
+            let given = GivenKeys::parse(what, &all)?;
+            let (keys, volume_keys) = given.uris.split_at(uris.len());
             let mut chosen = Chosen {
-                uris: given.uris.clone(),
+                uris: keys.to_vec(),
+                volume_keys: volume_keys.to_vec(),
                 made: Vec::new(),
                 given,
             };
-            for path in uris.iter().filter_map(missing_key_file) {
+            for path in all.iter().filter_map(missing_key_file) {
                 make_key_file(what, &path).inspect_err(|_failure| chosen.take_back())?;
                 chosen.made.push(path);
             }
@@ -83,6 +88,7 @@ fn choose_keys(what: &str, choice: &KeyChoice, volume_id: &VolumeId) -> Result<C
             let uri = make_key_file(what, &path)?;
             Ok(Chosen {
                 uris: vec![uri],
+                volume_keys: Vec::new(),
                 made: vec![path],
                 given: GivenKeys::none(),
             })

@@ -49,6 +49,7 @@ impl Bench {
             key_scope: KeyScope::File,
             foreign_files: ForeignFiles::Deny,
             keys,
+            volume_keys: Vec::new(),
         };
         volume::create(&home.path().join("volume"), &options, &providers()).unwrap();
         Self { home }

@@ -1,0 +1,96 @@
+//! A volume whose key is at a KMIP server: PyKMIP's.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::documents::{Unmounts, blocks, output_of};
+use crate::harness::{is_running, program, refuses, require_fuse, set_mode, wait_until};
+
+const KEY_UNAVAILABLE: i32 = 13;
+
+/// Stops the server of the page when the test ends, however it ends.
+struct Stops(PathBuf);
+
+impl Stops {
+    fn pid(&self) -> Option<u32> {
+        fs::read_to_string(&self.0).ok()?.trim().parse().ok()
+    }
+}
+
+impl Drop for Stops {
+    fn drop(&mut self) {
+        let pid = self.pid().filter(|pid| is_running(*pid));
+        let pid = pid.and_then(|pid| rustix::process::Pid::from_raw(pid.try_into().unwrap()));
+        if let Some(pid) = pid {
+            // It may have ended by itself.
+            let _ended = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        }
+    }
+}
+
+/// Where scripts/test.sh has installed PyKMIP, or the folder of the PATH that holds it.
+fn pykmip() -> PathBuf {
+    let var = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let cache = var("XDG_CACHE_HOME").or_else(|| Some(var("HOME")?.join(".cache")));
+    let tools = var("ENVELOPEFS_TOOLS").or_else(|| Some(cache?.join("envelopefs/tools")));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders = tools
+        .map(|tools| tools.join("python/bin"))
+        .into_iter()
+        .chain(std::env::split_paths(&path));
+    let found = folders.find(|folder| folder.join("pykmip-server").exists());
+    found.expect("this test needs PyKMIP: pip install PyKMIP==0.11.0 (scripts/test.sh live does)")
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+fn mount(home: &Path) -> Command {
+    let mut mount = Command::new(program());
+    mount
+        .args(["mount", "kmip.enc", "kmip-files"])
+        .current_dir(home)
+        .env("XDG_RUNTIME_DIR", home.join("run"));
+    for (name, file) in [
+        ("CA", "ca.pem"),
+        ("CERT", "client.pem"),
+        ("KEY", "client.key"),
+    ] {
+        mount.env(
+            format!("ENVELOPEFS_KMIP_{name}_FILE"),
+            home.join("kmip").join(file),
+        );
+    }
+    mount
+}
+
+#[test]
+fn the_page_about_kmip_does_what_it_says() {
+    require_fuse();
+    let home = tempfile::tempdir().unwrap();
+    let run_folder = home.path().join("run");
+    fs::create_dir(&run_folder).unwrap();
+    set_mode(&run_folder, 0o700);
+    let _unmounts = Unmounts(home.path().join("kmip-files"));
+    let server = Stops(home.path().join("kmip/pid"));
+    let page = include_str!("../../docs/keys/kmip.md");
+    let path = format!("export PATH={}:$PATH\n", pykmip().display());
+    let port = free_port().to_string();
+    let printed: Vec<_> = blocks(page, "sh")
+        .iter()
+        .map(|script| path.clone() + &script.replace("5696", &port))
+        .map(|script| output_of(&script, home.path()))
+        .collect();
+    assert_eq!(printed.len(), 3, "the page was rearranged: adapt this test");
+    assert!(printed[2].contains("key version 1, AES-GCM"), "{printed:?}");
+
+    let pid = server.pid().expect("the server's process");
+    drop(server);
+    wait_until("the server to end", || !is_running(pid));
+    let words = [port.as_str(), "refuses connections"];
+    refuses(&mut mount(home.path()), KEY_UNAVAILABLE, &words);
+}
