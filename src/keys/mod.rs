@@ -41,6 +41,7 @@ mod conformance;
 mod local_file;
 mod pem;
 mod percent;
+mod query;
 
 pub use error::{KeyError, KeyErrorKind};
 pub use file::FileProvider;

@@ -72,6 +72,29 @@ pub(crate) fn output_of(script: &str, home: &Path) -> String {
     run(&mut bash).replace(&home.display().to_string(), ADA)
 }
 
+/// The home of a page's reader.
+pub(crate) fn home() -> tempfile::TempDir {
+    require_fuse();
+    let home = tempfile::tempdir().unwrap();
+    for folder in [home.path().to_owned(), home.path().join("run")] {
+        fs::create_dir_all(&folder).unwrap();
+        set_mode(&folder, 0o700);
+    }
+    home
+}
+
+/// What each script of a page prints, one run after the other; `count` of them must be there.
+pub(crate) fn printed_by(page: &str, count: usize, home: &Path) -> Vec<String> {
+    let scripts = blocks(page, "sh");
+    assert_eq!(
+        scripts.len(),
+        count,
+        "the page was rearranged: adapt this test"
+    );
+    let output = |script: &&str| output_of(script, home);
+    scripts.iter().map(output).collect()
+}
+
 fn assert_prints(expected: &str, printed: &str) {
     let printed: Vec<_> = printed.lines().map(normal).collect();
     let mut rest = printed.iter();
@@ -87,12 +110,7 @@ fn assert_prints(expected: &str, printed: &str) {
 
 #[test]
 fn the_readme_does_what_it_says() {
-    require_fuse();
-    let home = tempfile::tempdir().unwrap();
-    for folder in [home.path().to_owned(), home.path().join("run")] {
-        fs::create_dir_all(&folder).unwrap();
-        set_mode(&folder, 0o700);
-    }
+    let home = home();
     let (commands, outputs) = (blocks(README, "sh"), blocks(README, "text"));
     assert!(
         commands.len() >= 4 && outputs.len() == 3,

@@ -112,6 +112,11 @@ impl Volume {
         mount
     }
 
+    /// Unmounts what a command has mounted.
+    pub(crate) fn unmount(&self) {
+        run(self.envelopefs("umount").arg(self.mountpoint()));
+    }
+
     /// A mount that must be refused with this exit code and a message that holds these words.
     pub(crate) fn refuses_mount(&self, options: &[&str], code: i32, words: &[&str]) {
         refuses(&mut self.mount_command(options), code, words);

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::documents::{Unmounts, blocks, output_of};
-use crate::harness::{Volume, errno, refuses, require_fuse, run, set_mode, wait_until};
+use crate::documents::{Unmounts, home, printed_by};
+use crate::harness::{Volume, errno, refuses, run, set_mode, wait_until};
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 const PIN: &str = "648219";
@@ -105,13 +105,6 @@ impl Hsm {
         Unmounts(self.volume.mountpoint())
     }
 
-    fn unmount(&self) {
-        run(self
-            .volume
-            .envelopefs("umount")
-            .arg(self.volume.mountpoint()));
-    }
-
     fn path(&self, name: &str) -> PathBuf {
         self.volume.mountpoint().join(name)
     }
@@ -125,11 +118,11 @@ fn a_volume_lives_by_a_key_in_an_hsm() {
     fs::write(hsm.path("note"), "by an HSM").unwrap();
     let status = run(hsm.volume.envelopefs("status").arg(hsm.volume.mountpoint()));
     assert!(status.contains("key version 01, AES-GCM"), "{status}");
-    hsm.unmount();
+    hsm.volume.unmount();
 
     let _again = hsm.mount();
     assert_eq!(fs::read_to_string(hsm.path("note")).unwrap(), "by an HSM");
-    hsm.unmount();
+    hsm.volume.unmount();
 
     // Destroyed behind a mount that has not asked for the file's key yet.
     let _again = hsm.mount();
@@ -142,7 +135,7 @@ fn a_volume_lives_by_a_key_in_an_hsm() {
     wait_until("the log to name the key", || {
         fs::read_to_string(hsm.volume.log()).is_ok_and(|log| log.contains("has no key"))
     });
-    hsm.unmount();
+    hsm.volume.unmount();
     let words = ["\"live\" has no key \"files\""];
     refuses(
         hsm.with(&mut hsm.volume.mount_command(&[])),
@@ -176,7 +169,7 @@ fn a_query_is_followed_and_not_stored() {
         "{stored}"
     );
     let _unmounts = hsm.mount();
-    hsm.unmount();
+    hsm.volume.unmount();
 
     // A volume must not choose the code that a mount loads.
     fs::write(&config, stored.replace(KEY, &uri)).unwrap();
@@ -237,18 +230,10 @@ fn what_is_missing_is_named_and_no_secret_is() {
 
 #[test]
 fn the_page_about_keys_does_what_it_says() {
-    require_fuse();
-    let home = tempfile::tempdir().unwrap();
-    let run_folder = home.path().join("run");
-    fs::create_dir(&run_folder).unwrap();
-    set_mode(&run_folder, 0o700);
+    let home = home();
     let _unmounts = Unmounts(home.path().join("hsm-files"));
     let page = include_str!("../../docs/KEYS.md");
-    let printed: Vec<_> = blocks(page, "sh")
-        .iter()
-        .map(|script| output_of(script, home.path()))
-        .collect();
-    assert_eq!(printed.len(), 2, "the page was rearranged: adapt this test");
+    let printed = printed_by(page, 2, home.path());
     assert!(
         printed[1].contains("key version 01, AES-GCM"),
         "{printed:?}"

@@ -5,8 +5,8 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::documents::{Unmounts, blocks, output_of};
-use crate::harness::{is_running, program, refuses, require_fuse, set_mode, wait_until};
+use crate::documents::{Unmounts, home, printed_by};
+use crate::harness::{is_running, program, refuses, wait_until};
 
 const KEY_UNAVAILABLE: i32 = 13;
 
@@ -70,22 +70,14 @@ fn mount(home: &Path) -> Command {
 
 #[test]
 fn the_page_about_kmip_does_what_it_says() {
-    require_fuse();
-    let home = tempfile::tempdir().unwrap();
-    let run_folder = home.path().join("run");
-    fs::create_dir(&run_folder).unwrap();
-    set_mode(&run_folder, 0o700);
+    let home = home();
     let _unmounts = Unmounts(home.path().join("kmip-files"));
     let server = Stops(home.path().join("kmip/pid"));
     let page = include_str!("../../docs/keys/kmip.md");
-    let path = format!("export PATH={}:$PATH\n", pykmip().display());
+    let path = format!("\n```sh\nexport PATH={}:$PATH\n", pykmip().display());
     let port = free_port().to_string();
-    let printed: Vec<_> = blocks(page, "sh")
-        .iter()
-        .map(|script| path.clone() + &script.replace("5696", &port))
-        .map(|script| output_of(&script, home.path()))
-        .collect();
-    assert_eq!(printed.len(), 3, "the page was rearranged: adapt this test");
+    let page = page.replace("\n```sh\n", &path).replace("5696", &port);
+    let printed = printed_by(&page, 3, home.path());
     assert!(printed[2].contains("key version 1, AES-GCM"), "{printed:?}");
 
     let pid = server.pid().expect("the server's process");

@@ -10,29 +10,29 @@ pub(super) mod tag {
     pub(in super::super) const ATTRIBUTE: u32 = 0x42_0008;
     pub(in super::super) const ATTRIBUTE_NAME: u32 = 0x42_000A;
     pub(in super::super) const ATTRIBUTE_VALUE: u32 = 0x42_000B;
-    pub(super) const BATCH_COUNT: u32 = 0x42_000D;
-    pub(super) const BATCH_ITEM: u32 = 0x42_000F;
+    pub(in super::super) const BATCH_COUNT: u32 = 0x42_000D;
+    pub(in super::super) const BATCH_ITEM: u32 = 0x42_000F;
     pub(in super::super) const BLOCK_CIPHER_MODE: u32 = 0x42_0011;
     pub(in super::super) const CRYPTOGRAPHIC_ALGORITHM: u32 = 0x42_0028;
     pub(in super::super) const CRYPTOGRAPHIC_PARAMETERS: u32 = 0x42_002B;
     pub(in super::super) const IV_COUNTER_NONCE: u32 = 0x42_003D;
     pub(in super::super) const MAXIMUM_ITEMS: u32 = 0x42_004F;
-    pub(super) const MAXIMUM_RESPONSE_SIZE: u32 = 0x42_0050;
+    pub(in super::super) const MAXIMUM_RESPONSE_SIZE: u32 = 0x42_0050;
     pub(in super::super) const NAME_TYPE: u32 = 0x42_0054;
     pub(in super::super) const NAME_VALUE: u32 = 0x42_0055;
-    pub(super) const OPERATION: u32 = 0x42_005C;
+    pub(in super::super) const OPERATION: u32 = 0x42_005C;
     pub(in super::super) const PADDING_METHOD: u32 = 0x42_005F;
     pub(in super::super) const PROTOCOL_VERSION: u32 = 0x42_0069;
     pub(in super::super) const PROTOCOL_VERSION_MAJOR: u32 = 0x42_006A;
     pub(in super::super) const PROTOCOL_VERSION_MINOR: u32 = 0x42_006B;
-    pub(super) const REQUEST_HEADER: u32 = 0x42_0077;
-    pub(super) const REQUEST_MESSAGE: u32 = 0x42_0078;
-    pub(super) const REQUEST_PAYLOAD: u32 = 0x42_0079;
+    pub(in super::super) const REQUEST_HEADER: u32 = 0x42_0077;
+    pub(in super::super) const REQUEST_MESSAGE: u32 = 0x42_0078;
+    pub(in super::super) const REQUEST_PAYLOAD: u32 = 0x42_0079;
     pub(in super::super) const RESPONSE_MESSAGE: u32 = 0x42_007B;
-    pub(super) const RESPONSE_PAYLOAD: u32 = 0x42_007C;
-    pub(super) const RESULT_MESSAGE: u32 = 0x42_007D;
-    pub(super) const RESULT_REASON: u32 = 0x42_007E;
-    pub(super) const RESULT_STATUS: u32 = 0x42_007F;
+    pub(in super::super) const RESPONSE_PAYLOAD: u32 = 0x42_007C;
+    pub(in super::super) const RESULT_MESSAGE: u32 = 0x42_007D;
+    pub(in super::super) const RESULT_REASON: u32 = 0x42_007E;
+    pub(in super::super) const RESULT_STATUS: u32 = 0x42_007F;
     pub(in super::super) const UNIQUE_IDENTIFIER: u32 = 0x42_0094;
     pub(in super::super) const DATA: u32 = 0x42_00C2;
     pub(in super::super) const TAG_LENGTH: u32 = 0x42_00CE;
@@ -51,7 +51,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    fn number(self) -> u32 {
+    pub(super) fn number(self) -> u32 {
         match self {
             Self::Locate => 0x08,
             Self::GetAttributes => 0x0B,
@@ -68,9 +68,9 @@ pub(super) struct Version(pub(super) i32);
 
 impl Version {
     /// The newest that is spoken, and the one that AES-GCM takes.
-    pub(super) const NEWEST: Self = Self(4);
+    pub(in super::super) const NEWEST: Self = Self(4);
     /// The oldest with Encrypt.
-    pub(super) const OLDEST: Self = Self(2);
+    pub(in super::super) const OLDEST: Self = Self(2);
 
     /// Writes it as KMIP has it.
     pub(super) fn write(self, writer: &mut Writer) {

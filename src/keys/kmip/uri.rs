@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use super::SCHEME;
 use crate::keys::error::KeyError;
 use crate::keys::percent;
+use crate::keys::query;
 use crate::units::KeyUri;
 
 const FORM: &str = "expected kmip://host[:port]/name or unique identifier of a key";
@@ -69,12 +70,7 @@ impl Place {
     /// `Config` for what is no such URI, or has a query: a volume may not say which of this machine's
     /// files are its credentials.
     pub(super) fn stored(uri: &KeyUri) -> Result<Self, KeyError> {
-        if uri.rest().contains('?') {
-            return Err(KeyError::config(
-                "a stored key URI must not say where this machine has its certificates",
-            ));
-        }
-        Self::parse(uri.rest())
+        Self::parse(query::stored(uri, "its certificates")?)
     }
 
     fn parse(rest: &str) -> Result<Self, KeyError> {
@@ -116,10 +112,7 @@ impl Place {
 /// `Config` for what is no such URI.
 pub fn given(uri: &KeyUri) -> Result<(KeyUri, KmipFiles), KeyError> {
     let parsed = || {
-        let (rest, query) = match uri.rest().split_once('?') {
-            Some((rest, query)) => (rest, Some(query)),
-            None => (uri.rest(), None),
-        };
+        let (rest, query) = query::split(uri);
         let files = query.map_or_else(|| Ok(KmipFiles::default()), parse_query)?;
         Ok((Place::parse(rest)?.canonical()?, files))
     };

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use super::SCHEME;
 use crate::keys::error::KeyError;
 use crate::keys::percent;
+use crate::keys::query;
 use crate::units::KeyUri;
 
 /// What the value of a path attribute may be.
@@ -64,12 +65,7 @@ impl KeyPath {
     /// `Config` for what is no such URI, or has a query: a volume may not say which program code
     /// this machine loads and which of its files are secrets.
     pub(super) fn stored(uri: &KeyUri) -> Result<Self, KeyError> {
-        if uri.rest().contains('?') {
-            return Err(KeyError::config(
-                "a stored key URI must not say where this machine has its module or its PIN",
-            ));
-        }
-        Self::parse(uri.rest())
+        Self::parse(query::stored(uri, "its module or its PIN")?)
     }
 
     /// The URI without its query, its attributes in the order of [`PATH`].
@@ -155,10 +151,7 @@ impl KeyPath {
 /// `pin-value`: others could read it off the command line.
 pub fn given(uri: &KeyUri) -> Result<(KeyUri, Machine), KeyError> {
     let parsed = || {
-        let (path, query) = match uri.rest().split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (uri.rest(), None),
-        };
+        let (path, query) = query::split(uri);
         let machine = query.map_or_else(|| Ok(Machine::default()), parse_query)?;
         Ok((KeyPath::parse(path)?.canonical()?, machine))
     };

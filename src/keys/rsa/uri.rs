@@ -12,6 +12,7 @@ use super::private::PrivateKeySource;
 use crate::keys::error::KeyError;
 use crate::keys::percent;
 use crate::keys::pkcs11::{self, Mechanism};
+use crate::keys::query;
 use crate::units::KeyUri;
 
 const FORM: &str = "expected rsa:/absolute/path/public.pem";
@@ -32,12 +33,7 @@ impl Place {
     /// `Config` for one without an absolute path, or with a query: a volume may not say which of this
     /// machine's files are private keys.
     pub(super) fn stored(uri: &KeyUri) -> Result<Self, KeyError> {
-        if uri.rest().contains('?') {
-            return Err(KeyError::config(
-                "a stored key URI must not say where this machine has its private key",
-            ));
-        }
-        Self::parse(uri.rest())
+        Self::parse(query::stored(uri, "its private key")?)
     }
 
     fn parse(rest: &str) -> Result<Self, KeyError> {
@@ -80,10 +76,7 @@ impl Place {
 /// `Config` for what is no such URI.
 pub fn given(uri: &KeyUri) -> Result<(KeyUri, Vec<PrivateKeySource>), KeyError> {
     let parsed = || {
-        let (path, query) = match uri.rest().split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (uri.rest(), None),
-        };
+        let (path, query) = query::split(uri);
         let sources: Result<Vec<_>, _> = query
             .into_iter()
             .flat_map(|query| query.split('&'))

@@ -248,3 +248,38 @@ fn what_a_volume_shows_of_itself_holds_no_key() {
     let secret = format!("{:?}", material.dek.expose());
     assert!(!shown.contains(secret.trim_matches(['[', ']'])));
 }
+
+#[test]
+fn a_volume_key_opens_the_volume_and_wraps_no_file() {
+    let mut bench = Bench::with(|options| options.key_scope = KeyScope::File);
+    let opener = make_key(&bench.key_path(1));
+    bench.options.volume_keys.push(opener.clone());
+    let bench = bench.made();
+    let volume = bench.open().unwrap();
+    let file = header(&volume, &new_file(&volume));
+    let config = volume.config();
+    assert_eq!((config.keys.len(), config.slots.len()), (1, 2));
+    assert_eq!(config.slots[1].key_uri, opener);
+    let slots: Vec<_> = file.epochs[0]
+        .slots
+        .iter()
+        .map(|slot| &slot.key_uri)
+        .collect();
+    assert_eq!(slots, [&config.keys[0]]);
+    drop(volume);
+
+    // Where the files' key is not, the volume opens and its files do not.
+    let away = bench.folder.path().join("away");
+    std::fs::rename(bench.key_path(0), &away).unwrap();
+    let volume = bench.open().unwrap();
+    match fetch(&volume, file.clone()) {
+        Err(VolumeError::Key(error)) => assert_eq!(error.kind(), KeyErrorKind::NotFound),
+        other => panic!("{other:?}"),
+    }
+    drop(volume);
+    // And the other way round: the files' key needs no other.
+    std::fs::rename(away, bench.key_path(0)).unwrap();
+    std::fs::remove_file(bench.key_path(1)).unwrap();
+    let volume = bench.open().unwrap();
+    assert!(fetch(&volume, file).is_ok());
+}

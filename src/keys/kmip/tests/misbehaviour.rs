@@ -4,7 +4,8 @@ use std::io::Read as _;
 use std::time::Instant;
 
 use super::super::double::{Double, send};
-use super::super::ttlv::MESSAGE_MAX;
+use super::super::message::{Operation, tag};
+use super::super::ttlv::{self, MESSAGE_MAX, Writer};
 use super::*;
 
 /// Within three times what a call may take, on a loaded machine.
@@ -117,4 +118,75 @@ fn a_server_with_another_name_is_not_trusted() {
     let double = Double::answering("elsewhere", |_tls, _request| {});
     let text = refused(&double);
     assert!(text.contains("cannot be trusted"), "{text}");
+}
+
+/// A server that knows of no additional data and of no tag: it passes over both, as over any field that
+/// it does not know. Its cipher is none.
+fn careless(request: &[u8]) -> Zeroizing<Vec<u8>> {
+    let message = ttlv::decode(request).unwrap();
+    let item = message.find(tag::BATCH_ITEM).unwrap();
+    let asked = item.enumeration(tag::OPERATION).unwrap();
+    let payload = item.find(tag::REQUEST_PAYLOAD).unwrap();
+    let parameters = payload.find(tag::CRYPTOGRAPHIC_PARAMETERS);
+    let cbc = parameters.and_then(|found| found.enumeration(tag::BLOCK_CIPHER_MODE)) == Some(1);
+    let is = |operation: Operation| operation.number() == asked;
+    let data = payload.bytes(tag::DATA).unwrap_or_default();
+    Writer::message(tag::RESPONSE_MESSAGE, |writer| {
+        writer.structure(tag::BATCH_ITEM, |writer| {
+            writer.enumeration(tag::OPERATION, asked);
+            writer.enumeration(tag::RESULT_STATUS, 0);
+            writer.structure(tag::RESPONSE_PAYLOAD, |writer| {
+                if is(Operation::DiscoverVersions) {
+                    Version::NEWEST.write(writer);
+                } else if is(Operation::GetAttributes) {
+                    for (name, value) in [("State", 2), ("Cryptographic Algorithm", 3)] {
+                        writer.structure(tag::ATTRIBUTE, |writer| {
+                            writer.text(tag::ATTRIBUTE_NAME, name);
+                            writer.enumeration(tag::ATTRIBUTE_VALUE, value);
+                        });
+                    }
+                } else if is(Operation::Encrypt) {
+                    let padding = if cbc { &[16; 16][..] } else { &[] };
+                    writer.bytes(tag::DATA, &[data, padding].concat());
+                    writer.bytes(
+                        tag::AUTHENTICATION_TAG,
+                        &[0; 16][..if cbc { 0 } else { 16 }],
+                    );
+                } else if is(Operation::Decrypt) {
+                    writer.bytes(tag::DATA, data.get(..32).unwrap_or_default());
+                } else {
+                    writer.text(tag::UNIQUE_IDENTIFIER, "7");
+                }
+            });
+        });
+    })
+}
+
+#[test]
+fn a_server_that_binds_nothing_is_not_taken_for_one_that_does() {
+    let double = Double::answering("server", |tls, request| send(tls, &careless(request)));
+    let provider = double.open();
+    let health = provider.probe().unwrap();
+    assert_eq!(health.mechanism, Some("AES-CBC and a key in between"));
+    let (dek, wrapped) = provider.generate(&CONTEXT).unwrap();
+    assert!(provider.unwrap(&wrapped, &CONTEXT).unwrap() == dek);
+    // Whatever the server says yes to, what was altered or is another file's does not open.
+    for at in 0..wrapped.bytes.len() {
+        // The IV means nothing to this cipher, and the padding nothing to this server.
+        if (2..18).contains(&at) || (50..66).contains(&at) {
+            continue;
+        }
+        let mut altered = wrapped.clone();
+        altered.bytes[at] ^= 1;
+        let (why, text) = kind(provider.unwrap(&altered, &CONTEXT));
+        assert_eq!(why, KeyErrorKind::Corrupt, "byte {at}: {text}");
+    }
+    let other = EncryptionContext {
+        file: None,
+        ..CONTEXT
+    };
+    assert_eq!(
+        kind(provider.unwrap(&wrapped, &other)).0,
+        KeyErrorKind::Corrupt
+    );
 }
