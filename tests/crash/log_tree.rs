@@ -1,0 +1,164 @@
+//! What Btrfs leaves: the tree of one moment, and what `fsync` has logged since on top of it.
+//!
+//! Read from linux/fs/btrfs/tree-log.c and seen on a real Btrfs (`real.rs`): `btrfs_log_inode_parent` logs the inode with its
+//! names; `log_all_new_ancestors` logs folders that the last commit does not know, but of their entries only the
+//! ones on the way (`LOG_INODE_EXISTS`); where the inode lost a name since the last commit, `btrfs_log_all_parents`
+//! logs the folders in full; `log_new_dir_dentries` logs, for a folder in full, the new inodes that its entries lead to,
+//! those of new folders too, unless they are in the log already.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::history::History;
+use crate::image::{Id, Kind, ROOT, Tree};
+use crate::record::Op;
+
+/// What the log has since the last commit.
+struct Log<'a> {
+    history: &'a History,
+    committed: &'a Tree,
+    cut: usize,
+    inodes: BTreeMap<Id, Logged>,
+}
+
+/// How an inode stands in the log, as it was after so many operations.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Logged {
+    /// That it is there, with its names.
+    Exists(usize),
+    /// All of it: a file's content, a folder's entries.
+    Whole(usize),
+}
+
+/// The names after a crash that leaves the tree of the moment `cut`, and how far each logged file reaches.
+pub(crate) fn replay(history: &History, crash: usize, cut: usize) -> (Tree, BTreeMap<Id, usize>) {
+    let mut log = Log {
+        history,
+        committed: &history.trees[cut],
+        cut,
+        inodes: BTreeMap::new(),
+    };
+    let mut last_sync = cut;
+    for at in cut..crash {
+        match &history.ops[at] {
+            Op::SyncData(id) | Op::SyncAll(id) | Op::SyncFolder(id) => log.sync(*id, at),
+            Op::Write { id, synced: true, .. } => log.sync(*id, at + 1),
+            _ => continue,
+        }
+        last_sync = at + 1;
+    }
+    log.applied(last_sync)
+}
+
+impl Log<'_> {
+    fn tree(&self, at: usize) -> &Tree {
+        &self.history.trees[at]
+    }
+
+    fn sync(&mut self, id: Id, at: usize) {
+        if !self.tree(at).inodes.contains_key(&id) {
+            return;
+        }
+        self.inodes.insert(id, Logged::Whole(at));
+        for parent in self.parents_to_log(id, at) {
+            self.inodes.insert(parent, Logged::Whole(at));
+            self.log_new_entries(parent, at);
+        }
+        if self.tree(at).inodes[&id].kind == Kind::Folder {
+            self.log_new_entries(id, at);
+        }
+        self.log_new_ancestors(id, at);
+    }
+
+    /// The folders, old and new, of an inode that lost a name since the last commit.
+    fn parents_to_log(&self, id: Id, at: usize) -> BTreeSet<Id> {
+        let names = |tree: &Tree| tree.names_of(id).cloned().collect::<BTreeSet<_>>();
+        let now = names(self.tree(at));
+        let mut earlier = BTreeSet::new();
+        for moment in self.cut..at {
+            earlier.extend(names(self.tree(moment)));
+        }
+        if earlier.is_subset(&now) {
+            return BTreeSet::new();
+        }
+        let folders = now.union(&earlier).map(|(folder, _)| *folder);
+        folders
+            .filter(|folder| self.is_reachable(*folder, at))
+            .collect()
+    }
+
+    fn is_reachable(&self, folder: Id, at: usize) -> bool {
+        folder == ROOT || self.tree(at).names_of(folder).next().is_some()
+    }
+
+    fn log_new_entries(&mut self, folder: Id, at: usize) {
+        let entries: Vec<Id> = self.tree(at).entries_of(folder).map(|(_, id)| id).collect();
+        for id in entries {
+            if self.committed.inodes.contains_key(&id) || self.inodes.contains_key(&id) {
+                continue;
+            }
+            match self.tree(at).inodes[&id].kind {
+                Kind::Folder => {
+                    self.inodes.insert(id, Logged::Whole(at));
+                    self.log_new_entries(id, at);
+                }
+                Kind::File | Kind::Symlink(_) | Kind::Special(_) => {
+                    self.inodes.insert(id, Logged::Exists(at));
+                }
+            }
+        }
+    }
+
+    fn log_new_ancestors(&mut self, id: Id, at: usize) {
+        let parents: Vec<Id> = self.tree(at).names_of(id).map(|(folder, _)| *folder).collect();
+        for parent in parents {
+            if !self.committed.inodes.contains_key(&parent) {
+                self.inodes.entry(parent).or_insert(Logged::Exists(at));
+                self.log_new_ancestors(parent, at);
+            }
+        }
+    }
+
+    /// The committed tree with the log on top, as it stood at the last sync: renames bring the log up to date.
+    fn applied(self, last_sync: usize) -> (Tree, BTreeMap<Id, usize>) {
+        let mut tree = self.committed.clone();
+        let latest = &self.history.trees[last_sync];
+        for (id, logged) in &self.inodes {
+            let (Logged::Exists(at) | Logged::Whole(at)) = logged;
+            tree.inodes.insert(*id, self.tree(*at).inodes[id].clone());
+        }
+        for (id, logged) in &self.inodes {
+            let Logged::Whole(at) = logged else { continue };
+            self.replace_entries(&mut tree, *id, *at);
+        }
+        for id in self.inodes.keys() {
+            tree.entries.retain(|_, named| named != id);
+            let names = latest.names_of(*id).cloned();
+            let names = names.filter(|(folder, _)| tree.inodes.contains_key(folder));
+            for name in names.collect::<Vec<_>>() {
+                tree.entries.insert(name, *id);
+            }
+        }
+        let reach = self.inodes.iter().map(|(id, logged)| match logged {
+            Logged::Whole(at) => (*id, self.cut.max(*at)),
+            Logged::Exists(_) => (*id, self.cut),
+        });
+        let reach = reach.collect();
+        (tree, reach)
+    }
+
+    /// A folder's entries as they were logged, those that lead to inodes that are there.
+    fn replace_entries(&self, tree: &mut Tree, folder: Id, at: usize) {
+        if self.tree(at).inodes[&folder].kind != Kind::Folder {
+            return;
+        }
+        tree.entries.retain(|(of, _), _| *of != folder);
+        let entries = self.tree(at).entries_of(folder);
+        for (name, id) in entries.filter(|(_, id)| tree.inodes.contains_key(id)).collect::<Vec<_>>() {
+            // A name that it had elsewhere before goes with the log, too.
+            let now = self.tree(at);
+            tree.entries
+                .retain(|name, named| *named != id || now.entries.get(name) == Some(&id));
+            tree.entries.insert((folder, name.clone()), id);
+        }
+    }
+}
