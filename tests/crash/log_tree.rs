@@ -3,8 +3,9 @@
 //! Read from linux/fs/btrfs/tree-log.c and seen on a real Btrfs (`real.rs`): `btrfs_log_inode_parent` logs the inode with its
 //! names; `log_all_new_ancestors` logs folders that the last commit does not know, but of their entries only the
 //! ones on the way (`LOG_INODE_EXISTS`); where the inode lost a name since the last commit, `btrfs_log_all_parents`
-//! logs the folders in full; `log_new_dir_dentries` logs, for a folder in full, the new inodes that its entries lead to,
-//! those of new folders too, unless they are in the log already.
+//! logs the folders in full; `log_new_dir_dentries` logs, for a folder in full, the inodes that its new entries lead to, and
+//! changed folders among them in full, unless they are in the log already; `btrfs_log_new_name` logs a new name upon a
+//! rename of what the log knows, or from a folder that it knows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,16 +38,30 @@ pub(crate) fn replay(history: &History, crash: usize, cut: usize) -> (Tree, BTre
         cut,
         inodes: BTreeMap::new(),
     };
-    let mut last_sync = cut;
-    for at in cut..crash {
-        match &history.ops[at] {
-            Op::SyncData(id) | Op::SyncAll(id) | Op::SyncFolder(id) => log.sync(*id, at),
-            Op::Write { id, synced: true, .. } => log.sync(*id, at + 1),
-            _ => continue,
+    let ops = &history.ops[..crash];
+    let written = |op: &Op| is_sync(op).is_some();
+    let last_sync = ops.iter().rposition(written).map_or(cut, |at| at + 1).max(cut);
+    for (at, op) in ops.iter().enumerate().take(last_sync).skip(cut) {
+        if let Some(id) = is_sync(op) {
+            log.sync(id, at + usize::from(matches!(op, Op::Write { .. })));
         }
-        last_sync = at + 1;
+        if let Op::Rename { from, to, exchange } = op {
+            log.renamed(from, at);
+            if *exchange {
+                log.renamed(to, at);
+            }
+        }
     }
     log.applied(last_sync)
+}
+
+/// The inode that an operation writes to the log.
+fn is_sync(op: &Op) -> Option<Id> {
+    match op {
+        Op::SyncData(id) | Op::SyncAll(id) | Op::SyncFolder(id) => Some(*id),
+        Op::Write { id, synced: true, .. } => Some(*id),
+        _ => None,
+    }
 }
 
 impl Log<'_> {
@@ -91,20 +106,40 @@ impl Log<'_> {
     }
 
     fn log_new_entries(&mut self, folder: Id, at: usize) {
-        let entries: Vec<Id> = self.tree(at).entries_of(folder).map(|(_, id)| id).collect();
-        for id in entries {
-            if self.committed.inodes.contains_key(&id) || self.inodes.contains_key(&id) {
+        let entries: Vec<_> = self
+            .tree(at)
+            .entries_of(folder)
+            .map(|(name, id)| ((folder, name.clone()), id))
+            .filter(|(place, id)| self.committed.entries.get(place) != Some(id))
+            .collect();
+        for (_, id) in entries {
+            if self.inodes.contains_key(&id) {
                 continue;
             }
-            match self.tree(at).inodes[&id].kind {
-                Kind::Folder => {
-                    self.inodes.insert(id, Logged::Whole(at));
-                    self.log_new_entries(id, at);
-                }
-                Kind::File | Kind::Symlink(_) | Kind::Special(_) => {
-                    self.inodes.insert(id, Logged::Exists(at));
-                }
+            if self.tree(at).inodes[&id].kind != Kind::Folder {
+                self.inodes.insert(id, Logged::Exists(at));
+            } else if self.is_changed_folder(id, at) {
+                self.inodes.insert(id, Logged::Whole(at));
+                self.log_new_entries(id, at);
             }
+        }
+    }
+
+    fn is_changed_folder(&self, folder: Id, at: usize) -> bool {
+        let names = |tree: &Tree| tree.names_of(folder).cloned().collect::<Vec<_>>();
+        names(self.committed) != names(self.tree(at))
+            || !self
+                .committed
+                .entries_of(folder)
+                .eq(self.tree(at).entries_of(folder))
+    }
+
+    /// What is renamed gets its new name in the log where the log knows it, or the folder that it was in.
+    fn renamed(&mut self, from: &(Id, Vec<u8>), at: usize) {
+        let id = self.tree(at).entries[from];
+        if self.inodes.contains_key(&id) || self.inodes.contains_key(&from.0) {
+            self.inodes.entry(id).or_insert(Logged::Exists(at + 1));
+            self.log_new_ancestors(id, at + 1);
         }
     }
 
@@ -128,7 +163,7 @@ impl Log<'_> {
         }
         for (id, logged) in &self.inodes {
             let Logged::Whole(at) = logged else { continue };
-            self.replace_entries(&mut tree, *id, *at);
+            self.replace_entries(&mut tree, (*id, *at), latest);
         }
         for id in self.inodes.keys() {
             tree.entries.retain(|_, named| named != id);
@@ -146,19 +181,17 @@ impl Log<'_> {
         (tree, reach)
     }
 
-    /// A folder's entries as they were logged, those that lead to inodes that are there.
-    fn replace_entries(&self, tree: &mut Tree, folder: Id, at: usize) {
+    /// A folder's entries as they were logged, less those that went since; those that lead to inodes that are there.
+    fn replace_entries(&self, tree: &mut Tree, (folder, at): (Id, usize), latest: &Tree) {
         if self.tree(at).inodes[&folder].kind != Kind::Folder {
             return;
         }
         tree.entries.retain(|(of, _), _| *of != folder);
-        let entries = self.tree(at).entries_of(folder);
-        for (name, id) in entries.filter(|(_, id)| tree.inodes.contains_key(id)).collect::<Vec<_>>() {
-            // A name that it had elsewhere before goes with the log, too.
-            let now = self.tree(at);
-            tree.entries
-                .retain(|name, named| *named != id || now.entries.get(name) == Some(&id));
-            tree.entries.insert((folder, name.clone()), id);
+        for (name, id) in self.tree(at).entries_of(folder) {
+            let place = (folder, name.clone());
+            if tree.inodes.contains_key(&id) && latest.entries.get(&place) == Some(&id) {
+                tree.entries.insert(place, id);
+            }
         }
     }
 }

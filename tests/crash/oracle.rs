@@ -46,6 +46,9 @@ pub(crate) struct Expectation {
     present: BTreeSet<Id>,
     /// Files of which nothing was ever durable.
     unsynced: BTreeSet<Id>,
+    /// Files that may have holes: what was written behind the durable end and lost reads as zeros there if
+    /// something behind it was kept, as in any file system.
+    sparse: BTreeSet<Id>,
 }
 
 impl Story {
@@ -73,6 +76,7 @@ impl Story {
             versions: BTreeMap::new(),
             present: BTreeSet::new(),
             unsynced: BTreeSet::new(),
+            sparse: self.sparse(last),
         };
         self.names_left(&synced, last, &mut expectation);
         self.folder_being_replaced(moment, &mut expectation);
@@ -91,6 +95,25 @@ impl Story {
             }
         }
         expectation
+    }
+
+    /// Files that holes were made in by one of the first `last` steps, or before them.
+    fn sparse(&self, last: usize) -> BTreeSet<Id> {
+        let grows = |shown: &Shown, path: &str, offset: u64| match &shown.inodes[&shown.find(path)].0 {
+            Entry::File(content) => offset > content.len() as u64,
+            _ => false,
+        };
+        let steps = self.steps[..last].iter().zip(&self.shown);
+        let made = steps.filter_map(|(step, shown)| match step {
+            Step::Punch(path, ..) | Step::Zero(path, ..) => Some(shown.find(path)),
+            Step::Write(path, offset, ..)
+            | Step::Truncate(path, offset)
+            | Step::TruncateByPath(path, offset) => {
+                grows(shown, path, *offset).then(|| shown.find(path))
+            }
+            _ => None,
+        });
+        made.collect()
     }
 
     fn names_left(&self, synced: &Synced, last: usize, expectation: &mut Expectation) {
@@ -154,9 +177,11 @@ impl Story {
         }
         if self.unmounted && done > self.steps.len() {
             let last = self.shown.len() - 1;
-            let there = self.shown[last].inodes.iter();
-            let files = there.filter(|(_, inode)| matches!(inode.0, Entry::File(_)));
-            synced.inodes.extend(files.map(|(id, _)| (*id, last)));
+            for id in self.shown[last].inodes.keys().chain([&ROOT]) {
+                synced.inodes.insert(*id, last);
+                synced.folders.insert(*id, last);
+                synced.named.insert(*id, last);
+            }
         }
         synced
     }
@@ -266,7 +291,8 @@ impl Expectation {
                 _ => None,
             })
             .collect();
-        check_content(content, &contents, self.is_unsynced(id), layout)
+        let (may_be_empty, sparse) = (self.is_unsynced(id), self.sparse.contains(&id));
+        check_content(content, &contents, (may_be_empty, sparse), layout)
     }
 }
 
@@ -274,7 +300,7 @@ impl Expectation {
 fn check_content(
     found: &[u8],
     versions: &[&Vec<u8>],
-    may_be_empty: bool,
+    (may_be_empty, sparse): (bool, bool),
     layout: Layout,
 ) -> Result<(), String> {
     let lens = || versions.iter().map(|version| version.len());
@@ -291,7 +317,8 @@ fn check_content(
         let from = layout.chunk_start(index).0 as usize;
         let to = found.len().min(from + layout.capacity(index) as usize);
         let of_version = |version: &&Vec<u8>| version.get(from..to) == Some(&found[from..to]);
-        if !versions.iter().any(|version| of_version(version)) {
+        let is_lost = sparse && least <= from && found[from..to].iter().all(|byte| *byte == 0);
+        if !is_lost && !versions.iter().any(|version| of_version(version)) {
             return Err(format!("bytes {from}..{to} are of no version"));
         }
         index = ChunkIndex(index.0 + 1);

@@ -117,9 +117,23 @@ impl Op {
                 let (end, how) = (offset + data.len() as u64, if *synced { ", synced" } else { "" });
                 format!("Write({id}, {offset}..{end}{how})")
             }
+            Self::Make { folder, name, id, inode } => {
+                format!("Make({id}, {:?}, as {})", inode.kind, place(*folder, name))
+            }
+            Self::Link { id, folder, name } => format!("Link({id}, as {})", place(*folder, name)),
+            Self::Unlink { folder, name } => format!("Unlink({})", place(*folder, name)),
+            Self::Rename { from, to, exchange } => {
+                let (from, to) = (place(from.0, &from.1), place(to.0, &to.1));
+                format!("Rename({from}, {to}{})", if *exchange { ", exchange" } else { "" })
+            }
+            Self::SetXattr(id, name, _) => format!("SetXattr({id}, {name:?})"),
             other => format!("{other:?}"),
         }
     }
+}
+
+fn place(folder: Id, name: &[u8]) -> String {
+    format!("{folder}/{}", String::from_utf8_lossy(name))
 }
 
 impl StorageObserver for Recorder {
