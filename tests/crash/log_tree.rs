@@ -3,7 +3,8 @@
 //! Read from linux/fs/btrfs/tree-log.c and seen on a real Btrfs (`real.rs`): `btrfs_log_inode_parent` logs the inode with its
 //! names; `log_all_new_ancestors` logs folders that the last commit does not know, but of their entries only the
 //! ones on the way (`LOG_INODE_EXISTS`); where the inode lost a name since the last commit, `btrfs_log_all_parents`
-//! logs the folders in full; `log_new_dir_dentries` logs, for a folder in full, the inodes that its new entries lead to, and
+//! logs the folders in full; to log a folder that something unknown to the log was moved out of
+//! is to commit (`BTRFS_LOG_FORCE_COMMIT`); `log_new_dir_dentries` logs, for a folder in full, the inodes that its new entries lead to, and
 //! changed folders among them in full, unless they are in the log already; `btrfs_log_new_name` logs a new name upon a
 //! rename of what the log knows, or from a folder that it knows.
 
@@ -16,9 +17,11 @@ use crate::record::Op;
 /// What the log has since the last commit.
 struct Log<'a> {
     history: &'a History,
-    committed: &'a Tree,
+    /// The commit: so many operations.
     cut: usize,
     inodes: BTreeMap<Id, Logged>,
+    /// Folders that something was moved out of, of which the log does not know: to log one is to commit everything.
+    moved_out_of: BTreeSet<Id>,
 }
 
 /// How an inode stands in the log, as it was after so many operations.
@@ -30,13 +33,22 @@ enum Logged {
     Whole(usize),
 }
 
-/// The names after a crash that leaves the tree of the moment `cut`, and how far each logged file reaches.
-pub(crate) fn replay(history: &History, crash: usize, cut: usize) -> (Tree, BTreeMap<Id, usize>) {
+/// What a crash leaves of the names, and of the files: up to which operation each has reached the disk.
+#[derive(Debug)]
+pub(crate) struct Replayed {
+    pub(crate) tree: Tree,
+    pub(crate) reach: BTreeMap<Id, usize>,
+    /// The same of files that are not in there.
+    pub(crate) cut: usize,
+}
+
+/// The state after a crash, where the last commit that happened by itself has the first `cut` operations.
+pub(crate) fn replay(history: &History, crash: usize, cut: usize) -> Replayed {
     let mut log = Log {
         history,
-        committed: &history.trees[cut],
         cut,
         inodes: BTreeMap::new(),
+        moved_out_of: BTreeSet::new(),
     };
     let ops = &history.ops[..crash];
     let written = |op: &Op| is_sync(op).is_some();
@@ -46,9 +58,9 @@ pub(crate) fn replay(history: &History, crash: usize, cut: usize) -> (Tree, BTre
             log.sync(id, at + usize::from(matches!(op, Op::Write { .. })));
         }
         if let Op::Rename { from, to, exchange } = op {
-            log.renamed(from, at);
+            log.renamed(from, to, at);
             if *exchange {
-                log.renamed(to, at);
+                log.renamed(to, from, at);
             }
         }
     }
@@ -69,34 +81,50 @@ impl Log<'_> {
         &self.history.trees[at]
     }
 
+    fn committed(&self) -> &Tree {
+        self.tree(self.cut)
+    }
+
     fn sync(&mut self, id: Id, at: usize) {
         if !self.tree(at).inodes.contains_key(&id) {
             return;
         }
-        self.inodes.insert(id, Logged::Whole(at));
-        for parent in self.parents_to_log(id, at) {
-            self.inodes.insert(parent, Logged::Whole(at));
-            self.log_new_entries(parent, at);
-        }
-        if self.tree(at).inodes[&id].kind == Kind::Folder {
-            self.log_new_entries(id, at);
+        let mut whole = BTreeSet::from([id]);
+        whole.extend(self.parents_to_log(id, at));
+        for id in whole {
+            self.log_whole(id, at);
         }
         self.log_new_ancestors(id, at);
     }
 
-    /// The folders, old and new, of an inode that lost a name since the last commit.
-    fn parents_to_log(&self, id: Id, at: usize) -> BTreeSet<Id> {
-        let names = |tree: &Tree| tree.names_of(id).cloned().collect::<BTreeSet<_>>();
-        let now = names(self.tree(at));
-        let mut earlier = BTreeSet::new();
-        for moment in self.cut..at {
-            earlier.extend(names(self.tree(moment)));
+    fn log_whole(&mut self, id: Id, at: usize) {
+        if self.moved_out_of.contains(&id) {
+            self.cut = at;
+            self.inodes.clear();
+            self.moved_out_of.clear();
+            return;
         }
-        if earlier.is_subset(&now) {
+        self.inodes.insert(id, Logged::Whole(at));
+        if self.tree(at).inodes[&id].kind == Kind::Folder {
+            self.log_new_entries(id, at);
+        }
+    }
+
+    /// The folders, old and new, of an inode that lost a name since the last commit, or went to another folder.
+    fn parents_to_log(&self, id: Id, at: usize) -> BTreeSet<Id> {
+        let lost_name = |moment: usize| {
+            let here = |place: &(Id, Vec<u8>)| self.tree(moment).entries.get(place) == Some(&id);
+            match &self.history.ops[moment] {
+                Op::Unlink { folder, name } => here(&(*folder, name.clone())),
+                Op::Rename { from, to, .. } => from.0 != to.0 && (here(from) || here(to)),
+                _ => false,
+            }
+        };
+        if !(self.cut..at).any(lost_name) {
             return BTreeSet::new();
         }
-        let folders = now.union(&earlier).map(|(folder, _)| *folder);
-        folders
+        (self.cut..=at)
+            .flat_map(|moment| self.tree(moment).names_of(id).map(|(folder, _)| *folder))
             .filter(|folder| self.is_reachable(*folder, at))
             .collect()
     }
@@ -110,7 +138,7 @@ impl Log<'_> {
             .tree(at)
             .entries_of(folder)
             .map(|(name, id)| ((folder, name.clone()), id))
-            .filter(|(place, id)| self.committed.entries.get(place) != Some(id))
+            .filter(|(place, id)| self.committed().entries.get(place) != Some(id))
             .collect();
         for (_, id) in entries {
             if self.inodes.contains_key(&id) {
@@ -119,34 +147,32 @@ impl Log<'_> {
             if self.tree(at).inodes[&id].kind != Kind::Folder {
                 self.inodes.insert(id, Logged::Exists(at));
             } else if self.is_changed_folder(id, at) {
-                self.inodes.insert(id, Logged::Whole(at));
-                self.log_new_entries(id, at);
+                self.log_whole(id, at);
             }
         }
     }
 
     fn is_changed_folder(&self, folder: Id, at: usize) -> bool {
-        let names = |tree: &Tree| tree.names_of(folder).cloned().collect::<Vec<_>>();
-        names(self.committed) != names(self.tree(at))
-            || !self
-                .committed
-                .entries_of(folder)
-                .eq(self.tree(at).entries_of(folder))
+        let (committed, now) = (self.committed(), self.tree(at));
+        !committed.names_of(folder).eq(now.names_of(folder))
+            || !committed.entries_of(folder).eq(now.entries_of(folder))
     }
 
     /// What is renamed gets its new name in the log where the log knows it, or the folder that it was in.
-    fn renamed(&mut self, from: &(Id, Vec<u8>), at: usize) {
+    fn renamed(&mut self, from: &(Id, Vec<u8>), to: &(Id, Vec<u8>), at: usize) {
         let id = self.tree(at).entries[from];
         if self.inodes.contains_key(&id) || self.inodes.contains_key(&from.0) {
             self.inodes.entry(id).or_insert(Logged::Exists(at + 1));
             self.log_new_ancestors(id, at + 1);
+        } else if from.0 != to.0 {
+            self.moved_out_of.insert(from.0);
         }
     }
 
     fn log_new_ancestors(&mut self, id: Id, at: usize) {
         let parents: Vec<Id> = self.tree(at).names_of(id).map(|(folder, _)| *folder).collect();
         for parent in parents {
-            if !self.committed.inodes.contains_key(&parent) {
+            if !self.committed().inodes.contains_key(&parent) {
                 self.inodes.entry(parent).or_insert(Logged::Exists(at));
                 self.log_new_ancestors(parent, at);
             }
@@ -154,8 +180,8 @@ impl Log<'_> {
     }
 
     /// The committed tree with the log on top, as it stood at the last sync: renames bring the log up to date.
-    fn applied(self, last_sync: usize) -> (Tree, BTreeMap<Id, usize>) {
-        let mut tree = self.committed.clone();
+    fn applied(self, last_sync: usize) -> Replayed {
+        let mut tree = self.committed().clone();
         let latest = &self.history.trees[last_sync];
         for (id, logged) in &self.inodes {
             let (Logged::Exists(at) | Logged::Whole(at)) = logged;
@@ -177,8 +203,11 @@ impl Log<'_> {
             Logged::Whole(at) => (*id, self.cut.max(*at)),
             Logged::Exists(_) => (*id, self.cut),
         });
-        let reach = reach.collect();
-        (tree, reach)
+        Replayed {
+            reach: reach.collect(),
+            tree,
+            cut: self.cut,
+        }
     }
 
     /// A folder's entries as they were logged, less those that went since; those that lead to inodes that are there.

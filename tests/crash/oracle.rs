@@ -8,6 +8,7 @@ use envelopefs::units::ChunkIndex;
 use crate::image::{Id, ROOT};
 use crate::inprocess::model::{Entry, Inode, Tree};
 use crate::inprocess::steps::Step;
+use crate::state::Model;
 
 /// What the volume showed after each step, and what the syncs among them made durable.
 #[derive(Debug)]
@@ -67,10 +68,10 @@ impl Story {
         self.shown.push(Shown::of(tree, ids));
     }
 
-    /// What may be found after a crash at `moment`.
-    pub(crate) fn expect(&self, moment: Moment) -> Expectation {
+    /// What may be found after a crash at `moment`, on a file system of this `model`.
+    pub(crate) fn expect(&self, moment: Moment, model: Model) -> Expectation {
         let last = (moment.done + usize::from(moment.amid)).min(self.shown.len() - 1);
-        let synced = self.synced(moment.done);
+        let synced = self.synced(moment.done, model);
         let mut expectation = Expectation {
             names: BTreeMap::new(),
             versions: BTreeMap::new(),
@@ -151,7 +152,7 @@ impl Story {
         }
     }
 
-    fn synced(&self, done: usize) -> Synced {
+    fn synced(&self, done: usize, model: Model) -> Synced {
         let mut synced = Synced::default();
         let base = &self.shown[0];
         synced.inodes.extend(base.inodes.keys().map(|id| (*id, 0)));
@@ -162,13 +163,13 @@ impl Story {
                 Step::Sync(path) | Step::SyncData(path) => {
                     let id = shown.find(path);
                     synced.inodes.insert(id, nth + 1);
-                    synced.has_name(shown, id, nth + 1);
+                    synced.has_name(shown, id, nth + 1, model);
                 }
                 Step::SyncFolder(path) => {
                     let id = shown.find(path);
                     synced.folders.insert(id, nth + 1);
                     synced.inodes.insert(id, nth + 1);
-                    synced.has_name(shown, id, nth + 1);
+                    synced.has_name(shown, id, nth + 1, model);
                     let entries = shown.entries.iter().filter(|((folder, _), _)| *folder == id);
                     synced.named.extend(entries.map(|(_, id)| (*id, nth + 1)));
                 }
@@ -201,15 +202,28 @@ struct Synced {
 }
 
 impl Synced {
-    /// An inode was synced: its names, and those of the folders that it is in, are durable.
-    fn has_name(&mut self, shown: &Shown, id: Id, at: usize) {
+    /// An inode was synced: its names, and those of the folders that it is in, are durable. Btrfs may have a folder above that
+    /// was moved under its old name.
+    fn has_name(&mut self, shown: &Shown, id: Id, at: usize, model: Model) {
         self.named.insert(id, at);
         let names = shown.entries.iter().filter(|(_, named)| **named == id);
         for (place, _) in names.collect::<Vec<_>>() {
             self.names.insert(place.clone(), at);
-            if place.0 != ROOT {
-                self.has_name(shown, place.0, at);
+            match model {
+                Model::Ordered if place.0 != ROOT => self.has_name(shown, place.0, at, model),
+                Model::LogTree if place.0 != ROOT => self.has_some_name(shown, place.0, at),
+                _ => {}
             }
+        }
+    }
+}
+
+impl Synced {
+    fn has_some_name(&mut self, shown: &Shown, id: Id, at: usize) {
+        self.named.insert(id, at);
+        let folders = shown.entries.iter().filter(|(_, named)| **named == id);
+        for ((folder, _), _) in folders.filter(|((folder, _), _)| *folder != ROOT) {
+            self.has_some_name(shown, *folder, at);
         }
     }
 }

@@ -131,7 +131,7 @@ fn replay_one(scenario: Scenario<'_>, state: StateId) {
     for ((folder, name), id) in &image.tree.entries {
         println!("{folder}/{} -> {id}", String::from_utf8_lossy(name));
     }
-    let expectation = recorded.story.expect(recorded.moment(state.crash));
+    let expectation = recorded.story.expect(recorded.moment(state.crash), state.model);
     let verified = recorded.verify(&image, &expectation, state);
     assert!(verified.is_ok(), "{}", verified.unwrap_err());
 }
@@ -217,7 +217,7 @@ impl Recorded {
             }
             let expectation = expectations
                 .entry(moment)
-                .or_insert_with(|| self.story.expect(moment));
+                .or_insert_with(|| self.story.expect(moment, model));
             if let Err(what) = self.verify(&state.image, expectation, state.id) {
                 failures.push(Failure {
                     state: state.id,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::history::{Durable, History, Reach};
 use crate::image::{Content, Id, Image, Kind, Page, Tree, zeros};
-use crate::log_tree;
+use crate::log_tree::{self, Replayed};
 use crate::record::Op;
 
 /// What a file system promises of the order in which changes reach the disk.
@@ -96,12 +96,16 @@ impl Skeleton {
         durable: &Durable,
         (model, crash, cut): (Model, usize, usize),
     ) -> Self {
-        let (tree, reach) = match model {
-            Model::Ordered => (Tree::clone(&history.trees[cut]), BTreeMap::new()),
+        let left = match model {
+            Model::Ordered => Replayed {
+                tree: Tree::clone(&history.trees[cut]),
+                reach: BTreeMap::new(),
+                cut,
+            },
             Model::LogTree => log_tree::replay(history, crash, cut),
         };
         let mut skeleton = Self {
-            tree,
+            tree: left.tree,
             contents: BTreeMap::new(),
             choices: Vec::new(),
         };
@@ -113,7 +117,7 @@ impl Skeleton {
             .map(|(id, _)| *id)
             .collect();
         for id in files {
-            let cut = reach.get(&id).copied().unwrap_or(cut);
+            let cut = left.reach.get(&id).copied().unwrap_or(left.cut);
             skeleton.file(history, durable, id, Reach { crash, cut });
         }
         skeleton
