@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::image::{Content, Id, Image, Kind, PAGE, Page, Tree, page, zeros};
 use crate::record::Op;
+use crate::sabotage::torn;
 
 /// A recording, made ready for asking what a crash may leave of it.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct History {
 #[derive(Debug, Default)]
 pub(crate) struct FileHistory {
     base: Content,
+    /// Whether the disk tears pages.
+    torn: bool,
     /// By page: what became of it, and by which operation.
     pages: BTreeMap<u64, Vec<(usize, PageEvent)>>,
     sizes: Vec<(usize, SizeEvent)>,
@@ -83,6 +86,13 @@ impl History {
         }
         history.ops = ops;
         history
+    }
+
+    /// From here on the disk tears pages.
+    pub(crate) fn tear(&mut self) {
+        for file in self.files.values_mut() {
+            file.torn = true;
+        }
     }
 
     fn file(&mut self, id: Id) -> &mut FileHistory {
@@ -367,6 +377,9 @@ impl FileHistory {
                 }
                 PageEvent::Wrote(page) if *at < reach.cut || mapped => {
                     mapped = true;
+                    if self.torn {
+                        left.extend(left.last().map(|old| torn(old, page)));
+                    }
                     left.push(Arc::clone(page));
                 }
                 PageEvent::Wrote(_) => {}

@@ -18,6 +18,7 @@ use crate::inprocess::steps::Step;
 use crate::inprocess::volume::{self, Mounted, path_in};
 use crate::oracle::{Expectation, Moment, Story};
 use crate::record::{Op, Recorder};
+use crate::sabotage::Sabotage;
 use crate::state::{Model, Pick, Random, Skeleton, StateId};
 use crate::verify::{Extras, verify};
 
@@ -37,8 +38,8 @@ pub(crate) struct Scenario<'a> {
 /// A scenario as it was done.
 pub(crate) struct Recorded {
     /// The key of the volume lies here.
-    home: TempDir,
-    base: Image,
+    pub(crate) home: TempDir,
+    pub(crate) base: Image,
     pub(crate) ops: Vec<Op>,
     /// So many operations when the mount was there, after each step, and after the unmount.
     done: Vec<usize>,
@@ -52,6 +53,8 @@ pub(crate) struct Budget {
     /// Of each model.
     pub(crate) states: usize,
     pub(crate) seed: u64,
+    /// Whether the first failure ends the search.
+    pub(crate) first_only: bool,
 }
 
 impl Budget {
@@ -60,11 +63,12 @@ impl Budget {
         Self {
             states: number("ENVELOPEFS_CRASH_STATES", 600) as usize,
             seed: number("ENVELOPEFS_CRASH_SEED", 1),
+            first_only: false,
         }
     }
 }
 
-fn number(variable: &str, default: u64) -> u64 {
+pub(crate) fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().unwrap())
 }
 
@@ -115,6 +119,21 @@ pub(crate) fn check_scenario(scenario: Scenario<'_>) {
         );
     }
     assert!(total > 0, "no state was looked at");
+}
+
+/// Does a scenario in a wrong order of writes, and says what was found to be lost. The search ends there.
+pub(crate) fn find_damage(scenario: Scenario<'_>, sabotage: Sabotage) -> Option<Failure> {
+    let recorded = record(scenario);
+    let mut history = History::new(&recorded.base, sabotage.of(&recorded.ops));
+    if sabotage == Sabotage::TornPages {
+        history.tear();
+    }
+    let budget = Budget {
+        states: 2_000,
+        seed: 1,
+        first_only: true,
+    };
+    recorded.explore(&history, budget).failures.pop()
 }
 
 fn replay_one(scenario: Scenario<'_>, state: StateId) {
@@ -206,7 +225,7 @@ impl Recorded {
         let mut expectations: HashMap<Moment, Expectation> = HashMap::new();
         let mut seen = HashSet::new();
         for state in Candidates::new(history, model, budget) {
-            if seen.len() >= budget.states {
+            if seen.len() >= budget.states || (budget.first_only && !failures.is_empty()) {
                 break;
             }
             let moment = self.moment(state.id.crash);
