@@ -85,7 +85,9 @@ impl FileSystem {
             return Ok(Some(*id));
         }
         let id = match self.volume.dir_id(dir) {
-            Err(VolumeError::FolderId(_)) if self.give_new_id(inode, dir) => self.volume.dir_id(dir)?,
+            Err(VolumeError::FolderId(_)) if self.give_new_id(inode, dir) => {
+                self.volume.dir_id(dir)?
+            }
             id => id?,
         };
         Ok(id.map(|id| *inode.dir_id().get_or_init(|| id)))
@@ -101,7 +103,11 @@ impl FileSystem {
         // Another mount may do the same at this moment: then its id is the one.
         let made = dir_id_entry().and_then(|entry| dir.make_symlink(&id, &entry));
         let ciphertext = inode.cipher_path();
-        tracing::warn!(ciphertext, ?made, "an empty folder without its id gets a new one");
+        tracing::warn!(
+            ciphertext,
+            ?made,
+            "an empty folder without its id gets a new one"
+        );
         self.unsynced.made_full_name(inode.ino());
         true
     }

@@ -102,14 +102,21 @@ impl Unsynced {
     /// The new folders in `parent`.
     pub(super) fn new_folders_in(&self, parent: Ino) -> Vec<Ino> {
         let state = self.state.lock();
-        let in_it = state.folders.iter().filter(|(_, folder)| folder.parent == Some(parent));
+        let in_it = state
+            .folders
+            .iter()
+            .filter(|(_, folder)| folder.parent == Some(parent));
         in_it.map(|(ino, _)| *ino).collect()
     }
 
     /// A sync of `folder` that began after `mark` was taken has succeeded.
     pub(super) fn synced(&self, folder: Ino, mark: Mark) {
         let mut state = self.state.lock();
-        if state.folders.get(&folder).is_some_and(|folder| folder.made <= mark.0) {
+        if state
+            .folders
+            .get(&folder)
+            .is_some_and(|folder| folder.made <= mark.0)
+        {
             state.folders.remove(&folder);
         }
     }

@@ -16,7 +16,11 @@ pub(crate) fn cut_each_file(scenario: Scenario<'_>) {
     let folder = recorded.home.path().join("cut");
     let mut cuts = 0;
     for (id, content) in &recorded.base.contents {
-        let is_users = recorded.base.tree.names_of(*id).any(|(folder, _)| *folder == 0);
+        let is_users = recorded
+            .base
+            .tree
+            .names_of(*id)
+            .any(|(folder, _)| *folder == 0);
         let whole = content.len / PAGE * PAGE;
         for len in (1..whole / PAGE).flat_map(|pages| [pages * PAGE, pages * PAGE + 7]) {
             if is_users {
@@ -46,7 +50,10 @@ fn check_cut(image: &Image, id: u32, blocks: u64, folder: &std::path::Path) {
     let layout = Layout::DEFAULT;
     let len = at.fs.getattr(Ino(*ino), Some(fh)).unwrap().size;
     let chunks = layout.chunk_count(PlainLen(len));
-    assert!(chunks > blocks, "{path} was not cut: {chunks} chunks, {blocks} blocks");
+    assert!(
+        chunks > blocks,
+        "{path} was not cut: {chunks} chunks, {blocks} blocks"
+    );
     for index in 0..chunks {
         let start = layout.chunk_start(ChunkIndex(index)).0;
         let mut byte = [0];
@@ -61,4 +68,3 @@ fn check_cut(image: &Image, id: u32, blocks: u64, folder: &std::path::Path) {
     drop(at);
     std::fs::remove_dir_all(folder).unwrap();
 }
-

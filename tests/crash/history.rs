@@ -157,7 +157,9 @@ impl History {
                     synced: true,
                 } => {
                     let pages = offset / PAGE..(offset + data.len() as u64).div_ceil(PAGE);
-                    durable.pages.extend(pages.map(|page| ((*id, page), at + 1)));
+                    durable
+                        .pages
+                        .extend(pages.map(|page| ((*id, page), at + 1)));
                     durable.force(last.data(*id).max(if allocates { at + 1 } else { 0 }));
                 }
                 _ => {}
@@ -354,11 +356,21 @@ impl FileHistory {
 
     /// Every page that may be other than a hole.
     pub(crate) fn known_pages(&self) -> BTreeSet<u64> {
-        self.pages.keys().chain(self.base.pages.keys()).copied().collect()
+        self.pages
+            .keys()
+            .chain(self.base.pages.keys())
+            .copied()
+            .collect()
     }
 
     /// What page `index` may hold after a crash, oldest first.
-    pub(crate) fn pages_left(&self, id: Id, index: u64, reach: Reach, durable: &Durable) -> Vec<Page> {
+    pub(crate) fn pages_left(
+        &self,
+        id: Id,
+        index: u64,
+        reach: Reach,
+        durable: &Durable,
+    ) -> Vec<Page> {
         let mut left = vec![self.base.page(index)];
         let mut mapped = self.base.pages.contains_key(&index);
         let synced = durable.of_page(id, index);

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirEntryExt as _, FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{
+    DirEntryExt as _, FileExt as _, MetadataExt as _, PermissionsExt as _, symlink,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -55,9 +57,7 @@ impl Tree {
     /// The entries of a folder.
     pub(crate) fn entries_of(&self, folder: Id) -> impl Iterator<Item = (&Vec<u8>, Id)> {
         let range = (folder, Vec::new())..(folder + 1, Vec::new());
-        self.entries
-            .range(range)
-            .map(|((_, name), id)| (name, *id))
+        self.entries.range(range).map(|((_, name), id)| (name, *id))
     }
 
     /// The names of an inode, each with the folder that it is in.
@@ -83,10 +83,7 @@ impl Image {
         collect(path, &mut found);
         let root = std::fs::metadata(path).unwrap().ino();
         let others = found.keys().copied().filter(|ino| *ino != root);
-        let numbers: HashMap<u64, Id> = std::iter::once(root)
-            .chain(others)
-            .zip(ROOT..)
-            .collect();
+        let numbers: HashMap<u64, Id> = std::iter::once(root).chain(others).zip(ROOT..).collect();
         let mut image = Self::default();
         for (ino, place) in &found {
             image.take_in(numbers[ino], place);
@@ -156,7 +153,12 @@ impl Image {
         let inode = &self.tree.inodes[&id];
         match &inode.kind {
             Kind::Folder => std::fs::create_dir(place).unwrap(),
-            Kind::File => self.contents.get(&id).cloned().unwrap_or_default().put(place),
+            Kind::File => self
+                .contents
+                .get(&id)
+                .cloned()
+                .unwrap_or_default()
+                .put(place),
             Kind::Symlink(target) => return symlink(OsStr::from_bytes(target), place).unwrap(),
             Kind::Special(mode) => {
                 let kind = FileType::from_raw_mode(*mode);
@@ -212,7 +214,9 @@ pub(crate) fn zeros() -> Page {
 /// Every inode below `path`, and `path` itself, by number: the first place found of each.
 fn collect(path: &Path, found: &mut BTreeMap<u64, PathBuf>) {
     let metadata = std::fs::symlink_metadata(path).unwrap();
-    found.entry(metadata.ino()).or_insert_with(|| path.to_owned());
+    found
+        .entry(metadata.ino())
+        .or_insert_with(|| path.to_owned());
     if metadata.is_dir() {
         for (name, _) in names_in(path) {
             collect(&path.join(OsStr::from_bytes(&name)), found);

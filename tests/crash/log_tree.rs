@@ -52,7 +52,11 @@ pub(crate) fn replay(history: &History, crash: usize, cut: usize) -> Replayed {
     };
     let ops = &history.ops[..crash];
     let written = |op: &Op| is_sync(op).is_some();
-    let last_sync = ops.iter().rposition(written).map_or(cut, |at| at + 1).max(cut);
+    let last_sync = ops
+        .iter()
+        .rposition(written)
+        .map_or(cut, |at| at + 1)
+        .max(cut);
     for (at, op) in ops.iter().enumerate().take(last_sync).skip(cut) {
         if let Some(id) = is_sync(op) {
             log.sync(id, at + usize::from(matches!(op, Op::Write { .. })));
@@ -71,7 +75,9 @@ pub(crate) fn replay(history: &History, crash: usize, cut: usize) -> Replayed {
 fn is_sync(op: &Op) -> Option<Id> {
     match op {
         Op::SyncData(id) | Op::SyncAll(id) | Op::SyncFolder(id) => Some(*id),
-        Op::Write { id, synced: true, .. } => Some(*id),
+        Op::Write {
+            id, synced: true, ..
+        } => Some(*id),
         _ => None,
     }
 }
@@ -170,7 +176,11 @@ impl Log<'_> {
     }
 
     fn log_new_ancestors(&mut self, id: Id, at: usize) {
-        let parents: Vec<Id> = self.tree(at).names_of(id).map(|(folder, _)| *folder).collect();
+        let parents: Vec<Id> = self
+            .tree(at)
+            .names_of(id)
+            .map(|(folder, _)| *folder)
+            .collect();
         for parent in parents {
             if !self.committed().inodes.contains_key(&parent) {
                 self.inodes.entry(parent).or_insert(Logged::Exists(at));

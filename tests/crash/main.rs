@@ -101,7 +101,11 @@ fn an_unmount_makes_all_durable() {
 
 #[test]
 fn all_of_it_holds_with_plain_names() {
-    for scenario in [scenarios::NEW_FOLDERS, scenarios::MOVED_FOLDERS, scenarios::ATTRIBUTES] {
+    for scenario in [
+        scenarios::NEW_FOLDERS,
+        scenarios::MOVED_FOLDERS,
+        scenarios::ATTRIBUTES,
+    ] {
         check_scenario(Scenario {
             name: &format!("{}, plain names", scenario.name),
             names: NameMode::Plain,
@@ -112,7 +116,11 @@ fn all_of_it_holds_with_plain_names() {
 
 #[test]
 fn all_of_it_holds_in_a_shared_mount() {
-    for scenario in [scenarios::APPENDED_LOG, scenarios::SHRINK, scenarios::NEW_FOLDERS] {
+    for scenario in [
+        scenarios::APPENDED_LOG,
+        scenarios::SHRINK,
+        scenarios::NEW_FOLDERS,
+    ] {
         check_scenario(Scenario {
             name: &format!("{}, shared", scenario.name),
             sharing: Sharing::Shared,
@@ -156,7 +164,11 @@ fn every_wrong_order_of_writes_is_found_out() {
         (Sabotage::TornPages, scenarios::DATABASE),
     ] {
         let found = find_damage(scenario, sabotage);
-        let found = found.unwrap_or_else(|| panic!("{sabotage:?} in {} was not seen", scenario.name));
-        println!("crash: {sabotage:?} in {}: {}: {}", scenario.name, found.state, found.what);
+        let found =
+            found.unwrap_or_else(|| panic!("{sabotage:?} in {} was not seen", scenario.name));
+        println!(
+            "crash: {sabotage:?} in {}: {}: {}",
+            scenario.name, found.state, found.what
+        );
     }
 }

@@ -100,10 +100,11 @@ impl Story {
 
     /// Files that holes were made in by one of the first `last` steps, or before them.
     fn sparse(&self, last: usize) -> BTreeSet<Id> {
-        let grows = |shown: &Shown, path: &str, offset: u64| match &shown.inodes[&shown.find(path)].0 {
-            Entry::File(content) => offset > content.len() as u64,
-            _ => false,
-        };
+        let grows =
+            |shown: &Shown, path: &str, offset: u64| match &shown.inodes[&shown.find(path)].0 {
+                Entry::File(content) => offset > content.len() as u64,
+                _ => false,
+            };
         let steps = self.steps[..last].iter().zip(&self.shown);
         let made = steps.filter_map(|(step, shown)| match step {
             Step::Punch(path, ..) | Step::Zero(path, ..) => Some(shown.find(path)),
@@ -118,7 +119,11 @@ impl Story {
     }
 
     fn names_left(&self, synced: &Synced, last: usize, expectation: &mut Expectation) {
-        let places: BTreeSet<_> = self.shown.iter().flat_map(|shown| shown.entries.keys()).collect();
+        let places: BTreeSet<_> = self
+            .shown
+            .iter()
+            .flat_map(|shown| shown.entries.keys())
+            .collect();
         for place in places {
             let from = synced.names.get(place).copied().unwrap_or(0);
             let from = from.max(synced.folders.get(&place.0).copied().unwrap_or(0));
@@ -139,7 +144,9 @@ impl Story {
     fn folder_being_replaced(&self, moment: Moment, expectation: &mut Expectation) {
         let begun = moment.done + usize::from(moment.amid);
         for (nth, step) in self.steps[..begun.min(self.steps.len())].iter().enumerate() {
-            let Step::Rename(from, to) = step else { continue };
+            let Step::Rename(from, to) = step else {
+                continue;
+            };
             let before = &self.shown[nth];
             let (from, to) = (before.place(from), before.place(to));
             let replaced = before.entries.get(&to).copied();
@@ -170,7 +177,10 @@ impl Story {
                     synced.folders.insert(id, nth + 1);
                     synced.inodes.insert(id, nth + 1);
                     synced.has_name(shown, id, nth + 1, model);
-                    let entries = shown.entries.iter().filter(|((folder, _), _)| *folder == id);
+                    let entries = shown
+                        .entries
+                        .iter()
+                        .filter(|((folder, _), _)| *folder == id);
                     synced.named.extend(entries.map(|(_, id)| (*id, nth + 1)));
                 }
                 _ => {}
@@ -202,28 +212,16 @@ struct Synced {
 }
 
 impl Synced {
-    /// An inode was synced: its names, and those of the folders that it is in, are durable. Btrfs may have a folder above that
-    /// was moved under its old name.
+    /// An inode was synced: its names are durable, and so are those of the folders that it is in; but Btrfs may still have a
+    /// folder that was moved where it was.
     fn has_name(&mut self, shown: &Shown, id: Id, at: usize, model: Model) {
         self.named.insert(id, at);
         let names = shown.entries.iter().filter(|(_, named)| **named == id);
         for (place, _) in names.collect::<Vec<_>>() {
             self.names.insert(place.clone(), at);
-            match model {
-                Model::Ordered if place.0 != ROOT => self.has_name(shown, place.0, at, model),
-                Model::LogTree if place.0 != ROOT => self.has_some_name(shown, place.0, at),
-                _ => {}
+            if place.0 != ROOT && model == Model::Ordered {
+                self.has_name(shown, place.0, at, model);
             }
-        }
-    }
-}
-
-impl Synced {
-    fn has_some_name(&mut self, shown: &Shown, id: Id, at: usize) {
-        self.named.insert(id, at);
-        let folders = shown.entries.iter().filter(|(_, named)| **named == id);
-        for ((folder, _), _) in folders.filter(|((folder, _), _)| *folder != ROOT) {
-            self.has_some_name(shown, *folder, at);
         }
     }
 }
@@ -237,14 +235,18 @@ impl Shown {
             let folder = numbers.get(folder).map_or(ROOT, |number| ids[number]);
             let id = ids[number];
             shown.entries.insert((folder, name.to_owned()), id);
-            shown.inodes.insert(id, tree.inode(*number).unwrap().clone());
+            shown
+                .inodes
+                .insert(id, tree.inode(*number).unwrap().clone());
         }
         shown
     }
 
     fn find(&self, path: &str) -> Id {
         let names = path.split('/').filter(|name| !name.is_empty());
-        names.fold(ROOT, |folder, name| self.entries[&(folder, name.to_owned())])
+        names.fold(ROOT, |folder, name| {
+            self.entries[&(folder, name.to_owned())]
+        })
     }
 
     fn place(&self, path: &str) -> (Id, String) {
@@ -271,7 +273,12 @@ impl Expectation {
     }
 
     /// Whether `found` may stand at a name.
-    pub(crate) fn check_name(&self, folder: Id, name: &str, found: Option<Id>) -> Result<(), String> {
+    pub(crate) fn check_name(
+        &self,
+        folder: Id,
+        name: &str,
+        found: Option<Id>,
+    ) -> Result<(), String> {
         let allowed = self.names.get(&(folder, name.to_owned()));
         match allowed {
             Some(allowed) if allowed.contains(&found) => Ok(()),
@@ -318,7 +325,11 @@ fn check_content(
     layout: Layout,
 ) -> Result<(), String> {
     let lens = || versions.iter().map(|version| version.len());
-    let least = if may_be_empty { 0 } else { lens().min().unwrap_or(0) };
+    let least = if may_be_empty {
+        0
+    } else {
+        lens().min().unwrap_or(0)
+    };
     let most = lens().max().unwrap_or(0);
     if !(least..=most).contains(&found.len()) {
         return Err(format!(

@@ -21,7 +21,8 @@ pub(crate) fn steps(scenario: Scenario<'_>, seed: u64) -> Vec<Step> {
     while steps.len() < STEPS {
         let step = draw(&mut random);
         if is_sensible(step, &at, &tree) && step.is_possible(&at, &tree) {
-            step.run(&mut at).unwrap_or_else(|error| panic!("{step:?}: {error}"));
+            step.run(&mut at)
+                .unwrap_or_else(|error| panic!("{step:?}: {error}"));
             step.apply(&mut tree);
             steps.push(step);
         }
@@ -63,7 +64,9 @@ fn is_sensible(step: Step, at: &Mounted, tree: &Tree) -> bool {
     };
     let is_open = |path: &str| {
         let below = format!("{path}/");
-        at.handles.keys().any(|open| open == path || open.starts_with(&below))
+        at.handles
+            .keys()
+            .any(|open| open == path || open.starts_with(&below))
     };
     match step {
         Step::Open(path) => !is_open(path),

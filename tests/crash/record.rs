@@ -114,17 +114,28 @@ impl Op {
                 data,
                 synced,
             } => {
-                let (end, how) = (offset + data.len() as u64, if *synced { ", synced" } else { "" });
+                let (end, how) = (
+                    offset + data.len() as u64,
+                    if *synced { ", synced" } else { "" },
+                );
                 format!("Write({id}, {offset}..{end}{how})")
             }
-            Self::Make { folder, name, id, inode } => {
+            Self::Make {
+                folder,
+                name,
+                id,
+                inode,
+            } => {
                 format!("Make({id}, {:?}, as {})", inode.kind, place(*folder, name))
             }
             Self::Link { id, folder, name } => format!("Link({id}, as {})", place(*folder, name)),
             Self::Unlink { folder, name } => format!("Unlink({})", place(*folder, name)),
             Self::Rename { from, to, exchange } => {
                 let (from, to) = (place(from.0, &from.1), place(to.0, &to.1));
-                format!("Rename({from}, {to}{})", if *exchange { ", exchange" } else { "" })
+                format!(
+                    "Rename({from}, {to}{})",
+                    if *exchange { ", exchange" } else { "" }
+                )
             }
             Self::SetXattr(id, name, _) => format!("SetXattr({id}, {name:?})"),
             other => format!("{other:?}"),
@@ -149,7 +160,10 @@ impl StorageObserver for Recorder {
 impl Recording {
     fn id(&self, target: Target<'_>) -> Id {
         let ino = target.stat().unwrap().ino;
-        *self.ids.get(&ino).expect("an inode whose making was heard of")
+        *self
+            .ids
+            .get(&ino)
+            .expect("an inode whose making was heard of")
     }
 
     fn note(&mut self, target: Target<'_>, op: &StorageOp<'_>) {
@@ -166,7 +180,9 @@ impl Recording {
         let (name, kind, mode) = match op {
             StorageOp::CreateFile { name, mode } => (name, Kind::File, *mode),
             StorageOp::MakeDir { name, mode } => (name, Kind::Folder, *mode),
-            StorageOp::MakeSymlink { name, target } => (name, Kind::Symlink(target.to_vec()), 0o777),
+            StorageOp::MakeSymlink { name, target } => {
+                (name, Kind::Symlink(target.to_vec()), 0o777)
+            }
             StorageOp::MakeNode { name, mode, .. } => (name, Kind::Special(*mode), *mode),
             _ => return None,
         };

@@ -61,7 +61,7 @@ impl Budget {
     /// What `ENVELOPEFS_CRASH_STATES` and `ENVELOPEFS_CRASH_SEED` say.
     pub(crate) fn of_environment() -> Self {
         Self {
-            states: number("ENVELOPEFS_CRASH_STATES", 600) as usize,
+            states: number("ENVELOPEFS_CRASH_STATES", 500) as usize,
             seed: number("ENVELOPEFS_CRASH_SEED", 1),
             first_only: false,
         }
@@ -150,7 +150,9 @@ fn replay_one(scenario: Scenario<'_>, state: StateId) {
     for ((folder, name), id) in &image.tree.entries {
         println!("{folder}/{} -> {id}", String::from_utf8_lossy(name));
     }
-    let expectation = recorded.story.expect(recorded.moment(state.crash), state.model);
+    let expectation = recorded
+        .story
+        .expect(recorded.moment(state.crash), state.model);
     let verified = recorded.verify(&image, &expectation, state);
     assert!(verified.is_ok(), "{}", verified.unwrap_err());
 }
@@ -201,7 +203,9 @@ pub(crate) fn record(scenario: Scenario<'_>) -> Recorded {
 /// The ciphertext inodes behind the model's numbers.
 fn ids_of(at: &Mounted, tree: &Tree, recorder: &Recorder) -> BTreeMap<u64, Id> {
     let id = |path: &str| recorder.id_of(at.find(path).unwrap().0);
-    tree.numbers().map(|(path, number)| (number, id(path))).collect()
+    tree.numbers()
+        .map(|(path, number)| (number, id(path)))
+        .collect()
 }
 
 impl Recorded {

@@ -32,7 +32,9 @@ impl Sabotage {
             Self::CommitBeforeData => commit_before_data(&mut ops),
             Self::CutBeforeHeader => cut_before_header(&mut ops),
             Self::LazyHeaders => lazy_headers(&mut ops),
-            Self::NoSyncs => disarm(&mut ops, |op| matches!(op, Op::SyncData(_) | Op::SyncAll(_))),
+            Self::NoSyncs => disarm(&mut ops, |op| {
+                matches!(op, Op::SyncData(_) | Op::SyncAll(_))
+            }),
             Self::NoFolderSyncs => disarm(&mut ops, |op| matches!(op, Op::SyncFolder(_))),
             Self::IdAfterEntry => move_behind(&mut ops, b".envelopefs.dirid", is_entry_beside),
             Self::FullNameAfterName => move_behind(&mut ops, b".n", gives_name),
@@ -70,7 +72,14 @@ fn commit_before_data(ops: &mut [Op]) {
 fn cut_before_header(ops: &mut Vec<Op>) {
     let mut at = 0;
     while at < ops.len() {
-        let is_durable = matches!(&ops[at], Op::Write { offset: 0, synced: true, .. });
+        let is_durable = matches!(
+            &ops[at],
+            Op::Write {
+                offset: 0,
+                synced: true,
+                ..
+            }
+        );
         let cut = (at + 1..ops.len().min(at + 4)).find(|at| matches!(ops[*at], Op::SetLen(..)));
         if let (true, Some(cut)) = (is_durable, cut) {
             let cut = ops.remove(cut);

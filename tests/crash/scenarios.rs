@@ -10,7 +10,11 @@ use crate::inprocess::steps::Step::{self, *};
 use crate::inprocess::{INSIDE, LONG, OTHER};
 use crate::run::Scenario;
 
-const fn scenario(name: &'static str, before: &'static [Step], steps: &'static [Step]) -> Scenario<'static> {
+const fn scenario(
+    name: &'static str,
+    before: &'static [Step],
+    steps: &'static [Step],
+) -> Scenario<'static> {
     Scenario {
         name,
         names: NameMode::Encrypted,
@@ -147,7 +151,13 @@ pub(crate) const RENAME_OVER: Scenario<'_> = scenario(
 /// Folders are made, and they or files in them synced; folders move and take each other's place.
 pub(crate) const NEW_FOLDERS: Scenario<'_> = scenario(
     "mkdir and fsync",
-    &[Mkdir("old"), Mkdir("empty"), Create("old/f"), Write("old/f", 0, 10, 1), Close("old/f")],
+    &[
+        Mkdir("old"),
+        Mkdir("empty"),
+        Create("old/f"),
+        Write("old/f", 0, 10, 1),
+        Close("old/f"),
+    ],
     &[
         Mkdir("a"),
         SyncFolder(""),
@@ -393,15 +403,33 @@ pub(crate) const UNMOUNT_OF_MANY: Scenario<'_> = Scenario {
         "unmount after many files",
         &[],
         &[
-            Create("1"), Write("1", 0, 4_000, 1), Close("1"),
-            Create("2"), Write("2", 0, 4_000, 2), Close("2"),
-            Create("3"), Write("3", 0, 4_000, 3), Close("3"),
-            Create("4"), Write("4", 0, 4_000, 4), Close("4"),
-            Create("5"), Write("5", 0, 4_000, 5), Close("5"),
-            Create("6"), Write("6", 0, 4_000, 6), Close("6"),
-            Create("7"), Write("7", 0, 4_000, 7), Close("7"),
-            Create("8"), Write("8", 0, 4_000, 8), Close("8"),
-            Create("9"), Write("9", 0, 4_000, 9), Close("9"),
+            Create("1"),
+            Write("1", 0, 4_000, 1),
+            Close("1"),
+            Create("2"),
+            Write("2", 0, 4_000, 2),
+            Close("2"),
+            Create("3"),
+            Write("3", 0, 4_000, 3),
+            Close("3"),
+            Create("4"),
+            Write("4", 0, 4_000, 4),
+            Close("4"),
+            Create("5"),
+            Write("5", 0, 4_000, 5),
+            Close("5"),
+            Create("6"),
+            Write("6", 0, 4_000, 6),
+            Close("6"),
+            Create("7"),
+            Write("7", 0, 4_000, 7),
+            Close("7"),
+            Create("8"),
+            Write("8", 0, 4_000, 8),
+            Close("8"),
+            Create("9"),
+            Write("9", 0, 4_000, 9),
+            Close("9"),
         ],
     )
 };

@@ -218,8 +218,20 @@ impl Picker {
         match self.pick {
             Pick::Oldest => oldest,
             Pick::Newest => newest,
-            Pick::Only(one) => if nth == one { newest } else { oldest },
-            Pick::Without(one) => if nth == one { oldest } else { newest },
+            Pick::Only(one) => {
+                if nth == one {
+                    newest
+                } else {
+                    oldest
+                }
+            }
+            Pick::Without(one) => {
+                if nth == one {
+                    oldest
+                } else {
+                    newest
+                }
+            }
             Pick::Nth(_) => {
                 let chosen = self.rest % len as u64;
                 self.rest /= len as u64;

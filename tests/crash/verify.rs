@@ -74,6 +74,10 @@ impl State<'_> {
         if extras.unexamined {
             self.set_mark_to_the_future();
         }
+        if self.sharing == Sharing::Shared {
+            // Nobody looks a volume over when it is mounted so; after a power cut this is to be done first.
+            check(&self.path, true);
+        }
         let checked = extras.check.then(|| check(&self.path, false));
         let mut at = self.mount()?;
         let mut seen = Seen::default();
@@ -105,9 +109,13 @@ impl State<'_> {
 
     /// As if no file had changed since the mount that crashed.
     fn set_mark_to_the_future(&self) {
-        if let Ok(mark) = File::options().write(true).open(self.path.join(".envelopefs/in-use")) {
+        if let Ok(mark) = File::options()
+            .write(true)
+            .open(self.path.join(".envelopefs/in-use"))
+        {
             let future = SystemTime::now() + Duration::from_secs(3600);
-            mark.set_times(FileTimes::new().set_modified(future)).unwrap();
+            mark.set_times(FileTimes::new().set_modified(future))
+                .unwrap();
         }
     }
 
@@ -120,7 +128,10 @@ impl State<'_> {
     ) -> Result<(), String> {
         let told = |what: &str, error: FsError| format!("{what} /{path}: {error}");
         let names = at.names_in(ino).map_err(|error| told("listing", error))?;
-        let absent = self.expectation.names_in(id).filter(|name| !names.contains(name));
+        let absent = self
+            .expectation
+            .names_in(id)
+            .filter(|name| !names.contains(name));
         for name in absent {
             self.expectation
                 .check_name(id, name, None)
@@ -133,7 +144,10 @@ impl State<'_> {
                 .lookup(ino, name.as_bytes())
                 .map_err(|error| told("looking up in", error))?
                 .attr;
-            let child = *self.ids.get(&attr.ino.0).ok_or("an inode that was never made")?;
+            let child = *self
+                .ids
+                .get(&attr.ino.0)
+                .ok_or("an inode that was never made")?;
             self.expectation
                 .check_name(id, name, Some(child))
                 .map_err(|error| format!("in /{path}: {error}"))?;
@@ -166,7 +180,11 @@ impl State<'_> {
         if let Entry::File(content) = &entry {
             let exact = !extras.unexamined && self.sharing == Sharing::Exclusive;
             if exact && attr.size != content.len() as u64 && !seen.headerless.contains(path) {
-                return Err(format!("stat tells {} bytes of {}", attr.size, content.len()));
+                return Err(format!(
+                    "stat tells {} bytes of {}",
+                    attr.size,
+                    content.len()
+                ));
             }
             seen.files.push((path.to_owned(), content.clone()));
         }
@@ -215,7 +233,8 @@ impl State<'_> {
             let fh = made.map_err(told)?.opened.fh;
             at.fs.write(fh, 0, b"made after", false).map_err(told)?;
             at.fs.release(fh).map_err(told)?;
-            seen.files.push((format!("{path}made after"), b"made after".to_vec()));
+            seen.files
+                .push((format!("{path}made after"), b"made after".to_vec()));
         }
         Ok(())
     }
@@ -257,7 +276,10 @@ impl State<'_> {
 
 /// Damage is none of a crash's doing, but where nothing of a new file was ever durable: its header may not
 /// have reached the disk while pages behind it did, and then it looks like a file whose header was wiped.
-fn only_what_crashes_leave(report: &CheckReport, headerless: &BTreeSet<String>) -> Result<(), String> {
+fn only_what_crashes_leave(
+    report: &CheckReport,
+    headerless: &BTreeSet<String>,
+) -> Result<(), String> {
     let damage = report.findings.iter().find(|finding| {
         !matches!(
             finding.severity,

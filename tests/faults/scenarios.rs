@@ -1,7 +1,7 @@
 //! What programs do while faults strike.
 
-use crate::inprocess::{INSIDE, LONG, OTHER};
 use crate::inprocess::steps::Step::{self, *};
+use crate::inprocess::{INSIDE, LONG, OTHER};
 
 /// A row of steps, done in a volume that holds what `before` made.
 #[derive(Clone, Copy, Debug)]

@@ -36,7 +36,9 @@ impl Tree {
 
     /// Each path, with the number of the inode that it is a name of.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.names.iter().map(|(path, number)| (path.as_str(), *number))
+        self.names
+            .iter()
+            .map(|(path, number)| (path.as_str(), *number))
     }
 
     pub(crate) fn inode(&self, number: u64) -> Option<&Inode> {

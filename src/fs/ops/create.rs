@@ -214,7 +214,7 @@ impl FileSystem {
             Names::Encrypted(_) => {
                 place.make_sidecar()?;
                 self.sync_folders_down_to(&parent)
-            .inspect_err(|_error| place.undo_sidecar())?;
+                    .inspect_err(|_error| place.undo_sidecar())?;
                 make(&place, || make_folder_with_id(caller, &place, mode))?;
             }
         }

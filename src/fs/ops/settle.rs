@@ -20,7 +20,10 @@ impl FileSystem {
             return self.sync_everything();
         };
         // From the top: a folder that is synced may take those above it to the disk, by name alone.
-        folders.iter().rev().try_for_each(|folder| self.sync_if_new(folder))
+        folders
+            .iter()
+            .rev()
+            .try_for_each(|folder| self.sync_if_new(folder))
     }
 
     /// As [`FileSystem::sync_folders_of`], of the folder `folder` and itself, before a name in it comes about.
