@@ -4,7 +4,7 @@
 #   scripts/test.sh              every stage
 #   scripts/test.sh STAGE…       only these
 #
-# Stages: shell fmt clippy deny test faults docs live pjdfstest fsx fio quickstart
+# Stages: shell fmt clippy deny test faults crash docs live pjdfstest fsx fio quickstart
 # A stage that cannot run has failed: nothing is skipped. No mount, process or file stays behind.
 # Unit and integration tests run in the dev profile, with its checks for overflow and its
 # assertions; whatever mounts runs the program as it is shipped (release).
@@ -12,7 +12,7 @@
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-readonly all_stages=(shell fmt clippy deny test faults docs live pjdfstest fsx fio quickstart)
+readonly all_stages=(shell fmt clippy deny test faults crash docs live pjdfstest fsx fio quickstart)
 
 # --- the stages -----------------------------------------------------------------------------------
 
@@ -50,11 +50,13 @@ stage_test() {
     local target targets=()
     while read -r target; do
         targets+=(--test "$target")
-    done < <(integration_tests | grep -vxE 'live|faults')
+    done < <(integration_tests | grep -vxE 'live|faults|crash')
     cargo test --locked --lib --bins "${targets[@]}"
 }
 
 stage_faults() { "$project/scripts/faults.sh"; }
+
+stage_crash() { "$project/scripts/crash.sh"; }
 
 stage_docs() {
     RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items

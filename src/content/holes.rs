@@ -42,19 +42,23 @@ impl OpenFile {
             self.layout.locate(PlainOffset(end.0 - 1)).0,
         );
         // The first block holds the header and the last chunk the authenticated end: both stay sealed.
+        let ends = [state.len, state.header.committed_len].map(|len| self.last_chunk(len));
         let (mut hole_from, mut hole_to) = (first.0.max(1), last.0 + 1);
         if self.layout.chunk_start(ChunkIndex(hole_from)) < at {
             hole_from += 1;
         }
-        if last == self.last_chunk(state.len) || self.layout.chunk_start(ChunkIndex(hole_to)) > end
-        {
+        if last == ends[0] || self.layout.chunk_start(ChunkIndex(hole_to)) > end {
             hole_to -= 1;
         }
-        if hole_from < hole_to {
-            self.punch_blocks(state, ChunkIndex(hole_from), ChunkIndex(hole_to))?;
+        // So does the last committed one: a crash may leave it as the last.
+        let is_inside = (hole_from..hole_to).contains(&ends[1].0);
+        let kept = if is_inside { ends[1].0 } else { hole_to };
+        let holes = [hole_from..kept, kept + 1..hole_to];
+        for hole in holes.clone().into_iter().filter(|hole| !hole.is_empty()) {
+            self.punch_blocks(state, ChunkIndex(hole.start), ChunkIndex(hole.end))?;
         }
         for index in (first.0..=last.0)
-            .filter(|index| !(hole_from..hole_to).contains(index))
+            .filter(|index| !holes.iter().any(|hole| hole.contains(index)))
             .map(ChunkIndex)
         {
             self.zero_in_chunk(state, index, at, end)?;

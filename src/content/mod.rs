@@ -105,7 +105,8 @@ struct WriterSession {
 }
 
 impl OpenFile {
-    /// A file that was just created, empty on disk. Its header follows with the first data or at [`OpenFile::close`].
+    /// A file without a header, as it was just created or as a crash left it. Its header follows with the first data
+    /// or at [`OpenFile::close`]; blocks that a crash left in it go before.
     ///
     /// # Errors
     /// [`LockedMemoryError`] where no key memory is to be had.
@@ -126,11 +127,13 @@ impl OpenFile {
             membership_tag: new.membership_tag,
         };
         let keys = EpochKeys::derive(&header, &[new.dek])?;
-        Ok(Self::with_state(
-            layout,
-            keys,
-            State::new(file, header, false),
-        ))
+        // A crash may leave blocks of a new file and not its header. They were sealed with keys that are lost.
+        let has_blocks = file.len().map_or(true, |len| len.0 > 0);
+        let state = State {
+            untidy_tail: has_blocks,
+            ..State::new(file, header, false)
+        };
+        Ok(Self::with_state(layout, keys, state))
     }
 
     /// Opens a file whose header was [probed](probe()) and whose data keys are at hand: checks the

@@ -68,8 +68,15 @@ impl OpenFile {
             } else if self.shared {
                 self.announce_shrink(state, len)?;
             }
-            if cuts || self.is_hole(state, last)? {
-                self.reseal(state, last, len, Durability::Lazy)?;
+            let was_hole = self.is_hole(state, last)?;
+            if cuts || was_hole {
+                // The cut may reach the disk before the chunk, and the file would end in a hole, which is none.
+                let durability = if lowers && was_hole {
+                    Durability::Durable
+                } else {
+                    Durability::Lazy
+                };
+                self.reseal(state, last, len, durability)?;
             }
         }
         state.shrinks += 1;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::format::all_zeros;
 use crate::format::chunk::{self, NonceRun, WriterNonces};
 use crate::storage::{Access, TimeSet};
 use crate::units::{ChunkIndex, CipherLen, CipherOffset, PlainLen, PlainOffset};
@@ -162,6 +163,21 @@ impl OpenFile {
         }
         if first.0 > last.0 + 1 {
             self.declare_holes(state, Durability::Lazy)?;
+            self.clear_behind_end(state)?;
+        }
+        Ok(())
+    }
+
+    /// The bytes past the last block that tell the tail's length are a hole, unless a crash left there the beginning of a
+    /// block whose length did not reach the disk. They go before they stand in a gap that must read as zeros.
+    fn clear_behind_end(&self, state: &State) -> Result<(), ContentError> {
+        let next = ChunkIndex(self.last_chunk(state.len).0 + 1);
+        let clear = with_buffer(self.layout.block_len() as usize, |block| {
+            let got = state.file.read_at(block, self.layout.block_start(next))?;
+            Ok::<_, ContentError>(all_zeros(&block[..got]))
+        })?;
+        if !clear {
+            self.cut_to(state, state.len)?;
         }
         Ok(())
     }

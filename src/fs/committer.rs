@@ -11,6 +11,7 @@ use crate::content::{ContentError, OpenFile, SyncKind};
 use crate::storage::Node;
 
 use super::inodes::Inode;
+use super::unsynced::Unsynced;
 
 /// How long what was written may wait for its commit.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -29,6 +30,7 @@ pub(super) struct Committer {
 #[derive(Debug)]
 struct Shared {
     root: Arc<Node>,
+    unsynced: Arc<Unsynced>,
     list: Mutex<List>,
     wake: Condvar,
     /// Some commit failed: the next mount has to look the volume over.
@@ -42,9 +44,10 @@ struct List {
 }
 
 impl Committer {
-    pub(super) fn start(root: Arc<Node>) -> Self {
+    pub(super) fn start(root: Arc<Node>, unsynced: Arc<Unsynced>) -> Self {
         let shared = Arc::new(Shared {
             root,
+            unsynced,
             list: Mutex::default(),
             wake: Condvar::new(),
             failed: AtomicBool::new(false),
@@ -138,7 +141,8 @@ impl Shared {
         for (inode, _) in &files {
             inode.uncommitted().store(false, Ordering::Release);
         }
-        if files.len() <= FEW {
+        // One by one, a file in a new folder would reach the disk before the folder's id.
+        if files.len() <= FEW && self.unsynced.is_empty() {
             for (inode, file) in &files {
                 self.settle(inode, file.sync(SyncKind::Data));
             }
@@ -164,7 +168,9 @@ impl Shared {
         let begin =
             |(inode, file): &(Arc<Inode>, Arc<OpenFile>)| self.settle(inode, file.begin_commit());
         let tickets: Vec<_> = files.iter().map(begin).collect();
+        let mark = self.unsynced.mark();
         self.root.sync_fs()?;
+        self.unsynced.synced_all(mark);
         for ((inode, file), ticket) in files.iter().zip(tickets) {
             if let Some(ticket) = ticket {
                 self.settle(inode, file.finish_commit(ticket));

@@ -21,6 +21,7 @@ mod ops;
 mod resolve;
 mod space;
 mod stats;
+mod unsynced;
 
 #[cfg(test)]
 mod tests;
@@ -52,6 +53,7 @@ use handles::{FileHandle, FolderHandle, HandleTable};
 use inodes::{Inode, InodeTable};
 use locks::LockTable;
 use space::Space;
+use unsynced::Unsynced;
 
 /// How a volume is served.
 #[derive(Debug, Clone)]
@@ -94,6 +96,7 @@ pub struct FileSystem {
     /// Handles of the folders last used, by inode: children are reached from them without a path walk.
     folder_nodes: Mutex<LruCache<Ino, Arc<Node>>>,
     committer: Committer,
+    unsynced: Arc<Unsynced>,
     locks: LockTable,
     exports: Option<Exports>,
     space: Space,
@@ -109,13 +112,15 @@ impl FileSystem {
         let inodes = InodeTable::new(&volume.root().stat()?, Arc::clone(volume.root()));
         let stats = Arc::new(Stats::default());
         let exports = options.export.then(|| Exports::new(volume.root()));
+        let unsynced = Arc::new(Unsynced::new(volume.root().orders_metadata()?));
         Ok(Arc::new(Self {
             inodes,
             files: HandleTable::default(),
             folders: HandleTable::default(),
             folder_nodes: Mutex::new(LruCache::new(options.folder_handles)),
             space: Space::new(volume.root()),
-            committer: Committer::start(Arc::clone(volume.root())),
+            committer: Committer::start(Arc::clone(volume.root()), Arc::clone(&unsynced)),
+            unsynced,
             locks: LockTable::default(),
             exports: exports.transpose()?,
             volume,
@@ -135,7 +140,13 @@ impl FileSystem {
                 self.note_failure("release", Some(handle.inode.ino()), &error);
             }
         }
-        self.committer.finish() && flushed
+        let committed = self.committer.finish();
+        // Small files commit themselves with each write, and names have no commit: they too outlive a power cut from here on.
+        let synced = self.volume.root().sync_fs();
+        if let Err(error) = &synced {
+            tracing::warn!(%error, "could not sync the ciphertext folder at the end of the mount");
+        }
+        committed && flushed && synced.is_ok()
     }
 
     /// Counters for `status`.

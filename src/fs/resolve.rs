@@ -4,14 +4,18 @@
 use std::sync::Arc;
 
 use crate::content::OpenFile;
+use crate::crypto::random;
 use crate::format::names::{self, EntryKind};
 use crate::storage::{CName, Node, Stat};
 use crate::units::DirId;
-use crate::volume::Names;
+use crate::volume::{Names, VolumeError};
 
 use super::FileSystem;
 use super::error::FsError;
 use super::inodes::{Ino, Inode, Whereabouts};
+use super::ops::create::dir_id_entry;
+use super::ops::remove::own_entries;
+use super::unsynced::Unsynced;
 
 /// The longest name, in bytes, that callers may give.
 pub(super) const NAME_MAX: usize = 255;
@@ -30,6 +34,9 @@ pub(super) struct Place {
 pub(super) struct Sidecar {
     pub(super) cname: CName,
     pub(super) full: Vec<u8>,
+    /// Hears of it when the sidecar is made in this folder.
+    unsynced: Arc<Unsynced>,
+    folder: Ino,
 }
 
 impl FileSystem {
@@ -45,7 +52,7 @@ impl FileSystem {
                 let cname = component(sealed.on_disk())?;
                 let sidecar = sealed
                     .long()
-                    .map(|full| sidecar_of(&cname, full))
+                    .map(|full| self.sidecar_of(parent, &cname, full))
                     .transpose()?;
                 Ok(Place {
                     dir,
@@ -62,13 +69,47 @@ impl FileSystem {
         }
     }
 
+    fn sidecar_of(&self, folder: &Inode, cname: &CName, full: &[u8]) -> Result<Sidecar, FsError> {
+        let name = names::sidecar_name(cname.as_bytes()).ok_or(FsError::INVALID)?;
+        Ok(Sidecar {
+            cname: component(&name)?,
+            full: full.to_vec(),
+            unsynced: Arc::clone(&self.unsynced),
+            folder: folder.ino(),
+        })
+    }
+
     /// The id that names in this folder are bound to; `None` where names are plain.
     pub(super) fn dir_id(&self, inode: &Inode, dir: &Node) -> Result<Option<DirId>, FsError> {
         if let Some(id) = inode.dir_id().get() {
             return Ok(Some(*id));
         }
-        let id = self.volume.dir_id(dir)?;
+        let id = match self.volume.dir_id(dir) {
+            Err(VolumeError::FolderId(_)) if self.give_new_id(inode, dir) => {
+                self.volume.dir_id(dir)?
+            }
+            id => id?,
+        };
         Ok(id.map(|id| *inode.dir_id().get_or_init(|| id)))
+    }
+
+    /// A folder that holds nothing yet gets a new id: a power cut may have taken its first one. Says whether that may have
+    /// helped. With a name in it, the id is missed, for the name is bound to it.
+    fn give_new_id(&self, inode: &Inode, dir: &Node) -> bool {
+        if own_entries(dir).is_err() {
+            return false;
+        }
+        let id = names::encode_dir_id(&DirId(random::array()));
+        // Another mount may do the same at this moment: then its id is the one.
+        let made = dir_id_entry().and_then(|entry| dir.make_symlink(&id, &entry));
+        let ciphertext = inode.cipher_path();
+        tracing::warn!(
+            ciphertext,
+            ?made,
+            "an empty folder without its id gets a new one"
+        );
+        self.unsynced.made_full_name(inode.ino());
+        true
     }
 
     /// A handle of a folder, from the cache or opened by name in its parent.
@@ -180,14 +221,6 @@ pub(super) fn component(name: &[u8]) -> Result<CName, FsError> {
     CName::new(name).map_err(|_invalid| FsError::INVALID)
 }
 
-fn sidecar_of(cname: &CName, full: &[u8]) -> Result<Sidecar, FsError> {
-    let name = names::sidecar_name(cname.as_bytes()).ok_or(FsError::INVALID)?;
-    Ok(Sidecar {
-        cname: component(&name)?,
-        full: full.to_vec(),
-    })
-}
-
 impl Place {
     /// Puts the sidecar of a long name in place, before the name itself. One that is there already says the same.
     pub(super) fn make_sidecar(&self) -> Result<(), FsError> {
@@ -195,9 +228,11 @@ impl Place {
             return Ok(());
         };
         match self.dir.make_symlink(&sidecar.full, &sidecar.cname) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-            result => Ok(result?),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
+            result => result?,
         }
+        sidecar.unsynced.made_full_name(sidecar.folder);
+        Ok(())
     }
 
     /// Removes the sidecar of a long name that is gone. What stays behind does no harm: `check` tells of it.

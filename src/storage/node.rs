@@ -25,6 +25,8 @@ use super::stat::{FileKind, Stat, StatFs};
 
 /// With `AT_EMPTY_PATH`: the inode behind the descriptor itself.
 const EMPTY: &CStr = c"";
+/// `f_type` of ext4 and XFS (linux/magic.h).
+const ORDERING: [u64; 2] = [0xef53, 0x5846_5342];
 /// One byte more than the longest target of a symlink.
 const TARGET_BUFFER: usize = 4096;
 
@@ -231,6 +233,16 @@ impl Node {
     pub fn stat_fs(&self) -> io::Result<StatFs> {
         let stat = self.run(&StorageOp::StatFs, || rustix::fs::fstatvfs(&self.fd))?;
         Ok(stat.into())
+    }
+
+    /// Whether the file system is known to bring changes of names and attributes to disk in their order, so that a power
+    /// cut leaves none without those before it: ext4 (with its journal) and XFS do. Others may bring an inode to disk alone.
+    ///
+    /// # Errors
+    /// Those of `fstatfs(2)`.
+    pub fn orders_metadata(&self) -> io::Result<bool> {
+        let stat = self.run(&StorageOp::StatFs, || rustix::fs::fstatfs(&self.fd))?;
+        Ok(ORDERING.contains(&u64::try_from(stat.f_type).unwrap_or_default()))
     }
 
     /// The folder that this folder is in; of the file system's root itself.

@@ -12,11 +12,10 @@
 #![expect(clippy::print_stdout, reason = "how many calls were struck is told")]
 
 mod disk;
-mod model;
+#[path = "../inprocess/mod.rs"]
+mod inprocess;
 mod run;
 mod scenarios;
-mod steps;
-mod volume;
 
 use disk::Trouble;
 use run::strike_each_call;

@@ -1,12 +1,17 @@
 //! One case: a scenario with trouble at one call, and what must hold whatever it strikes.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use envelopefs::maint::Severity;
 use tempfile::TempDir;
 
 use crate::disk::{Disk, Trouble};
-use crate::model::{Entry, Tree};
+use crate::inprocess::model::{Entry, Tree};
+use crate::inprocess::steps::Step;
+use crate::inprocess::volume::{self, Mounted, path_in};
 use crate::scenarios::Scenario;
-use crate::steps::Step;
-use crate::volume::{self, Mounted, blocks_on_disk, damage, path_in};
 
 /// Cases of a scenario that are run where not all are.
 const SAMPLE: u64 = 40;
@@ -38,7 +43,7 @@ pub(crate) fn strike_each_call(scenario: Scenario, troubles: &[Trouble]) {
 /// A new volume, unmounted, and what it holds.
 fn prepare(scenario: Scenario) -> (TempDir, Tree) {
     let home = volume::make();
-    let mut at = Mounted::new(&path_in(&home), Disk::sound());
+    let mut at = Mounted::new(&path_in(&home), Arc::new(Disk::sound()));
     let mut tree = Tree::default();
     for step in scenario.before {
         step.run(&mut at).unwrap();
@@ -52,15 +57,16 @@ fn prepare(scenario: Scenario) -> (TempDir, Tree) {
 /// and succeed.
 fn count_calls(scenario: Scenario) -> (u64, u64) {
     let (home, mut tree) = prepare(scenario);
-    let mut at = Mounted::new(&path_in(&home), Disk::sound());
-    let opening = at.disk.calls();
+    let disk = Arc::new(Disk::sound());
+    let mut at = Mounted::new(&path_in(&home), Arc::<Disk>::clone(&disk));
+    let opening = disk.calls();
     for step in scenario.steps {
         assert!(step.is_possible(&at, &tree), "{step:?} cannot be done");
         step.run(&mut at)
             .unwrap_or_else(|error| panic!("{step:?} without trouble: {error}"));
         step.apply(&mut tree);
     }
-    let calls = at.disk.calls() - opening;
+    let calls = disk.calls() - opening;
     assert_same(&at.tree().unwrap(), &tree, "the model is wrong");
     at.unmount();
     (opening, calls)
@@ -88,14 +94,15 @@ impl Case {
     fn run(&self) -> bool {
         let (home, mut tree) = prepare(self.scenario);
         let path = path_in(&home);
-        let mut at = Mounted::new(&path, Disk::troubled(self.trouble, self.call));
+        let disk = Arc::new(Disk::troubled(self.trouble, self.call));
+        let mut at = Mounted::new(&path, Arc::<Disk>::clone(&disk));
         for step in self.scenario.steps {
             if step.is_possible(&at, &tree) {
                 self.step(*step, &mut at, &mut tree);
             }
         }
-        at.disk.heal();
-        let struck = at.disk.has_struck();
+        disk.heal();
+        let struck = disk.has_struck();
         assert_same(&at.tree().unwrap(), &tree, &self.text("while mounted"));
         at.unmount();
 
@@ -134,8 +141,8 @@ impl Case {
     }
 
     /// All is there, nothing is damaged, and what is deleted takes no space.
-    fn after_a_remount(&self, path: &std::path::Path, tree: &Tree) {
-        let at = Mounted::new(path, Disk::sound());
+    fn after_a_remount(&self, path: &Path, tree: &Tree) {
+        let at = Mounted::new(path, Arc::new(Disk::sound()));
         assert_same(
             &self.look(&at, &self.text("after a remount")),
             tree,
@@ -144,7 +151,7 @@ impl Case {
         at.unmount();
         let damaged = damage(path);
         assert!(damaged.is_empty(), "{}: {damaged:?}", self.text("check"));
-        let mut at = Mounted::new(path, Disk::sound());
+        let mut at = Mounted::new(path, Arc::new(Disk::sound()));
         for (name, (entry, ..)) in tree.paths().rev() {
             let name: &'static str = name.clone().leak();
             let step = if *entry == Entry::Folder {
@@ -179,4 +186,31 @@ fn assert_same(found: &Tree, due: &Tree, what: &str) {
         "{what}:\n{}",
         found.difference(due)
     );
+}
+
+/// What `envelopefs check` finds damaged.
+fn damage(path: &Path) -> Vec<String> {
+    let report = volume::check(path, false);
+    let damaged = report
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Damage);
+    damaged
+        .map(|finding| format!("{}: {}", finding.path, finding.what))
+        .collect()
+}
+
+/// Blocks that the regular files of a ciphertext folder take on disk, but for the volume's own.
+fn blocks_on_disk(folder: &Path) -> u64 {
+    let mut blocks = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let metadata = entry.metadata().unwrap();
+        if metadata.is_dir() && entry.file_name() != ".envelopefs" {
+            blocks += blocks_on_disk(&entry.path());
+        } else if metadata.is_file() {
+            blocks += metadata.blocks();
+        }
+    }
+    blocks
 }

@@ -121,9 +121,9 @@ impl FileSystem {
         let fs = Arc::clone(self);
         let finish = move |file: Result<Arc<crate::content::OpenFile>, FsError>| {
             done(file.and_then(|file| {
-                fs.resize(caller, &file, size)?;
-                fs.inode(ino)
-                    .map(|inode| fs.committer.note(&inode, &file))?;
+                let inode = fs.inode(ino)?;
+                fs.resize(caller, &inode, &file, size)?;
+                fs.committer.note(&inode, &file);
                 fs.change_attr(ino, &change)
             }));
         };
@@ -139,9 +139,14 @@ impl FileSystem {
     fn resize(
         &self,
         caller: Caller,
+        inode: &Inode,
         file: &crate::content::OpenFile,
         size: u64,
     ) -> Result<(), FsError> {
+        // A cut writes the header through to the disk.
+        if PlainLen(size) < file.len() {
+            self.sync_folders_of(inode)?;
+        }
         file.resize(PlainLen(size))?;
         if !caller.is_root() {
             self.clear_set_id(file, Some(caller))?;

@@ -211,9 +211,18 @@ impl FileSystem {
         let mode = self.new_mode(caller, &place, mode & 0o7777)?;
         match self.volume.names() {
             Names::Plain => as_caller(caller.ids, || place.dir.make_dir(&place.cname, mode))??,
-            Names::Encrypted(_) => make(&place, || make_folder_with_id(caller, &place, mode))?,
+            Names::Encrypted(_) => {
+                place.make_sidecar()?;
+                self.sync_folders_down_to(&parent)
+                    .inspect_err(|_error| place.undo_sidecar())?;
+                make(&place, || make_folder_with_id(caller, &place, mode))?;
+            }
         }
-        self.found(&parent, &place)
+        let entry = self.found(&parent, &place)?;
+        if let Names::Encrypted(_) = self.volume.names() {
+            self.unsynced.made_folder(entry.attr.ino, parent.ino());
+        }
+        Ok(entry)
     }
 
     /// The entry of what was just made at `place`. The caller holds `parent`'s names.

@@ -65,7 +65,9 @@ impl FileSystem {
     /// # Errors
     /// `EIO`, `ENOSPC`: nothing may then be taken to be durable.
     pub fn fsync(&self, fh: Fh, kind: SyncKind) -> Result<(), FsError> {
-        Ok(self.files.find(fh)?.file.sync(kind)?)
+        let handle = self.files.find(fh)?;
+        self.sync_folders_of(&handle.inode)?;
+        Ok(handle.file.sync(kind)?)
     }
 
     /// Makes a folder's entries durable.
@@ -73,7 +75,10 @@ impl FileSystem {
     /// # Errors
     /// `EIO`.
     pub fn fsyncdir(&self, ino: Ino) -> Result<(), FsError> {
-        Ok(self.folder_node(&self.inode(ino)?)?.sync_dir()?)
+        let folder = self.inode(ino)?;
+        self.sync_folders_of(&folder)?;
+        self.sync_new_folders_in(ino)?;
+        self.sync_folder(&folder)
     }
 
     /// Preallocates, punches or zeroes a range. `mode` is `fallocate(2)`'s.
@@ -93,9 +98,13 @@ impl FileSystem {
         );
         match mode {
             0 | libc::FALLOC_FL_KEEP_SIZE => file.allocate(at, len)?,
-            PUNCH => file.punch_hole(at, len)?,
+            PUNCH => {
+                self.sync_folders_of(&handle.inode)?;
+                file.punch_hole(at, len)?;
+            }
             // Zeroing keeps, or takes, the space of its range: a later write there must find room.
             ZERO_KEEP | libc::FALLOC_FL_ZERO_RANGE => {
+                self.sync_folders_of(&handle.inode)?;
                 file.punch_hole(at, len)?;
                 file.allocate(at, len)?;
             }

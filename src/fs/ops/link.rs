@@ -17,6 +17,9 @@ impl FileSystem {
         let place = self.place(&parent, name)?;
         let node = self.node(&inode)?;
         let _names = parent.names().write();
+        place.make_sidecar()?;
+        self.sync_folders_down_to(&parent)
+            .inspect_err(|_error| place.undo_sidecar())?;
         make(&place, || node.link(&place.dir, &place.cname))?;
         self.found(&parent, &place)
     }

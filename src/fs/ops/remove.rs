@@ -34,11 +34,15 @@ impl FileSystem {
     ) -> Result<(), FsError> {
         let node = self.with_descriptors(|| Ok(Arc::new(place.dir.child(&place.cname)?)))?;
         let stat = node.stat()?;
-        let Some(inode) = self.inodes.find(self.inodes.number((stat.dev, stat.ino))) else {
-            return work();
+        let number = self.inodes.number((stat.dev, stat.ino));
+        let Some(inode) = self.inodes.find(number) else {
+            work()?;
+            self.unsynced.removed(number);
+            return Ok(());
         };
         let mut whereabouts = inode.whereabouts().write();
         work()?;
+        self.unsynced.removed(number);
         if stat.nlink == 1 {
             self.committer.leave(&inode);
         }

@@ -60,7 +60,10 @@ impl FileSystem {
             };
         }
         to.place.make_sidecar()?;
-        let renamed = self.rename_locked(&from, &to, flags);
+        let renamed = self
+            .sync_folders_down_to(&from.parent)
+            .and_then(|()| self.sync_folders_down_to(&to.parent))
+            .and_then(|()| self.rename_locked(&from, &to, flags));
         if renamed.is_err() {
             to.place.undo_sidecar();
         } else if !flags.intersects(RenameFlags::EXCHANGE | RenameFlags::WHITEOUT) {
@@ -95,6 +98,7 @@ impl FileSystem {
         if let Some(at) = &mut source_at {
             **at = at_end(to);
         }
+        self.note_moved_folders(from, to, flags);
         let (Some(at), Some(found)) = (&mut target_at, &to.found) else {
             return Ok(());
         };
@@ -109,6 +113,21 @@ impl FileSystem {
             **at = Whereabouts::Held(Arc::clone(&found.node));
         }
         Ok(())
+    }
+
+    fn note_moved_folders(&self, from: &End, to: &End, flags: RenameFlags) {
+        let moved = |end: &End, to: &End| {
+            if let Some(inode) = &end.found.as_ref().and_then(|found| found.inode.clone()) {
+                self.unsynced.moved(inode.ino(), to.parent.ino());
+            }
+        };
+        moved(from, to);
+        if flags.contains(RenameFlags::EXCHANGE) {
+            moved(to, from);
+        } else if let Some(replaced) = to.found.as_ref().map(|found| &found.stat) {
+            let number = self.inodes.number((replaced.dev, replaced.ino));
+            self.unsynced.removed(number);
+        }
     }
 
     fn rename_on_disk(&self, from: &End, to: &End, flags: RenameFlags) -> Result<(), FsError> {

@@ -80,7 +80,9 @@ fn a_removed_folder_that_is_still_held_is_empty_and_takes_nothing() {
 #[test]
 fn a_folder_without_its_id_is_damage_and_not_absence() {
     let bench = Bench::new(NameMode::Encrypted);
-    bench.folder(ROOT, b"d");
+    let folder = bench.folder(ROOT, b"d");
+    bench.folder(folder, b"inside");
+    let bench = bench.reopened();
     let id = bench.on_disk(b"d").join(".envelopefs.dirid");
     std::fs::remove_file(&id).unwrap();
     let folder = bench.find(ROOT, b"d").unwrap().ino;
@@ -88,6 +90,23 @@ fn a_folder_without_its_id_is_damage_and_not_absence() {
     refused(bench.find(folder, b"x"), libc::EIO);
     std::os::unix::fs::symlink("no id", &id).unwrap();
     refused(bench.find(folder, b"x"), libc::EIO);
+}
+
+#[test]
+fn an_empty_folder_that_a_crash_left_without_its_id_gets_a_new_one() {
+    let bench = Bench::new(NameMode::Encrypted);
+    let folder = bench.folder(ROOT, b"d");
+    let bench = bench.reopened();
+    let id = bench.on_disk(b"d").join(".envelopefs.dirid");
+    let before = std::fs::read_link(&id).unwrap();
+    std::fs::remove_file(&id).unwrap();
+    assert_eq!(bench.find(ROOT, b"d").unwrap().ino, folder);
+    assert!(bench.names_in(folder).unwrap().is_empty());
+    assert_ne!(std::fs::read_link(&id).unwrap(), before);
+    bench.folder(folder, b"inside");
+    let bench = bench.reopened();
+    let folder = bench.find(ROOT, b"d").unwrap().ino;
+    assert!(bench.find(folder, b"inside").is_ok());
 }
 
 /// Reads on from where the last sink was full, `most` entries at a time.

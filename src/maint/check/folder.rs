@@ -316,6 +316,12 @@ impl<'a, 'r> Checker<'a, 'r> {
     /// A file under a name of the volume's own: nothing is there, or it is somebody's.
     fn misnamed_file(&mut self, entry: &DirEntry) {
         let what = "a file under a name that the volume keeps for itself";
+        if self.has_name_beside(entry) {
+            return self.remove(
+                entry,
+                "the first name of a new file, which has its own since",
+            );
+        }
         match open(
             self.run.volume,
             &self.folder.node,
@@ -324,6 +330,12 @@ impl<'a, 'r> Checker<'a, 'r> {
         ) {
             Ok(Opened::Empty(file)) if mend::is_blank(&file).unwrap_or(false) => {
                 self.remove(entry, &format!("{what}, without content"));
+            }
+            Ok(Opened::Sealed(open)) if open.is_empty() && !open.is_untidy() => {
+                self.remove(
+                    entry,
+                    "a new file that has neither its name nor any content",
+                );
             }
             Ok(Opened::Sealed(_)) => {
                 self.give_name(entry, what);
@@ -341,6 +353,13 @@ impl<'a, 'r> Checker<'a, 'r> {
                 self.find(Some(&entry.name), None, (Severity::Note, what));
             }
         }
+    }
+
+    /// Whether the inode has a name of the user's in this folder too.
+    fn has_name_beside(&self, entry: &DirEntry) -> bool {
+        self.folder.entries.iter().any(|other| {
+            other.ino == entry.ino && matches!(self.called(&other.name), Called::Name(_))
+        })
     }
 
     fn remove(&mut self, entry: &DirEntry, what: &str) {

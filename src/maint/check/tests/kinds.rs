@@ -584,6 +584,35 @@ fn a_file_under_a_reserved_name_goes_only_if_it_is_blank() {
     assert_eq!(bench.content(&bench.listed()[0]), pattern(9000, 1));
 }
 
+#[test]
+fn the_first_name_of_a_new_file_goes_where_the_file_has_its_own_beside() {
+    let bench = Bench::new(NameMode::Encrypted);
+    let path = bench.put(&bench.root(), b"f", &pattern(9000, 1));
+    fs::hard_link(&path, temporary(&bench.root())).unwrap();
+    is_mended(&bench, "");
+    assert_eq!(bench.listed(), ["/f"]);
+    assert_eq!(bench.content("/f"), pattern(9000, 1));
+
+    let folder = bench.mkdir(&bench.root(), b"d");
+    let elsewhere = bench.put(&folder, b"g", &pattern(5000, 2));
+    fs::hard_link(elsewhere, temporary(&bench.root())).unwrap();
+    assert_eq!(severities(&bench.repair()), [Severity::Mended]);
+    let recovered = bench
+        .listed()
+        .into_iter()
+        .find(|name| name.starts_with("/recovered-"));
+    assert_eq!(bench.content(&recovered.unwrap()), pattern(5000, 2));
+}
+
+#[test]
+fn a_new_file_that_never_got_its_name_goes_if_it_is_empty() {
+    let bench = Bench::new(NameMode::Encrypted);
+    let path = bench.put(&bench.root(), b"f", b"");
+    fs::rename(path, temporary(&bench.root())).unwrap();
+    is_mended(&bench, "");
+    assert_eq!(bench.listed(), [""; 0]);
+}
+
 // --- the rest -------------------------------------------------------------------------------------
 
 #[test]

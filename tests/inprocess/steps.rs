@@ -4,8 +4,8 @@ use envelopefs::content::{Seek, SyncKind};
 use envelopefs::fs::{AttrChange, Fh, FsError, TimeChange};
 use envelopefs::storage::{RenameFlags, Timestamp, XattrSet};
 
-use crate::model::{Entry, Tree};
-use crate::volume::{Mounted, SELF, wait};
+use super::model::{Entry, Tree};
+use super::volume::{Mounted, SELF, wait};
 
 /// One operation. Paths are from the volume's root on; a file must be open where a handle is worked with.
 #[derive(Clone, Copy, Debug)]

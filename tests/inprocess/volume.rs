@@ -1,7 +1,6 @@
-//! A volume in a folder of its own, served without FUSE over a disk that may give trouble.
+//! A volume in a folder of its own, served without FUSE over a ciphertext folder that may be observed.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
@@ -11,14 +10,13 @@ use envelopefs::format::layout::Layout;
 use envelopefs::format::volume_config::{ForeignFiles, KeyScope, NameMode};
 use envelopefs::fs::{Caller, Fh, FileSystem, FsError, FsOptions, Ino};
 use envelopefs::keys::{FileProvider, ProviderOptions, Providers};
-use envelopefs::maint::{self, CheckOptions};
-use envelopefs::storage::{self, FileKind, Node};
+use envelopefs::maint::{self, CheckOptions, CheckReport};
+use envelopefs::storage::{self, FileKind, Node, StorageObserver};
 use envelopefs::units::VolumeId;
-use envelopefs::volume::{self, CreateOptions, UnlockOptions};
+use envelopefs::volume::{self, CreateOptions, Sharing, UnlockOptions};
 use tempfile::TempDir;
 
-use crate::disk::Disk;
-use crate::model::{Entry, Tree};
+use super::model::{Entry, Tree};
 
 pub(crate) const SELF: Caller = Caller {
     ids: storage::Caller { uid: 0, gid: 0 },
@@ -26,15 +24,20 @@ pub(crate) const SELF: Caller = Caller {
     umask: 0,
 };
 
-/// Makes a volume in a folder of its own.
+/// Makes a volume with encrypted names in a folder of its own.
 pub(crate) fn make() -> TempDir {
+    make_with(NameMode::Encrypted)
+}
+
+/// Makes a volume in a folder of its own.
+pub(crate) fn make_with(names: NameMode) -> TempDir {
     let home = temporary_folder();
     let key = home.path().join("key");
     drop(FileProvider::create(&key).unwrap());
     let options = CreateOptions {
         volume_id: VolumeId(random::array()),
         layout: Layout::DEFAULT,
-        names: NameMode::Encrypted,
+        names,
         key_scope: KeyScope::Volume,
         foreign_files: ForeignFiles::Deny,
         keys: vec![FileProvider::uri_of(&key).unwrap()],
@@ -66,27 +69,39 @@ fn providers() -> Arc<Providers> {
 /// A volume that is served.
 pub(crate) struct Mounted {
     pub(crate) fs: Arc<FileSystem>,
-    pub(crate) disk: Arc<Disk>,
     /// Open files by path.
     pub(crate) handles: BTreeMap<String, Fh>,
 }
 
 impl Mounted {
-    pub(crate) fn new(path: &Path, disk: Disk) -> Self {
-        let disk = Arc::new(disk);
-        let root = Node::open_root(path)
-            .unwrap()
-            .observed(Arc::<Disk>::clone(&disk));
-        let volume = volume::open_in(root, path, &UnlockOptions::default(), providers()).unwrap();
+    /// Serves the volume in `path`, exclusively, with `observer` hearing of each system call.
+    pub(crate) fn new(path: &Path, observer: Arc<dyn StorageObserver>) -> Self {
+        let root = Node::open_root(path).unwrap().observed(observer);
+        Self::serve(root, path, Sharing::Exclusive).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Serves the volume whose ciphertext folder is `root`, as a mount does: after a crash it looks the volume over.
+    pub(crate) fn serve(
+        root: Node,
+        path: &Path,
+        sharing: Sharing,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let options = UnlockOptions {
+            sharing,
+            ..UnlockOptions::default()
+        };
+        let volume = volume::open_in(root, path, &options, providers())?;
         if let Some(since) = volume.unclean_since() {
-            maint::recover(&volume, since).unwrap();
+            maint::recover(&volume, since)?;
         }
-        let fs = FileSystem::new(Arc::new(volume), FsOptions::default()).unwrap();
-        Self {
-            fs,
-            disk,
+        let options = FsOptions {
+            shared: sharing == Sharing::Shared,
+            ..FsOptions::default()
+        };
+        Ok(Self {
+            fs: FileSystem::new(Arc::new(volume), options)?,
             handles: BTreeMap::new(),
-        }
+        })
     }
 
     /// Closes what is open, commits, and ends as `umount` does.
@@ -165,20 +180,26 @@ impl Mounted {
                 FileKind::Regular => Entry::File(self.content(attr.ino)?),
                 _ => Entry::Other,
             };
-            let mut attributes = BTreeMap::new();
-            for name in self.fs.listxattr(attr.ino)?.split(|byte| *byte == 0) {
-                if !name.is_empty() {
-                    let value = self.fs.getxattr(attr.ino, name)?;
-                    attributes.insert(String::from_utf8(name.to_vec()).unwrap(), value);
-                }
-            }
-            let found = (entry, attr.mode, attributes);
+            let found = (entry, attr.mode, self.attributes(attr.ino)?);
             tree.found(&path, attr.ino.0, found);
         }
         Ok(())
     }
 
-    fn content(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
+    /// The extended attributes of an inode.
+    pub(crate) fn attributes(&self, ino: Ino) -> Result<BTreeMap<String, Vec<u8>>, FsError> {
+        let mut attributes = BTreeMap::new();
+        for name in self.fs.listxattr(ino)?.split(|byte| *byte == 0) {
+            if !name.is_empty() {
+                let value = self.fs.getxattr(ino, name)?;
+                attributes.insert(String::from_utf8(name.to_vec()).unwrap(), value);
+            }
+        }
+        Ok(attributes)
+    }
+
+    /// The whole of a file that is opened for it.
+    pub(crate) fn content(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
         let fh = wait(|done| self.fs.open(ino, false, done))?.fh;
         let content = self.read_all(fh);
         // The kernel tells nobody how a release went.
@@ -196,35 +217,16 @@ pub(crate) fn wait<T: Send + 'static>(start: impl FnOnce(Done<T>)) -> Result<T, 
     result.recv().expect("the callback was called")
 }
 
-/// What `envelopefs check` finds damaged.
-pub(crate) fn damage(path: &Path) -> Vec<String> {
-    let volume = volume::open(path, &UnlockOptions::default(), providers()).unwrap();
+/// What `envelopefs check` finds, or finds and repairs, in a volume that nobody has mounted.
+pub(crate) fn check(path: &Path, repair: bool) -> CheckReport {
+    let unlock = UnlockOptions {
+        read_only: !repair,
+        ..UnlockOptions::default()
+    };
+    let volume = volume::open(path, &unlock, providers()).unwrap();
     let options = CheckOptions {
         extent: Extent::All,
-        repair: false,
+        repair,
     };
-    let report = maint::check(&volume, options, |_, _| {}).unwrap();
-    volume.mark_clean().unwrap();
-    let damaged = report
-        .findings
-        .iter()
-        .filter(|finding| finding.severity == maint::Severity::Damage);
-    damaged
-        .map(|finding| format!("{}: {}", finding.path, finding.what))
-        .collect()
-}
-
-/// Blocks that the regular files of a ciphertext folder take on disk, but for the volume's own.
-pub(crate) fn blocks_on_disk(folder: &Path) -> u64 {
-    let mut blocks = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let entry = entry.unwrap();
-        let metadata = entry.metadata().unwrap();
-        if metadata.is_dir() && entry.file_name() != ".envelopefs" {
-            blocks += blocks_on_disk(&entry.path());
-        } else if metadata.is_file() {
-            blocks += metadata.blocks();
-        }
-    }
-    blocks
+    maint::check(&volume, options, |_, _| {}).unwrap()
 }

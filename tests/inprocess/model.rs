@@ -34,6 +34,17 @@ impl Tree {
             .map(|(path, number)| (path, &self.inodes[number]))
     }
 
+    /// Each path, with the number of the inode that it is a name of.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.names
+            .iter()
+            .map(|(path, number)| (path.as_str(), *number))
+    }
+
+    pub(crate) fn inode(&self, number: u64) -> Option<&Inode> {
+        self.inodes.get(&number)
+    }
+
     fn at(&mut self, path: &str) -> &mut Inode {
         let number = self.names[path];
         self.inodes.get_mut(&number).unwrap()
