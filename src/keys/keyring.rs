@@ -310,7 +310,7 @@ fn answer(waiter: Waiter, result: DekResult) {
 }
 
 fn closing() -> KeyError {
-    KeyError::unavailable("the keyring is closing")
+    KeyError::unavailable("the keyring is closing").of_this_host()
 }
 
 #[cfg(test)]

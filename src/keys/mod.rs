@@ -1,8 +1,8 @@
 //! Key providers, the keyring of unwrapped data keys, and the pool of data keys made ahead.
 //!
 //! A [`KeyProvider`] holds a key-encryption key (KEK) and wraps data keys (DEKs) under it. The
-//! [`Providers`] registry opens one per [`KeyUri`](crate::units::KeyUri) and counts its calls
-//! ([`Metered`]). The [`Keyring`] keeps unwrapped DEKs for a while, so that a file opened twice
+//! [`Providers`] registry opens one per [`KeyUri`](crate::units::KeyUri) counts its calls
+//! ([`Metered`]) and asks it with manners ([`Guarded`]). The [`Keyring`] keeps unwrapped DEKs for a while, so that a file opened twice
 //! costs one call; the [`Pool`] makes DEKs ahead, so that a create waits for nobody.
 //!
 //! Nothing here knows of files or of FUSE: a request is a file id, an epoch and key slots.
@@ -20,6 +20,7 @@
 
 pub mod error;
 pub mod file;
+pub mod guarded;
 pub mod keyring;
 pub mod metered;
 pub mod passphrase;
@@ -32,10 +33,13 @@ pub mod registry;
 mod backoff;
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+pub(crate) mod double;
 mod percent;
 
 pub use error::{KeyError, KeyErrorKind};
 pub use file::FileProvider;
+pub use guarded::{Guarded, Outage};
 pub use keyring::{DekRequest, DekResult, Keyring, KeyringConfig, KeyringStats};
 pub use metered::{CallCount, Metered, ProviderCalls};
 pub use passphrase::PassphraseProvider;

@@ -281,7 +281,9 @@ fn stretch_error(error: PassphraseError) -> KeyError {
         PassphraseError::Params(_) => KeyError::corrupt(error.to_string()),
         PassphraseError::Memory(error) => KeyError::from(error),
         PassphraseError::WorkMemory(_) => {
-            KeyError::unavailable("no memory to stretch the passphrase in").caused_by(error)
+            KeyError::unavailable("no memory to stretch the passphrase in")
+                .of_this_host()
+                .caused_by(error)
         }
     }
 }

@@ -155,7 +155,7 @@ impl<T: Send + 'static> Drop for Pool<T> {
         for waiter in left {
             answer(
                 waiter,
-                Err(KeyError::unavailable("the pool of data keys is closing")),
+                Err(KeyError::unavailable("the pool of data keys is closing").of_this_host()),
             );
         }
     }

@@ -1,6 +1,7 @@
 //! One provider for each key URI, opened when first asked for.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -8,6 +9,7 @@ use parking_lot::Mutex;
 use crate::crypto::passphrase::Argon2Params;
 use crate::keys::error::KeyError;
 use crate::keys::file::{self, FileProvider};
+use crate::keys::guarded::Guarded;
 use crate::keys::metered::{Metered, ProviderCalls};
 use crate::keys::passphrase::{self, PassphraseProvider};
 use crate::keys::passphrase_source::{Confirm, Passphrase, PassphraseSource};
@@ -26,7 +28,13 @@ pub struct ProviderOptions {
     pub argon2: Argon2Params,
     /// Where `pkcs11:` finds modules and PINs.
     pub pkcs11: Pkcs11Options,
+    /// Calls a second to one provider, at most; `None`: no bound. A local one is not bound.
+    pub rate: Option<NonZeroU32>,
 }
+
+/// Calls a second to one provider, where nothing else is said: less than the least quota of the
+/// large services for a key, and more than a mount needs.
+pub const DEFAULT_RATE: NonZeroU32 = NonZeroU32::new(2000).unwrap();
 
 impl Default for ProviderOptions {
     /// A prompt without confirmation, Argon2id's default work, no PKCS#11 module.
@@ -36,6 +44,7 @@ impl Default for ProviderOptions {
             confirm: Confirm::No,
             argon2: Argon2Params::default(),
             pkcs11: Pkcs11Options::default(),
+            rate: Some(DEFAULT_RATE),
         }
     }
 }
@@ -62,7 +71,7 @@ const SCHEMES: [(&str, &str, Opener); 3] = [
 ];
 
 /// One provider of a URI; locked while it is being opened, which may block.
-type Place = Arc<Mutex<Option<Arc<Metered>>>>;
+type Place = Arc<Mutex<Option<Arc<Guarded>>>>;
 
 /// The providers of this process: one instance per URI, its calls counted, the passphrase asked
 /// for at most once. A failure to open is not kept: the next one who asks tries again.
@@ -71,6 +80,7 @@ pub struct Providers {
     passphrase: Arc<Passphrase>,
     argon2: Argon2Params,
     pkcs11: Pkcs11Options,
+    rate: Option<NonZeroU32>,
     /// Lock order: `places` → nothing; a place is locked after `places` is free again.
     places: Mutex<HashMap<KeyUri, Place>>,
 }
@@ -83,11 +93,13 @@ impl Providers {
             confirm,
             argon2,
             pkcs11,
+            rate,
         } = options;
         Self {
             passphrase: Arc::new(Passphrase::new(passphrase, confirm)),
             argon2,
             pkcs11,
+            rate,
             places: Mutex::default(),
         }
     }
@@ -97,13 +109,13 @@ impl Providers {
     /// # Errors
     /// `Config` for an unknown scheme, with the known ones named; else those of the provider's own
     /// `open`.
-    pub fn open(&self, uri: &KeyUri) -> Result<Arc<Metered>, KeyError> {
+    pub fn open(&self, uri: &KeyUri) -> Result<Arc<Guarded>, KeyError> {
         let place = Arc::clone(self.places.lock().entry(uri.clone()).or_default());
         let mut opened = place.lock();
         if let Some(provider) = &*opened {
             return Ok(Arc::clone(provider));
         }
-        let provider = Arc::new(Metered::new(self.open_new(uri)?));
+        let provider = Arc::new(Guarded::new(Metered::new(self.open_new(uri)?), self.rate));
         *opened = Some(Arc::clone(&provider));
         Ok(provider)
     }
@@ -126,13 +138,28 @@ impl Providers {
 
     /// The calls of every provider opened so far, in no order.
     pub fn calls(&self) -> Vec<(KeyUri, ProviderCalls)> {
-        let places: Vec<_> = self.places.lock().values().map(Arc::clone).collect();
-        let opened = places
+        self.opened()
             .iter()
-            .filter_map(|place| place.lock().as_ref().map(Arc::clone));
-        opened
             .map(|provider| (provider.uri().clone(), provider.calls()))
             .collect()
+    }
+
+    /// The providers opened so far, in no order.
+    pub fn opened(&self) -> Vec<Arc<Guarded>> {
+        let places: Vec<_> = self.places.lock().values().map(Arc::clone).collect();
+        places
+            .iter()
+            .filter_map(|place| place.lock().as_ref().map(Arc::clone))
+            .collect()
+    }
+
+    /// Has `provider` opened by its URI from now on.
+    #[cfg(test)]
+    pub(crate) fn put(&self, provider: Box<dyn KeyProvider>) {
+        let uri = provider.uri().clone();
+        let guarded = Guarded::new(Metered::new(provider), self.rate);
+        let place = Arc::new(Mutex::new(Some(Arc::new(guarded))));
+        self.places.lock().insert(uri, place);
     }
 
     fn open_new(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
