@@ -1,6 +1,7 @@
 //! The key providers of a command, by what its options and the environment say.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use super::errors;
 use super::failure::Failure;
 use crate::crypto::{MemoryPolicy, configure_locked_memory};
 use crate::keys::{
-    Confirm, Machine, PassphraseSource, PinSource, Pkcs11Options, ProviderOptions, Providers,
-    pkcs11,
+    Confirm, DEFAULT_RATE, Machine, PassphraseSource, PinSource, Pkcs11Options, ProviderOptions,
+    Providers, pkcs11,
 };
 use crate::units::KeyUri;
 
@@ -49,19 +50,25 @@ pub(super) fn providers(
     confirm: Confirm,
     keys: &GivenKeys,
 ) -> Arc<Providers> {
-    let passphrase = match passphrase {
-        PassphraseFrom::Command(command) => PassphraseSource::Command(command.clone()),
-        PassphraseFrom::File(path) => PassphraseSource::File(path.clone()),
-        PassphraseFrom::Prompt => PassphraseSource::Prompt,
-    };
+    limited_providers(passphrase, confirm, keys, Some(DEFAULT_RATE))
+}
+
+/// The same, with a bound of one's own on the calls a second.
+pub(super) fn limited_providers(
+    passphrase: &PassphraseFrom,
+    confirm: Confirm,
+    keys: &GivenKeys,
+    rate: Option<NonZeroU32>,
+) -> Arc<Providers> {
     let path = |name: &str| {
         std::env::var_os(name)
             .filter(|path| !path.is_empty())
             .map(PathBuf::from)
     };
     Arc::new(Providers::new(ProviderOptions {
-        passphrase,
+        passphrase: passphrase_source(passphrase),
         confirm,
+        rate,
         pkcs11: Pkcs11Options {
             module: path("ENVELOPEFS_PKCS11_MODULE"),
             pin: pin_source(
@@ -72,6 +79,15 @@ pub(super) fn providers(
         },
         ..ProviderOptions::default()
     }))
+}
+
+/// Where the options say that a passphrase comes from.
+pub(super) fn passphrase_source(passphrase: &PassphraseFrom) -> PassphraseSource {
+    match passphrase {
+        PassphraseFrom::Command(command) => PassphraseSource::Command(command.clone()),
+        PassphraseFrom::File(path) => PassphraseSource::File(path.clone()),
+        PassphraseFrom::Prompt => PassphraseSource::Prompt,
+    }
 }
 
 fn pin_source(file: Option<PathBuf>, credentials: Option<PathBuf>) -> PinSource {

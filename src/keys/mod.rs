@@ -45,6 +45,6 @@ pub use metered::{CallCount, Metered, ProviderCalls};
 pub use passphrase::PassphraseProvider;
 pub use passphrase_source::{Confirm, Passphrase, PassphraseSource};
 pub use pkcs11::{Machine, PinSource, Pkcs11Options, Pkcs11Provider};
-pub use pool::{Pool, PoolStats};
+pub use pool::{Pool, PoolOptions, PoolStats};
 pub use provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
-pub use registry::{ProviderOptions, Providers};
+pub use registry::{DEFAULT_RATE, ProviderOptions, Providers};

@@ -202,6 +202,11 @@ impl KeyProvider for PassphraseProvider {
         format!("passphrase, Argon2id ({memory_kib} KiB, {passes} passes, {lanes} lanes)")
     }
 
+    fn forget(&self) {
+        self.keks.lock().clear();
+        self.passphrase.forget();
+    }
+
     /// No: it may have to ask a human, and a stretch takes a good part of a second.
     fn is_local(&self) -> bool {
         false

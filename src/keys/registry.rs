@@ -83,6 +83,8 @@ pub struct Providers {
     rate: Option<NonZeroU32>,
     /// Lock order: `places` → nothing; a place is locked after `places` is free again.
     places: Mutex<HashMap<KeyUri, Place>>,
+    /// Which URIs opened something last, by a number that counts up.
+    successes: Mutex<HashMap<KeyUri, u64>>,
 }
 
 impl Providers {
@@ -101,6 +103,7 @@ impl Providers {
             pkcs11,
             rate,
             places: Mutex::default(),
+            successes: Mutex::default(),
         }
     }
 
@@ -118,6 +121,32 @@ impl Providers {
         let provider = Arc::new(Guarded::new(Metered::new(self.open_new(uri)?), self.rate));
         *opened = Some(Arc::clone(&provider));
         Ok(provider)
+    }
+
+    /// A key of this URI has opened what it was for.
+    pub fn note_success(&self, uri: &KeyUri) {
+        let mut successes = self.successes.lock();
+        let last = successes.values().max().copied().unwrap_or(0);
+        if let Some(known) = successes.get_mut(uri) {
+            if *known < last {
+                *known = last.saturating_add(1);
+            }
+            return;
+        }
+        successes.insert(uri.clone(), last.saturating_add(1));
+    }
+
+    /// Greater for what opened something later; 0 for what never did.
+    pub fn last_success(&self, uri: &KeyUri) -> u64 {
+        self.successes.lock().get(uri).copied().unwrap_or(0)
+    }
+
+    /// Drops the secrets that providers keep in memory; they get at them again when next asked.
+    pub fn forget(&self) {
+        for provider in self.opened() {
+            provider.forget();
+        }
+        self.passphrase.forget();
     }
 
     /// Whether the providers of all these URIs answer from memory. One that cannot be opened does not: it is waited for.

@@ -1,5 +1,6 @@
 //! Mounts the volume and serves it.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use super::{MountRequest, Sharing};
@@ -104,7 +105,12 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
         MemoryPolicy::Required
     };
     providers::lock_memory(&what, policy)?;
-    let providers = providers::providers(&request.passphrase, Confirm::No, &GivenKeys::default());
+    let providers = providers::limited_providers(
+        &request.passphrase,
+        Confirm::No,
+        &GivenKeys::default(),
+        NonZeroU32::new(request.provider_rate),
+    );
     let exclusive = request.sharing == Sharing::Exclusive;
     let unlock = UnlockOptions {
         sharing: if exclusive {
@@ -121,6 +127,7 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
     let fs = FsOptions {
         accept_empty: request.accept_empty,
         shared: !exclusive,
+        offline_grace: request.offline_grace,
         acl: request.kernel.acl,
         export: request.kernel.export,
         noatime: request.kernel.atime == Atime::Never,
