@@ -27,6 +27,21 @@ const SERVE: &str = "ENVELOPEFS_TEST_SERVE";
 /// What the served mount "writes" after its unmount: `umount` must wait for it.
 const WRITING: Duration = Duration::from_millis(700);
 
+/// A mount that tells this, and is not locked.
+struct Told(serde_json::Value);
+
+impl control::Served for Told {
+    fn status(&self) -> serde_json::Value {
+        self.0.clone()
+    }
+
+    fn lock(&self) {}
+
+    fn unlock(&self, _passphrase: Option<&[u8]>) -> Result<(), control::NotUnlocked> {
+        Ok(())
+    }
+}
+
 fn main() {
     if let Some(mountpoint) = std::env::var_os(SERVE) {
         return serve(Path::new(&mountpoint));
@@ -92,7 +107,7 @@ fn serve(mountpoint: &Path) {
         ..MountStatus::default()
     };
     let told = serde_json::to_value(status).unwrap();
-    let control = control::serve(mountpoint, &(Arc::new(move || told.clone()) as _)).unwrap();
+    let control = control::serve(mountpoint, &(Arc::new(Told(told)) as _)).unwrap();
     let (sender, ended) = mpsc::channel();
     let place = mountpoint.to_owned();
     let _signals = signals::on_termination(move |_| {

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use super::cmd::{check, decrypt, encrypt, init, inspect, mount, speed, status, umount};
+use super::cmd::{
+    check, decrypt, encrypt, init, inspect, lock, mount, speed, status, umount, unlock,
+};
 use super::exit;
 use super::logging::{LogFormat, LogRequest};
 
@@ -130,6 +132,18 @@ pub enum Command {
     /// Asks the process behind MOUNT, or behind each envelopefs mount. Only root and the user who
     /// mounted get an answer.
     Status(status::StatusArgs),
+
+    /// Drop every key of a mount, and what the kernel has cached
+    ///
+    /// What was written is committed first. Until `unlock` whatever needs a key fails with ENOKEY, in files that are
+    /// open and mapped too; the mount itself stays.
+    Lock(lock::LockArgs),
+
+    /// Give a locked mount its keys again
+    ///
+    /// Has the volume key unwrapped anew, and the keys of files that are open. Asks for a passphrase where the mount
+    /// was given one at the terminal.
+    Unlock(unlock::UnlockArgs),
 
     /// Unmount a volume and wait until all is written
     ///

@@ -39,6 +39,8 @@ pub enum Request {
     Init(cmd::init::InitRequest),
     /// `inspect`
     Inspect(cmd::inspect::InspectRequest),
+    /// `lock`
+    Lock(cmd::lock::LockRequest),
     /// `mount`, also by mount(8)
     Mount(Box<cmd::mount::MountRequest>),
     /// A correct call that asks for nothing: `mount.envelopefs -f`
@@ -49,6 +51,8 @@ pub enum Request {
     Status(cmd::status::StatusRequest),
     /// `umount`
     Umount(cmd::umount::UmountRequest),
+    /// `unlock`
+    Unlock(cmd::unlock::UnlockRequest),
 }
 
 /// All that the command line asks for.
@@ -156,7 +160,9 @@ impl Command {
             }
             Self::Speed(args) => Request::Speed(args.into()),
             Self::Status(args) => Request::Status(args.into()),
+            Self::Lock(args) => Request::Lock(args.into()),
             Self::Umount(args) => Request::Umount(args.into()),
+            Self::Unlock(args) => Request::Unlock(args.into()),
         })
     }
 }
@@ -166,7 +172,9 @@ fn run(request: Request, logs: &Logs) -> Result<(), Failure> {
         Request::Nothing => Ok(()),
         Request::Speed(request) => cmd::speed::run(&request),
         Request::Status(request) => cmd::status::run(&request),
+        Request::Lock(request) => cmd::lock::run(&request),
         Request::Umount(request) => cmd::umount::run(&request),
+        Request::Unlock(request) => cmd::unlock::run(&request),
         Request::Check(request) => cmd::check::run(&request),
         Request::Decrypt(request) => cmd::decrypt::run(&request),
         Request::Encrypt(request) => cmd::encrypt::run(&request),

@@ -27,6 +27,11 @@ pub const KEY_CACHE_ENTRIES: std::ops::RangeInclusive<u32> = 1..=1_048_576;
 /// How long a data key may be used before its provider is asked again.
 pub const KEY_CACHE_TTL: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_hours(24);
+/// How long keys in use may be used beyond that while no provider answers.
+pub const OFFLINE_GRACE: std::ops::RangeInclusive<Duration> =
+    Duration::ZERO..=Duration::from_hours(7 * 24);
+/// Calls a second to one provider; 0: no bound.
+pub const PROVIDER_RATE: std::ops::RangeInclusive<u32> = 0..=1_000_000;
 /// Threads that serve requests.
 pub const THREADS: std::ops::RangeInclusive<u32> = 1..=256;
 /// How long the kernel may keep names and attributes.
@@ -67,10 +72,14 @@ pub enum MountOption {
     LogFormat(LogFormat),
     /// `nonempty`
     NonEmpty,
+    /// `offline_grace=DURATION`
+    OfflineGrace(Duration),
     /// `passphrase_command=COMMAND`
     PassphraseCommand(String),
     /// `passphrase_file=FILE`
     PassphraseFile(PathBuf),
+    /// `provider_rate=N`
+    ProviderRate(u32),
     /// `ro`, `rw`
     ReadOnly(bool),
     /// `shared`
@@ -230,8 +239,10 @@ const VALUED: &[&str] = &[
     "key_cache_ttl",
     "log_file",
     "log_format",
+    "offline_grace",
     "passphrase_command",
     "passphrase_file",
+    "provider_rate",
     "threads",
 ];
 
@@ -250,8 +261,10 @@ fn valued(name: &str, value: &str) -> Result<MountOption, OptionError> {
         "key_cache_ttl" => MountOption::KeyCacheTtl(duration(KEY_CACHE_TTL)?),
         "log_file" => MountOption::LogFile(value.into()),
         "log_format" => MountOption::LogFormat(value.parse().map_err(wrong)?),
+        "offline_grace" => MountOption::OfflineGrace(duration(OFFLINE_GRACE)?),
         "passphrase_command" => MountOption::PassphraseCommand(value.to_owned()),
         "passphrase_file" => MountOption::PassphraseFile(value.into()),
+        "provider_rate" => MountOption::ProviderRate(count(PROVIDER_RATE)?),
         "threads" => MountOption::Threads(count(THREADS)?),
         _ => return Err(OptionError::Unknown(name.to_owned())),
     })
@@ -292,8 +305,12 @@ impl fmt::Display for MountOption {
             Self::LogFile(path) => write!(f, "log_file={}", path.display()),
             Self::LogFormat(format) => write!(f, "log_format={format}"),
             Self::NonEmpty => f.write_str("nonempty"),
+            Self::OfflineGrace(grace) => {
+                write!(f, "offline_grace={}", values::show_duration(*grace))
+            }
             Self::PassphraseCommand(command) => write!(f, "passphrase_command={command}"),
             Self::PassphraseFile(path) => write!(f, "passphrase_file={}", path.display()),
+            Self::ProviderRate(rate) => write!(f, "provider_rate={rate}"),
             Self::ReadOnly(on) => f.write_str(either(*on, "ro", "rw")),
             Self::Shared => f.write_str("shared"),
             Self::Suid(on) => f.write_str(either(*on, "suid", "nosuid")),

@@ -1,6 +1,7 @@
 //! The key providers of a command, by what its options and the environment say.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -50,19 +51,20 @@ impl GivenKeys {
         Ok(keys)
     }
 
+    /// The same, with a bound of one's own on the calls a second to one provider.
+    pub(super) fn limited_to(mut self, rate: Option<NonZeroU32>) -> Self {
+        self.options.rate = rate;
+        self
+    }
+
     /// Providers that take a passphrase from where the options say; asked twice where it is new.
     pub(super) fn providers(
         &self,
         passphrase: &PassphraseFrom,
         confirm: Confirm,
     ) -> Arc<Providers> {
-        let passphrase = match passphrase {
-            PassphraseFrom::Command(command) => PassphraseSource::Command(command.clone()),
-            PassphraseFrom::File(path) => PassphraseSource::File(path.clone()),
-            PassphraseFrom::Prompt => PassphraseSource::Prompt,
-        };
         Arc::new(Providers::new(ProviderOptions {
-            passphrase,
+            passphrase: passphrase_source(passphrase),
             confirm,
             ..self.options.clone()
         }))
@@ -102,6 +104,15 @@ fn of_this_machine() -> ProviderOptions {
             of_key: HashMap::new(),
         },
         ..ProviderOptions::default()
+    }
+}
+
+/// Where the options say that a passphrase comes from.
+pub(super) fn passphrase_source(passphrase: &PassphraseFrom) -> PassphraseSource {
+    match passphrase {
+        PassphraseFrom::Command(command) => PassphraseSource::Command(command.clone()),
+        PassphraseFrom::File(path) => PassphraseSource::File(path.clone()),
+        PassphraseFrom::Prompt => PassphraseSource::Prompt,
     }
 }
 

@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::crypto::LockedMemoryError;
 use crate::format::chunk::ChunkError;
 use crate::format::header::HeaderError;
+use crate::keys::KeyError;
 use crate::units::{ChunkIndex, FileId};
 
 /// Why an operation on a file's content failed.
@@ -23,6 +24,14 @@ pub enum ContentError {
     /// The ciphertext folder answered with an error.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// The file's keys were taken away while it was open.
+    #[error("file {file_id}: {why}")]
+    KeysGone {
+        /// The file, as its header names it.
+        file_id: FileId,
+        /// Why.
+        why: KeyError,
+    },
     /// No key memory could be locked.
     #[error(transparent)]
     LockedMemory(#[from] LockedMemoryError),

@@ -89,6 +89,13 @@ impl SubkeyCache {
     }
 }
 
+impl SubkeyCache {
+    /// Drops them all.
+    pub(super) fn clear(&self) {
+        self.0.lock().clear();
+    }
+}
+
 impl Default for SubkeyCache {
     fn default() -> Self {
         Self(Mutex::new(LruCache::new(Self::ENTRIES)))

@@ -13,6 +13,7 @@ mod commit;
 mod error;
 mod holes;
 mod keys;
+mod keys_gone;
 mod probe;
 mod reader;
 mod recovery;
@@ -33,8 +34,9 @@ use crate::crypto::LockedMemoryError;
 use crate::format::chunk::{ChunkContext, WriterNonces};
 use crate::format::header::{FileHeader, HeaderFlags};
 use crate::format::layout::Layout;
+use crate::keys::KeyError;
 use crate::storage::{Access, Node, Stat, StorageFile, TimeSet};
-use crate::units::{ChunkIndex, FileId, PlainLen};
+use crate::units::{ChunkIndex, EpochId, FileId, PlainLen};
 use crate::volume::FileMaterial;
 
 pub use buffers::with_buffer;
@@ -53,7 +55,6 @@ use keys::SubkeyCache;
 pub struct OpenFile {
     layout: Layout,
     context: ChunkContext,
-    keys: EpochKeys,
     subkeys: SubkeyCache,
     /// Whether other mounts may write the file too.
     shared: bool,
@@ -64,6 +65,8 @@ pub struct OpenFile {
 
 #[derive(Debug)]
 struct State {
+    /// The file's keys, or why they were taken away.
+    keys: Result<EpochKeys, KeyError>,
     file: Arc<StorageFile>,
     header: FileHeader,
     /// False only in a new file's first moments: the header goes to disk with the first data.
@@ -101,6 +104,7 @@ impl OnDisk {
 #[derive(Debug)]
 struct WriterSession {
     nonces: WriterNonces,
+    epoch: EpochId,
     subkey: Arc<crate::crypto::xaes::Subkey>,
 }
 
@@ -131,9 +135,9 @@ impl OpenFile {
         let has_blocks = file.len().map_or(true, |len| len.0 > 0);
         let state = State {
             untidy_tail: has_blocks,
-            ..State::new(file, header, false)
+            ..State::new(keys, file, header, false)
         };
-        Ok(Self::with_state(layout, keys, state))
+        Ok(Self::with_state(layout, state))
     }
 
     /// Opens a file whose header was [probed](probe()) and whose data keys are at hand: checks the
@@ -163,16 +167,14 @@ impl OpenFile {
         }
         Ok(Self::with_state(
             layout,
-            keys,
-            State::new(file, header, true),
+            State::new(keys, file, header, true),
         ))
     }
 
-    fn with_state(layout: Layout, keys: EpochKeys, state: State) -> Self {
+    fn with_state(layout: Layout, state: State) -> Self {
         Self {
             layout,
             context: ChunkContext::new(layout, state.header.file_id),
-            keys,
             subkeys: SubkeyCache::default(),
             shared: false,
             state: RwLock::new(state),
@@ -267,8 +269,9 @@ impl OpenFile {
 const ATOMIC_WRITE_LEN: u64 = 4096;
 
 impl State {
-    fn new(file: StorageFile, header: FileHeader, header_on_disk: bool) -> Self {
+    fn new(keys: EpochKeys, file: StorageFile, header: FileHeader, header_on_disk: bool) -> Self {
         Self {
+            keys: Ok(keys),
             file: Arc::new(file),
             on_disk: OnDisk::of(&header),
             sparse_durable: header_on_disk && header.flags.sparse,

@@ -45,6 +45,8 @@ impl OpenFile {
         at: PlainOffset,
         out: &mut [u8],
     ) -> Result<usize, ContentError> {
+        // Holes and the end of the file are told to nobody either.
+        self.keys(state)?;
         let there = state.len.0.saturating_sub(at.0);
         let want = usize::try_from(there).unwrap_or(usize::MAX).min(out.len());
         if want > 0 {
@@ -144,10 +146,10 @@ impl OpenFile {
             }));
         }
         if out.len() == sealed.len() {
-            return self.open_chunk(index, &sealed, last, out);
+            return self.open_chunk(state, index, &sealed, last, out);
         }
         with_buffer(sealed.len(), |whole| {
-            self.open_chunk(index, &sealed, last, whole)?;
+            self.open_chunk(state, index, &sealed, last, whole)?;
             out.copy_from_slice(&whole[skip..skip + out.len()]);
             Ok(())
         })
@@ -156,6 +158,7 @@ impl OpenFile {
     /// Opens a sealed chunk into `out`, which is as long as it.
     pub(super) fn open_chunk(
         &self,
+        state: &State,
         index: ChunkIndex,
         sealed: &SealedChunk<'_>,
         last: &mut LastSubkey,
@@ -170,7 +173,7 @@ impl OpenFile {
                 subkey
             }
             _ => {
-                let found = self.subkeys.subkey(&self.keys, (epoch, prefix));
+                let found = self.subkeys.subkey(self.keys(state)?, (epoch, prefix));
                 let subkey = found.ok_or_else(|| self.damaged(Damage::UnknownEpoch { index }))?;
                 &last.insert((epoch, prefix, subkey)).2
             }

@@ -80,6 +80,7 @@ impl Bench {
             volume_id: None,
             epoch,
             dek: Arc::clone(&self.dek),
+            made: std::time::Instant::now(),
             membership_tag: [0; 32],
         };
         OpenFile::create(file, self.layout, new).unwrap()

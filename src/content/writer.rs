@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::format::all_zeros;
 use crate::format::chunk::{self, NonceRun, WriterNonces};
 use crate::storage::{Access, TimeSet};
-use crate::units::{ChunkIndex, CipherLen, CipherOffset, PlainLen, PlainOffset};
+use crate::units::{ChunkIndex, CipherLen, CipherOffset, EpochId, PlainLen, PlainOffset};
 
 use super::buffers::with_buffer;
 use super::error::{ContentError, Damage};
@@ -82,6 +82,7 @@ impl OpenFile {
         if state.file.access() == Access::Read {
             return Err(std::io::Error::from_raw_os_error(libc::EBADF).into());
         }
+        self.keys(&state)?;
         let _turn = self.take_turn(&mut state)?;
         self.refuse_to_hide_a_cut(&state, kept)?;
         self.cut_untidy_tail(&mut state)?;
@@ -197,7 +198,7 @@ impl OpenFile {
             self.read_chunk(state, index, &mut plain[..had])?;
             plain[had.min(new)..new].fill(0);
             with_buffer(block_len, |block| {
-                let mut nonces = self.nonces(state, 1);
+                let mut nonces = self.nonces(state, 1)?;
                 self.seal_block(&mut nonces, index, &plain[..new], block);
                 self.put_blocks(state, index, block, len, durability)
             })
@@ -216,7 +217,7 @@ impl OpenFile {
         let block_len = self.layout.block_len() as usize;
         let blocks = (span.last.0 - span.first.0 + 1) as usize;
         with_buffer(blocks * block_len, |cipher| {
-            let mut nonces = self.nonces(state, blocks);
+            let mut nonces = self.nonces(state, blocks)?;
             let (mut rest, mut skip) = (data, span.skip as usize);
             for (nth, block) in cipher.chunks_exact_mut(block_len).enumerate() {
                 let index = ChunkIndex(span.first.0 + nth as u64);
@@ -270,7 +271,7 @@ impl OpenFile {
             &self.context,
             &run.subkey,
             &nonce,
-            self.keys.newest_epoch(),
+            run.epoch,
             index,
             plain,
             &mut block[header..],
@@ -278,28 +279,37 @@ impl OpenFile {
     }
 
     /// `count` nonces of this writer, and their key. A new session begins when the counter is used up.
-    fn nonces(&self, state: &mut State, count: usize) -> SealingRun {
+    fn nonces(&self, state: &mut State, count: usize) -> Result<SealingRun, ContentError> {
         let count = u32::try_from(count).expect("a request has far fewer than 2^32 blocks");
         loop {
-            let session = state.session.get_or_insert_with(|| self.begin_session());
+            let begun = match state.session.take() {
+                Some(session) => session,
+                None => self.begin_session(state)?,
+            };
+            let session = state.session.insert(begun);
             if let Some(nonces) = session.nonces.take(count) {
-                return SealingRun {
+                return Ok(SealingRun {
                     nonces,
+                    epoch: session.epoch,
                     subkey: Arc::clone(&session.subkey),
-                };
+                });
             }
             state.session = None;
         }
     }
 
-    fn begin_session(&self) -> WriterSession {
-        let nonces = WriterNonces::new();
-        let id = (self.keys.newest_epoch(), *nonces.prefix());
+    fn begin_session(&self, state: &State) -> Result<WriterSession, ContentError> {
+        let (keys, nonces) = (self.keys(state)?, WriterNonces::new());
+        let epoch = keys.newest_epoch();
         let subkey = self
             .subkeys
-            .subkey(&self.keys, id)
+            .subkey(keys, (epoch, *nonces.prefix()))
             .expect("the newest epoch has a key");
-        WriterSession { nonces, subkey }
+        Ok(WriterSession {
+            nonces,
+            epoch,
+            subkey,
+        })
     }
 
     /// Puts sealed blocks on disk from chunk `first` on; `len` is the file's length afterwards. Block 0 takes
@@ -341,9 +351,13 @@ impl OpenFile {
         bytes: &mut [u8],
         durability: Durability,
     ) -> Result<(), ContentError> {
+        self.keys(state)?;
         let before = std::mem::replace(&mut state.header.committed_len, committed);
         state.header.generation += 1;
-        state.header.seal(self.keys.header_key());
+        let State { keys, header, .. } = state;
+        if let Ok(keys) = keys {
+            header.seal(keys.header_key());
+        }
         let encoded = state.header.encode(&mut bytes[..self.layout.header_len()]);
         let written = encoded
             .map_err(ContentError::from)
@@ -371,6 +385,7 @@ impl OpenFile {
 /// Nonces for one write, and the AES-GCM key of their prefix.
 struct SealingRun {
     nonces: NonceRun,
+    epoch: EpochId,
     subkey: Arc<crate::crypto::xaes::Subkey>,
 }
 

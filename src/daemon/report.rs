@@ -1,4 +1,4 @@
-//! Fills in what a mount tells about itself.
+//! What the control socket of a mount can do: it tells about itself, is locked and unlocked.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use crate::crypto::locked_memory_report;
 use crate::format::volume_config::{KeyScope, NameMode};
-use crate::fs::FileSystem;
-use crate::keys::{KeyProvider as _, ProviderCalls};
-use crate::units::KeyUri;
+use crate::fs::{FileSystem, LockedBy};
+use crate::keys::{Guarded, KeyErrorKind, KeyHealth, KeyProvider as _, ProviderCalls};
+use crate::volume::VolumeError;
 
-use super::control::StatusSource;
+use super::control::{NotUnlocked, Served};
 use super::harden::HardeningReport;
 use super::status::{CallCounts, KeyringStatus, MountStatus, ProviderStatus};
 
@@ -27,18 +27,14 @@ pub(super) struct StatusReporter {
 }
 
 impl StatusReporter {
-    pub(super) fn into_source(self) -> StatusSource {
-        Arc::new(move || serde_json::to_value(self.report()).unwrap_or_default())
-    }
-
     fn report(&self) -> MountStatus {
         let (volume, stats) = (self.fs.volume(), self.fs.stats());
         let (config, keyring) = (volume.config(), volume.keyring_stats());
         let providers: Vec<_> = volume
             .providers()
-            .calls()
-            .into_iter()
-            .map(|used| self.provider(used))
+            .opened()
+            .iter()
+            .map(|provider| self.provider(provider))
             .collect();
         MountStatus {
             volume_id: config.volume_id.to_string(),
@@ -56,6 +52,13 @@ impl StatusReporter {
             key_scope: match config.key_scope {
                 KeyScope::File => "file",
                 KeyScope::Volume => "volume",
+            }
+            .to_owned(),
+            locked: match self.fs.locked_by() {
+                None => "",
+                Some(LockedBy::Outage) => "outage",
+                Some(LockedBy::Refusal) => "refusal",
+                Some(LockedBy::User) => "user",
             }
             .to_owned(),
             provider_calls: providers
@@ -87,39 +90,93 @@ impl StatusReporter {
         format!("{}; keys: {keys}", self.hardening.memory)
     }
 
-    fn provider(&self, (uri, calls): (KeyUri, ProviderCalls)) -> ProviderStatus {
-        let probed = self
-            .fs
-            .volume()
-            .providers()
-            .open(&uri)
-            .and_then(|provider| provider.probe());
-        let failures = [
-            calls.generate,
-            calls.wrap,
-            calls.unwrap,
-            calls.rewrap,
-            calls.probe,
-        ]
-        .map(|count| count.failures);
+    fn provider(&self, provider: &Guarded) -> ProviderStatus {
+        // While the mount is locked, a provider must not get at its secrets again.
+        let probed = self.fs.locked_by().is_none().then(|| provider.probe());
+        let (state, health) = match &probed {
+            None => ("not asked", "the mount is locked".to_owned()),
+            Some(Ok(health)) => ("ok", show_health(health)),
+            Some(Err(error)) => (state_of(error.kind()), error.to_string()),
+        };
+        let outage = provider.outage();
         ProviderStatus {
-            uri: uri.to_string(),
-            healthy: probed.is_ok(),
-            health: match probed {
-                Ok(health) => match health.mechanism {
-                    Some(mechanism) => format!("key version {}, {mechanism}", health.key_version),
-                    None => format!("key version {}", health.key_version),
-                },
-                Err(error) => error.to_string(),
-            },
-            calls: CallCounts {
-                generate: calls.generate.calls,
-                wrap: calls.wrap.calls,
-                unwrap: calls.unwrap.calls,
-                rewrap: calls.rewrap.calls,
-                probe: calls.probe.calls,
-                failures: failures.iter().sum(),
-            },
+            uri: provider.uri().to_string(),
+            healthy: state == "ok",
+            state: state.to_owned(),
+            health,
+            unreachable_secs: outage.as_ref().map(|outage| outage.lasted.as_secs()),
+            retry_secs: outage.as_ref().map(|outage| outage.retry_in.as_secs()),
+            calls: counts(&provider.calls()),
         }
+    }
+}
+
+fn show_health(health: &KeyHealth) -> String {
+    match health.mechanism {
+        Some(mechanism) => format!("key version {}, {mechanism}", health.key_version),
+        None => format!("key version {}", health.key_version),
+    }
+}
+
+fn state_of(kind: KeyErrorKind) -> &'static str {
+    match kind {
+        KeyErrorKind::Config => "misconfigured",
+        KeyErrorKind::Corrupt
+        | KeyErrorKind::Denied
+        | KeyErrorKind::NotFound
+        | KeyErrorKind::Revoked => "refusing",
+        KeyErrorKind::Unavailable => "unreachable",
+    }
+}
+
+fn counts(calls: &ProviderCalls) -> CallCounts {
+    let failures = [
+        calls.generate,
+        calls.wrap,
+        calls.unwrap,
+        calls.rewrap,
+        calls.probe,
+    ]
+    .map(|count| count.failures);
+    CallCounts {
+        generate: calls.generate.calls,
+        wrap: calls.wrap.calls,
+        unwrap: calls.unwrap.calls,
+        rewrap: calls.rewrap.calls,
+        probe: calls.probe.calls,
+        failures: failures.iter().sum(),
+    }
+}
+
+impl Served for StatusReporter {
+    fn status(&self) -> serde_json::Value {
+        serde_json::to_value(self.report()).unwrap_or_default()
+    }
+
+    fn lock(&self) {
+        self.fs.lock();
+    }
+
+    fn unlock(&self, passphrase: Option<&[u8]>) -> Result<(), NotUnlocked> {
+        let volume = self.fs.volume();
+        if self.fs.locked_by().is_none() {
+            return Ok(());
+        }
+        if let Some(passphrase) = passphrase {
+            let given = volume.providers().passphrase().give(passphrase);
+            given.map_err(|error| NotUnlocked::Denied(error.to_string()))?;
+        }
+        self.fs.unlock().map_err(|error| {
+            let wanted = volume.needs_passphrase();
+            // A wrong passphrase must not be tried for files, nor a right one stay in a mount that is locked.
+            volume.forget_providers();
+            match error {
+                _ if wanted => NotUnlocked::PassphraseWanted,
+                VolumeError::Key(error) if error.kind() == KeyErrorKind::Unavailable => {
+                    NotUnlocked::Unavailable(error.to_string())
+                }
+                error => NotUnlocked::Denied(error.to_string()),
+            }
+        })
     }
 }

@@ -12,7 +12,7 @@ use crate::fuse::{self, MountConfig, Mounted};
 use crate::maint::{self, MaintError, Recovery};
 use crate::volume::Volume;
 
-use super::control::{self, ControlServer, StatusSource};
+use super::control::{self, ControlServer, Served};
 use super::harden::HardeningReport;
 use super::report::StatusReporter;
 use super::unmount::{self, Detach};
@@ -87,7 +87,7 @@ pub fn serve(
         ServeError::Mount(error)
     })?;
     raise_readahead(&request.mountpoint);
-    let status: StatusSource = StatusReporter {
+    let reporter: Arc<dyn Served> = Arc::new(StatusReporter {
         fs: Arc::clone(&fs),
         cipherdir: request.cipherdir.clone(),
         mountpoint: request.mountpoint.clone(),
@@ -95,9 +95,8 @@ pub fn serve(
         shared: !request.mount.exclusive,
         hardening: request.hardening,
         since: Instant::now(),
-    }
-    .into_source();
-    let control = start_control(&request.mountpoint, &status);
+    });
+    let control = start_control(&request.mountpoint, &reporter);
     let place = request.mountpoint.clone();
     let watch =
         signals::on_termination(move |termination| unmount_by_signal(&place, termination.times));
@@ -112,7 +111,7 @@ pub fn serve(
         mark_clean(&volume);
     }
     tracing::info!(mountpoint = %request.mountpoint.display(), "unmounted");
-    drop((fs, volume, status));
+    drop((fs, volume, reporter));
     drop(control);
     served.map(drop)
 }
@@ -175,8 +174,8 @@ fn look_over(volume: &Volume, read_only: bool) -> Result<(), ServeError> {
     Ok(())
 }
 
-fn start_control(mountpoint: &Path, status: &StatusSource) -> Option<ControlServer> {
-    control::serve(mountpoint, status)
+fn start_control(mountpoint: &Path, mount: &Arc<dyn Served>) -> Option<ControlServer> {
+    control::serve(mountpoint, mount)
         .inspect_err(|error| tracing::warn!(%error, "no control socket: `envelopefs status` will have no answer"))
         .ok()
 }

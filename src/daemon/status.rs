@@ -27,6 +27,9 @@ pub struct MountStatus {
     pub names: String,
     /// `file` or `volume`.
     pub key_scope: String,
+    /// Why the mount has no keys: `user` (`envelopefs lock`), `refusal` of the volume key, `outage` of its provider.
+    /// Empty: it has them.
+    pub locked: String,
     /// The key providers, in the order of the volume.
     pub providers: Vec<ProviderStatus>,
     /// Calls to all of them together that make, wrap or unwrap a key.
@@ -61,8 +64,14 @@ pub struct ProviderStatus {
     pub uri: String,
     /// It answers and the key may be used.
     pub healthy: bool,
+    /// `ok`; `refusing`; `unreachable`; `misconfigured`; `not asked`, while the mount is locked.
+    pub state: String,
     /// What it said, for a person.
     pub health: String,
+    /// Seconds for which it has not answered, while it is left alone for that.
+    pub unreachable_secs: Option<u64>,
+    /// Seconds until it is asked again, while it is left alone.
+    pub retry_secs: Option<u64>,
     /// Calls made to it.
     pub calls: CallCounts,
 }

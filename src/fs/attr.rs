@@ -82,9 +82,7 @@ impl FileSystem {
                 open.len().0
             }
             (FileKind::Regular, None) => self.volume.layout().plain_len(CipherLen(stat.size)).0,
-            (FileKind::Symlink, _) if self.volume.symlink_key().is_some() => {
-                symlink::plain_len(stat.size)
-            }
+            (FileKind::Symlink, _) if self.volume.seals_names() => symlink::plain_len(stat.size),
             _ => stat.size,
         }
     }

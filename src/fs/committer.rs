@@ -97,6 +97,11 @@ impl Committer {
         drop(left);
     }
 
+    /// Commits all that is on the list now.
+    pub(super) fn commit_now(&self) {
+        self.shared.commit_all();
+    }
+
     /// Commits all that is on the list and ends the thread; says whether nothing failed since the mount began.
     pub(super) fn finish(&self) -> bool {
         self.shared.list.lock().stop = true;

@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::content::ContentError;
 use crate::crypto::LockedMemoryError;
 use crate::format::names::NameError;
-use crate::keys::KeyErrorKind;
+use crate::keys::{KeyError, KeyErrorKind};
 use crate::volume::VolumeError;
 
 /// Why an operation failed.
@@ -78,6 +78,11 @@ impl FsError {
         }
     }
 
+    /// Whether a file's or the volume's keys were taken away, which was logged when it happened.
+    pub(super) fn is_for_lost_keys(&self) -> bool {
+        matches!(self, Self::Content(ContentError::KeysGone { .. }))
+    }
+
     /// Whether what lies in the ciphertext folder is not what was written there.
     pub fn is_integrity_failure(&self) -> bool {
         match self {
@@ -88,6 +93,7 @@ impl FsError {
             | Self::Volume(VolumeError::FolderId(_)) => true,
             Self::Content(
                 ContentError::Io(_)
+                | ContentError::KeysGone { .. }
                 | ContentError::LockedMemory(_)
                 | ContentError::Overtaken
                 | ContentError::TooLarge,
@@ -106,21 +112,26 @@ fn content_errno(error: &ContentError) -> i32 {
     match error {
         ContentError::Damaged { .. } | ContentError::NotReadable(_) => libc::EIO,
         ContentError::Io(error) => error.raw_os_error().unwrap_or(libc::EIO),
+        ContentError::KeysGone { why, .. } => key_errno(why),
         ContentError::LockedMemory(_) => libc::ENOMEM,
         ContentError::Overtaken => libc::ESTALE,
         ContentError::TooLarge => libc::EFBIG,
     }
 }
 
+fn key_errno(error: &KeyError) -> i32 {
+    match error.kind() {
+        KeyErrorKind::Denied => libc::EACCES,
+        KeyErrorKind::NotFound => libc::ENOKEY,
+        KeyErrorKind::Revoked => libc::EKEYREVOKED,
+        KeyErrorKind::Unavailable => libc::EAGAIN,
+        KeyErrorKind::Config | KeyErrorKind::Corrupt => libc::EIO,
+    }
+}
+
 fn volume_errno(error: &VolumeError) -> i32 {
     match error {
-        VolumeError::Key(error) => match error.kind() {
-            KeyErrorKind::Denied => libc::EACCES,
-            KeyErrorKind::NotFound => libc::ENOKEY,
-            KeyErrorKind::Revoked => libc::EKEYREVOKED,
-            KeyErrorKind::Unavailable => libc::EAGAIN,
-            KeyErrorKind::Config | KeyErrorKind::Corrupt => libc::EIO,
-        },
+        VolumeError::Key(error) => key_errno(error),
         VolumeError::LockedMemory(_) => libc::ENOMEM,
         VolumeError::Io { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),
         _ => libc::EIO,

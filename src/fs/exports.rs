@@ -86,11 +86,11 @@ fn proves_ours(volume: &Volume, node: &Node, stat: &Stat) -> bool {
         FileKind::Regular => {
             let probed = node.open_file(Access::Read).ok();
             let probed = probed.and_then(|file| probe(&file, volume.layout()).ok());
-            matches!(probed, Some(Probe::Sealed(header)) if volume.wrote(&header))
+            matches!(probed, Some(Probe::Sealed(header)) if volume.wrote(&header).unwrap_or(false))
         }
-        FileKind::Symlink => volume.symlink_key().is_some_and(|key| {
+        FileKind::Symlink => volume.symlink_key().ok().flatten().is_some_and(|key| {
             node.read_link()
-                .is_ok_and(|target| symlink::open(key, &target).is_ok())
+                .is_ok_and(|target| symlink::open(&key, &target).is_ok())
         }),
         _ => false,
     }

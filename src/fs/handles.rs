@@ -68,6 +68,11 @@ impl<T> HandleTable<T> {
         self.handles.write().remove(&fh).ok_or(FsError::BAD_HANDLE)
     }
 
+    /// All that are there now.
+    pub(super) fn all(&self) -> Vec<Arc<T>> {
+        self.handles.read().values().map(Arc::clone).collect()
+    }
+
     /// Takes out all that are left.
     pub(super) fn drain(&self) -> Vec<Arc<T>> {
         std::mem::take(&mut *self.handles.write())

@@ -336,6 +336,17 @@ impl InodeTable {
         true
     }
 
+    /// All inodes that the kernel holds or that are still in use, but for the root.
+    pub(super) fn all(&self) -> Vec<Arc<Inode>> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            all.extend(shard.known.values().map(|known| Arc::clone(&known.inode)));
+            all.extend(shard.lingering.values().filter_map(Weak::upgrade));
+        }
+        all
+    }
+
     pub(super) fn len(&self) -> usize {
         self.shards
             .iter()

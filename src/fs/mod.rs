@@ -12,12 +12,16 @@
 mod attr;
 mod caller;
 mod committer;
+mod custody;
 mod error;
 mod exports;
 mod handles;
 mod inodes;
+mod kernel;
+mod key_watch;
 mod locks;
 mod ops;
+mod prefetch;
 mod resolve;
 mod space;
 mod stats;
@@ -27,7 +31,8 @@ mod unsynced;
 mod tests;
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -37,9 +42,11 @@ use crate::volume::Volume;
 
 pub use attr::{Attr, Entry};
 pub use caller::Caller;
+pub use custody::LockedBy;
 pub use error::FsError;
 pub use handles::Fh;
 pub use inodes::Ino;
+pub use kernel::KernelCache;
 pub use locks::{LockConflict, LockOwner, LockRequest};
 pub use ops::attr::{AttrChange, TimeChange};
 pub use ops::create::Created;
@@ -48,10 +55,13 @@ pub use ops::open::Opened;
 pub use stats::{Stats, StatsReport};
 
 use committer::Committer;
+use custody::Custody;
 use exports::Exports;
 use handles::{FileHandle, FolderHandle, HandleTable};
 use inodes::{Inode, InodeTable};
+use key_watch::KeyWatch;
 use locks::LockTable;
+use prefetch::Prefetch;
 use space::Space;
 use unsynced::Unsynced;
 
@@ -70,7 +80,12 @@ pub struct FsOptions {
     pub folder_handles: NonZeroUsize,
     /// Other mounts may change the volume too.
     pub shared: bool,
+    /// How long keys in use may be used beyond their TTL while no provider says whether they may.
+    pub offline_grace: Duration,
 }
+
+/// The grace where nothing else is said.
+pub const DEFAULT_OFFLINE_GRACE: Duration = Duration::from_secs(3600);
 
 impl Default for FsOptions {
     fn default() -> Self {
@@ -81,6 +96,7 @@ impl Default for FsOptions {
             export: false,
             folder_handles: NonZeroUsize::new(4096).expect("not zero"),
             shared: false,
+            offline_grace: DEFAULT_OFFLINE_GRACE,
         }
     }
 }
@@ -101,19 +117,25 @@ pub struct FileSystem {
     exports: Option<Exports>,
     space: Space,
     stats: Arc<Stats>,
+    custody: Custody,
+    key_watch: KeyWatch,
+    /// There once the mount is.
+    kernel: OnceLock<Arc<dyn KernelCache>>,
+    prefetch: Option<Prefetch>,
 }
 
 impl FileSystem {
-    /// Serves `volume`; starts the thread that commits what was written without an fsync.
+    /// Serves `volume`; starts the threads that commit what was written without an fsync, and that watch over keys.
     ///
     /// # Errors
-    /// What the first look at the volume's root answers.
+    /// What the first look at the volume's root answers; that there is no thread to watch over keys.
     pub fn new(volume: Arc<Volume>, options: FsOptions) -> std::io::Result<Arc<Self>> {
         let inodes = InodeTable::new(&volume.root().stat()?, Arc::clone(volume.root()));
         let stats = Arc::new(Stats::default());
         let exports = options.export.then(|| Exports::new(volume.root()));
         let unsynced = Arc::new(Unsynced::new(volume.root().orders_metadata()?));
-        Ok(Arc::new(Self {
+        let key_watch = KeyWatch::new(volume.key_ttl(), options.offline_grace);
+        let fs = Arc::new(Self {
             inodes,
             files: HandleTable::default(),
             folders: HandleTable::default(),
@@ -123,15 +145,36 @@ impl FileSystem {
             unsynced,
             locks: LockTable::default(),
             exports: exports.transpose()?,
+            custody: Custody::default(),
+            key_watch,
+            kernel: OnceLock::new(),
+            prefetch: (!volume.keys_are_local()).then(Prefetch::new),
             volume,
             options,
             stats,
-        }))
+        });
+        // Without it revoked keys would stay in use.
+        fs.key_watch.start(&fs)?;
+        if let Some(prefetch) = &fs.prefetch {
+            prefetch.start(&fs);
+        }
+        Ok(fs)
+    }
+
+    /// Tells where the kernel's caches are. Only the first one counts.
+    pub fn set_kernel_cache(&self, kernel: Arc<dyn KernelCache>) {
+        if self.kernel.set(kernel).is_err() {
+            tracing::debug!("the kernel's caches were known already");
+        }
     }
 
     /// Commits all that was written and makes it durable; says whether every commit since the mount succeeded.
     /// Call after the last request.
     pub fn shut_down(&self) -> bool {
+        self.key_watch.stop();
+        if let Some(prefetch) = &self.prefetch {
+            prefetch.stop();
+        }
         // The kernel does not wait for the end of handles when it unmounts, and drops what it has not sent.
         let mut flushed = true;
         for handle in self.files.drain() {
@@ -168,6 +211,9 @@ impl FileSystem {
         let path = || path().unwrap_or_default();
         match error {
             FsError::Io(_) | FsError::Refused(_) => tracing::debug!(operation, %error, "refused"),
+            error if error.is_for_lost_keys() => {
+                tracing::debug!(operation, ciphertext = path(), %error, "refused");
+            }
             error if error.is_integrity_failure() => {
                 self.stats.count_integrity_failure();
                 tracing::error!(operation, ciphertext = path(), %error, "integrity failure");

@@ -8,7 +8,7 @@ use crate::crypto::random;
 use crate::format::names::{self, EntryKind};
 use crate::storage::{CName, Node, Stat};
 use crate::units::DirId;
-use crate::volume::{Names, VolumeError};
+use crate::volume::VolumeError;
 
 use super::FileSystem;
 use super::error::FsError;
@@ -46,8 +46,8 @@ impl FileSystem {
             return Err(FsError::NAME_TOO_LONG);
         }
         let dir = self.folder_node(parent)?;
-        match (self.volume.names(), self.dir_id(parent, &dir)?) {
-            (Names::Encrypted(key), Some(id)) => {
+        match (self.volume.name_key()?, self.dir_id(parent, &dir)?) {
+            (Some(key), Some(id)) => {
                 let sealed = key.seal(&id, name);
                 let cname = component(sealed.on_disk())?;
                 let sidecar = sealed

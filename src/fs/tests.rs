@@ -6,6 +6,7 @@ mod damage;
 mod errors;
 mod files;
 mod folders;
+mod keys;
 mod model;
 mod names;
 mod renames;

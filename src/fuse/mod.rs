@@ -4,6 +4,7 @@
 //! the kernel offers and this file system asks for, or leaves, stands with its reason in `capabilities`.
 
 mod adapter;
+mod cache;
 mod capabilities;
 mod convert;
 mod locks;

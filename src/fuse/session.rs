@@ -10,6 +10,7 @@ use fuser::{Config, MountOption, Session, SessionACL};
 use crate::fs::FileSystem;
 
 use super::adapter::Adapter;
+use super::cache::Caches;
 use super::capabilities::Features;
 
 /// What the kernel is told at the mount.
@@ -74,6 +75,7 @@ pub fn mount(fs: Arc<FileSystem>, mountpoint: &Path, config: &MountConfig) -> io
     let adapter = Adapter::new(Arc::clone(&fs), config, Arc::clone(&notifier));
     let session = Session::new(adapter, mountpoint, &options)?;
     notifier.get_or_init(|| session.notifier());
+    fs.set_kernel_cache(Arc::new(Caches(session.notifier())));
     Ok(Mounted { session, fs })
 }
 

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::crypto::secret::{LockedMemoryError, SecretKeyError};
 use crate::units::KeyUri;
@@ -47,6 +48,17 @@ impl fmt::Display for KeyErrorKind {
     }
 }
 
+/// Whether the same question may soon be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// Not before this time has passed, says the provider.
+    After(Duration),
+    /// The cause is on this host, or the provider was not asked: no more is known of it than before.
+    Never,
+    /// Nothing is known about when.
+    Soon,
+}
+
 /// A key provider's failure. Cheap to clone: one failure answers every waiter of a single flight.
 /// Carries no secret: messages name keys, versions and files, never key bytes or passphrases.
 #[derive(Clone, Debug)]
@@ -54,6 +66,7 @@ pub struct KeyError {
     kind: KeyErrorKind,
     message: Arc<str>,
     uri: Option<KeyUri>,
+    retry: Retry,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -65,8 +78,25 @@ impl KeyError {
             kind,
             message,
             uri: None,
+            retry: Retry::Soon,
             source: None,
         }
+    }
+
+    /// The same failure, with the time that the provider wants to be left alone for, as a service
+    /// says in `Retry-After` (RFC 9110 §10.2.3). Counts for `Unavailable` alone.
+    #[must_use]
+    pub fn retry_after(mut self, time: Duration) -> Self {
+        self.retry = Retry::After(time);
+        self
+    }
+
+    /// The same failure, said to be no word of the provider: its cause is on this host. Nobody
+    /// tries again at once, and the provider is not taken to be down.
+    #[must_use]
+    pub fn of_this_host(mut self) -> Self {
+        self.retry = Retry::Never;
+        self
     }
 
     /// The same failure, said to be that of the provider at `uri`. The innermost one stays.
@@ -106,6 +136,15 @@ impl KeyError {
         self.uri.as_ref()
     }
 
+    /// Whether the provider gave no answer, and is to blame for it.
+    pub(crate) fn is_outage(&self) -> bool {
+        self.kind == KeyErrorKind::Unavailable && self.retry != Retry::Never
+    }
+
+    pub(crate) fn retry(&self) -> Retry {
+        self.retry
+    }
+
     pub(crate) fn config(message: impl Into<String>) -> Self {
         Self::new(KeyErrorKind::Config, message)
     }
@@ -143,13 +182,17 @@ impl Error for KeyError {
 
 impl From<LockedMemoryError> for KeyError {
     fn from(error: LockedMemoryError) -> Self {
-        Self::unavailable("no locked memory to hold a key").caused_by(error)
+        Self::unavailable("no locked memory to hold a key")
+            .of_this_host()
+            .caused_by(error)
     }
 }
 
 impl From<SecretKeyError> for KeyError {
     fn from(error: SecretKeyError) -> Self {
-        Self::unavailable("no place to hold a key").caused_by(error)
+        Self::unavailable("no place to hold a key")
+            .of_this_host()
+            .caused_by(error)
     }
 }
 
@@ -191,6 +234,20 @@ mod tests {
         drop(error);
         let cause = clone.source().map(ToString::to_string);
         assert_eq!(cause.as_deref(), Some("timeout"));
+    }
+
+    #[test]
+    fn only_silence_of_the_provider_is_an_outage() {
+        let silence = KeyError::unavailable("x");
+        assert!(silence.clone().is_outage());
+        assert!(
+            silence
+                .clone()
+                .retry_after(Duration::from_secs(1))
+                .is_outage()
+        );
+        assert!(!silence.of_this_host().is_outage());
+        assert!(!KeyError::new(KeyErrorKind::Denied, "x").is_outage());
     }
 
     #[test]

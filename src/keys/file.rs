@@ -40,7 +40,8 @@ const RELOAD_EVERY: Duration = Duration::from_secs(1);
 pub struct FileProvider {
     uri: KeyUri,
     file: KeyringFile,
-    keks: RwLock<Arc<KekSet>>,
+    /// `None`: to be read again when next needed.
+    keks: RwLock<Option<Arc<KekSet>>>,
     reloaded: Mutex<Option<Instant>>,
 }
 
@@ -102,7 +103,7 @@ impl FileProvider {
             let mut keks = KekSet::decode(&self.file.read()?)?;
             let version = keks.rotate()?;
             self.file.replace(&keks.encode()?)?;
-            *self.keks.write() = Arc::new(keks);
+            *self.keks.write() = Some(Arc::new(keks));
             Ok(version.to_string())
         };
         rotated().map_err(|error: KeyError| error.at(&self.uri))
@@ -112,18 +113,19 @@ impl FileProvider {
         Self {
             uri,
             file,
-            keks: RwLock::new(Arc::new(keks)),
+            keks: RwLock::new(Some(Arc::new(keks))),
             reloaded: Mutex::new(None),
         }
     }
 
-    fn keks(&self) -> Arc<KekSet> {
-        Arc::clone(&self.keks.read())
+    fn keks(&self) -> Result<Arc<KekSet>, KeyError> {
+        let kept = self.keks.read().as_ref().map(Arc::clone);
+        kept.map_or_else(|| self.reload(), Ok)
     }
 
     /// The keys, read again where `version` is not among them: another process may have rotated.
     fn keks_with(&self, version: u32) -> Result<Arc<KekSet>, KeyError> {
-        let keks = self.keks();
+        let keks = self.keks()?;
         if keks.version(version).is_some() || !self.reload_due() {
             return Ok(keks);
         }
@@ -142,7 +144,7 @@ impl FileProvider {
     /// Reads the file again. A failure leaves the keys as they are.
     fn reload(&self) -> Result<Arc<KekSet>, KeyError> {
         let keks = Arc::new(KekSet::decode(&self.file.read()?)?);
-        *self.keks.write() = Arc::clone(&keks);
+        *self.keks.write() = Some(Arc::clone(&keks));
         Ok(keks)
     }
 
@@ -170,7 +172,7 @@ impl KeyProvider for FileProvider {
     }
 
     fn wrap(&self, dek: &SecretKey, context: &EncryptionContext) -> Result<WrappedDek, KeyError> {
-        let keks = self.keks();
+        let keks = self.keks().map_err(|error| error.at(&self.uri))?;
         let (version, kek) = keks.primary();
         let aad = context.aad(SCHEME, &version.to_be_bytes());
         Ok(WrappedDek {
@@ -211,6 +213,10 @@ impl KeyProvider for FileProvider {
 
     fn is_local(&self) -> bool {
         true
+    }
+
+    fn forget(&self) {
+        *self.keks.write() = None;
     }
 }
 
@@ -411,7 +417,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let provider = keyring_in(folder.path());
         let text = format!("{provider:?}");
-        let keks = provider.keks();
+        let keks = provider.keks().unwrap();
         conformance::assert_hides(&text, keks.primary().1.expose());
     }
 }

@@ -142,13 +142,39 @@ impl Keyring {
             .cached(*file, epoch, Instant::now())
     }
 
+    /// When the provider was asked for the data key that is kept, if one is.
+    pub fn confirmed_at(&self, file: &FileId, epoch: EpochId) -> Option<Instant> {
+        self.shared.shard(file).lock().since(*file, epoch)
+    }
+
     /// Keeps a data key that was made or unwrapped elsewhere, in the place of any other one for
-    /// this file and epoch.
-    pub fn insert(&self, file: FileId, epoch: EpochId, dek: Arc<SecretKey>) {
+    /// this file and epoch. `since` is when its provider had a hand in it.
+    pub fn insert(&self, file: FileId, epoch: EpochId, dek: Arc<SecretKey>, since: Instant) {
         self.shared
             .shard(&file)
             .lock()
-            .insert(file, epoch, dek, Instant::now());
+            .insert(file, epoch, dek, since);
+    }
+
+    /// Has the provider asked whether the data key may still be used, whatever is kept: a refusal
+    /// evicts it at once, an answer lets it serve for another TTL. `done` as with
+    /// [`fetch`](Keyring::fetch); nobody who waits for a key is held up by this.
+    pub fn confirm(&self, request: DekRequest, done: impl FnOnce(DekResult) + Send + 'static) {
+        let begun = self
+            .shared
+            .shard(&request.file)
+            .lock()
+            .join_or_start_anew(&request, Box::new(done));
+        match begun {
+            false => {}
+            true if self.local => self.shared.fly(&request),
+            true => self.enqueue(request, Urgency::Refresh),
+        }
+    }
+
+    /// Whether keys are unwrapped on the thread that asks.
+    pub fn is_local(&self) -> bool {
+        self.local
     }
 
     /// Gets the data key and hands it to `done`: at once on this thread where the keyring has it or
@@ -233,7 +259,7 @@ impl Keyring {
 
     fn enqueue(&self, request: DekRequest, urgency: Urgency) {
         if let Some(refused) = self.shared.queue.push(request, urgency) {
-            self.shared.land(&refused, &Err(closing()));
+            self.shared.land(&refused, &Err(closing()), Instant::now());
         }
     }
 }
@@ -241,7 +267,7 @@ impl Keyring {
 impl Drop for Keyring {
     fn drop(&mut self) {
         for request in self.shared.queue.close() {
-            self.shared.land(&request, &Err(closing()));
+            self.shared.land(&request, &Err(closing()), Instant::now());
         }
         self.workers.join();
     }
@@ -269,19 +295,21 @@ impl Shared {
 
     /// Calls the provider and answers all who wait for that.
     fn fly(&self, request: &DekRequest) {
+        // A revocation may come while the provider is under way with its answer.
+        let asked = Instant::now();
         let unwrapped = catch_unwind(AssertUnwindSafe(|| (self.unwrap)(request)));
         let result = unwrapped.unwrap_or_else(|_panic| {
             tracing::error!(file = %request.file, "a key provider panicked");
             Err(KeyError::unavailable("the key provider panicked"))
         });
-        self.land(request, &result.map(Arc::new));
+        self.land(request, &result.map(Arc::new), asked);
     }
 
-    fn land(&self, request: &DekRequest, result: &DekResult) {
+    fn land(&self, request: &DekRequest, result: &DekResult, asked: Instant) {
         let waiters = self
             .shard(&request.file)
             .lock()
-            .land(request, result, Instant::now());
+            .land(request, result, asked);
         for waiter in waiters {
             answer(waiter, result.clone());
         }
@@ -310,7 +338,7 @@ fn answer(waiter: Waiter, result: DekResult) {
 }
 
 fn closing() -> KeyError {
-    KeyError::unavailable("the keyring is closing")
+    KeyError::unavailable("the keyring is closing").of_this_host()
 }
 
 #[cfg(test)]

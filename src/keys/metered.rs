@@ -133,4 +133,8 @@ impl KeyProvider for Metered {
     fn is_local(&self) -> bool {
         self.inner.is_local()
     }
+
+    fn forget(&self) {
+        self.inner.forget();
+    }
 }

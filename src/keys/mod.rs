@@ -1,8 +1,8 @@
 //! Key providers, the keyring of unwrapped data keys, and the pool of data keys made ahead.
 //!
 //! A [`KeyProvider`] holds a key-encryption key (KEK) and wraps data keys (DEKs) under it. The
-//! [`Providers`] registry opens one per [`KeyUri`](crate::units::KeyUri) and counts its calls
-//! ([`Metered`]). The [`Keyring`] keeps unwrapped DEKs for a while, so that a file opened twice
+//! [`Providers`] registry opens one per [`KeyUri`](crate::units::KeyUri) counts its calls
+//! ([`Metered`]) and asks it with manners ([`Guarded`]). The [`Keyring`] keeps unwrapped DEKs for a while, so that a file opened twice
 //! costs one call; the [`Pool`] makes DEKs ahead, so that a create waits for nobody.
 //!
 //! Nothing here knows of files or of FUSE: a request is a file id, an epoch and key slots.
@@ -20,6 +20,7 @@
 
 pub mod error;
 pub mod file;
+pub mod guarded;
 pub mod hashivault;
 pub mod keyring;
 pub mod kmip;
@@ -38,6 +39,8 @@ mod backoff;
 mod between;
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+pub(crate) mod double;
 mod local_file;
 mod pem;
 mod percent;
@@ -45,6 +48,7 @@ mod query;
 
 pub use error::{KeyError, KeyErrorKind};
 pub use file::FileProvider;
+pub use guarded::{Guarded, Outage};
 pub use hashivault::HashivaultProvider;
 pub use keyring::{DekRequest, DekResult, Keyring, KeyringConfig, KeyringStats};
 pub use kmip::{KmipFile, KmipFiles, KmipOptions, KmipProvider};
@@ -52,8 +56,8 @@ pub use metered::{CallCount, Metered, ProviderCalls};
 pub use passphrase::PassphraseProvider;
 pub use passphrase_source::{Confirm, Passphrase, PassphraseSource};
 pub use pkcs11::{Machine, PinSource, Pkcs11Options, Pkcs11Provider};
-pub use pool::{Pool, PoolStats};
+pub use pool::{Pool, PoolOptions, PoolStats};
 pub use provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
-pub use registry::{ProviderOptions, Providers};
+pub use registry::{DEFAULT_RATE, ProviderOptions, Providers};
 pub use rsa::{PrivateKeySource, RsaOptions, RsaProvider};
 pub use service::{Environment, Reach, ServiceOptions};

@@ -202,6 +202,11 @@ impl KeyProvider for PassphraseProvider {
         format!("passphrase, Argon2id ({memory_kib} KiB, {passes} passes, {lanes} lanes)")
     }
 
+    fn forget(&self) {
+        self.keks.lock().clear();
+        self.passphrase.forget();
+    }
+
     /// No: it may have to ask a human, and a stretch takes a good part of a second.
     fn is_local(&self) -> bool {
         false
@@ -281,7 +286,9 @@ fn stretch_error(error: PassphraseError) -> KeyError {
         PassphraseError::Params(_) => KeyError::corrupt(error.to_string()),
         PassphraseError::Memory(error) => KeyError::from(error),
         PassphraseError::WorkMemory(_) => {
-            KeyError::unavailable("no memory to stretch the passphrase in").caused_by(error)
+            KeyError::unavailable("no memory to stretch the passphrase in")
+                .of_this_host()
+                .caused_by(error)
         }
     }
 }

@@ -179,7 +179,15 @@ fn too_long() -> KeyError {
 pub struct Passphrase {
     source: PassphraseSource,
     confirm: Confirm,
-    asked: Mutex<Option<Result<Locked, KeyError>>>,
+    asked: Mutex<Asked>,
+}
+
+#[derive(Debug)]
+enum Asked {
+    NotYet,
+    Known(Result<Locked, KeyError>),
+    /// It was known, and is not to be asked for at a terminal again: that may be gone.
+    Forgotten,
 }
 
 impl Passphrase {
@@ -188,7 +196,7 @@ impl Passphrase {
         Self {
             source,
             confirm,
-            asked: Mutex::new(None),
+            asked: Mutex::new(Asked::NotYet),
         }
     }
 
@@ -205,9 +213,56 @@ impl Passphrase {
     pub(crate) fn reveal(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         // Held while asking, on purpose: two prompts at once on one terminal help nobody.
         let mut asked = self.asked.lock();
-        let kept = asked.get_or_insert_with(|| Locked::new(&self.source.ask(self.confirm)?));
+        let kept = match &*asked {
+            Asked::Known(kept) => kept,
+            Asked::Forgotten if self.is_prompt() => return Err(forgotten()),
+            Asked::NotYet | Asked::Forgotten => {
+                *asked = Asked::Known(self.ask_source());
+                match &*asked {
+                    Asked::Known(kept) => kept,
+                    Asked::NotYet | Asked::Forgotten => return Err(forgotten()),
+                }
+            }
+        };
         kept.as_ref().map(Locked::reveal).map_err(Clone::clone)
     }
+
+    /// Drops the passphrase. A file or command is asked again when it is next needed; one that came
+    /// from the terminal has to be [given](Passphrase::give).
+    pub fn forget(&self) {
+        *self.asked.lock() = Asked::Forgotten;
+    }
+
+    /// Whether it was forgotten, and only a human can tell it.
+    pub fn is_wanted(&self) -> bool {
+        self.is_prompt() && matches!(*self.asked.lock(), Asked::Forgotten)
+    }
+
+    /// Takes a passphrase that was asked for elsewhere.
+    ///
+    /// # Errors
+    /// `Config` where it is empty or too long; `Unavailable` where no memory can be locked.
+    pub fn give(&self, passphrase: &[u8]) -> Result<(), KeyError> {
+        match passphrase.len() {
+            0 => return Err(KeyError::config("the passphrase is empty")),
+            1..=PASSPHRASE_MAX => {}
+            _ => return Err(too_long()),
+        }
+        *self.asked.lock() = Asked::Known(Ok(Locked::new(passphrase)?));
+        Ok(())
+    }
+
+    fn ask_source(&self) -> Result<Locked, KeyError> {
+        Locked::new(&self.source.ask(self.confirm)?)
+    }
+
+    fn is_prompt(&self) -> bool {
+        matches!(self.source, PassphraseSource::Prompt)
+    }
+}
+
+fn forgotten() -> KeyError {
+    KeyError::config("the passphrase was forgotten: run `envelopefs unlock`")
 }
 
 /// Bytes of any length in the locked slots of [`SecretKey`]; the last slot is filled with zeros.

@@ -264,6 +264,10 @@ impl KeyProvider for Pkcs11Provider {
     fn is_local(&self) -> bool {
         false
     }
+
+    fn forget(&self) {
+        self.token.forget();
+    }
 }
 
 /// The data key under the token's key: directly where that binds `aad`, else under a fresh key that

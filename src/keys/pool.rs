@@ -1,6 +1,12 @@
 //! Things that take a while to make, made ahead: data keys for files that are yet to be created.
+//!
+//! What is made on this host is made by one thread, up to a fixed mark. What a service makes is made
+//! by many threads at a time, and the mark grows with the demand: it doubles whenever somebody had to
+//! wait, and falls back when that has not happened for a while.
 
-use std::collections::VecDeque;
+mod marks;
+mod state;
+
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,14 +15,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::keys::backoff::Backoff;
 use crate::keys::error::KeyError;
+pub use marks::PoolOptions;
+use state::{Answers, Made, State};
 
-/// Back-off of the refill after a failure.
-const FIRST_DELAY: Duration = Duration::from_millis(100);
-const LONGEST_DELAY: Duration = Duration::from_secs(30);
-/// How long a failure answers those who come after it, if the back-off is not over before.
-const FAILURE_KEPT: Duration = Duration::from_secs(1);
+/// A thread with nothing to make ends after this time, unless it is the last.
+const LINGER: Duration = Duration::from_secs(5);
+/// Threads begun by one call, at most: a taker must not wait for more.
+const SPAWN_MAX: usize = 8;
 
 type Waiter<T> = Box<dyn FnOnce(Result<T, KeyError>) + Send>;
 type Make<T> = Arc<dyn Fn() -> Result<T, KeyError> + Send + Sync>;
@@ -34,13 +40,12 @@ pub struct PoolStats {
     pub failures: u64,
 }
 
-/// Items made ahead by a thread of the pool's own. Once fewer than the low mark are ready, it makes
+/// Items made ahead by threads of the pool's own. Once fewer than the low mark are ready, they make
 /// items until the high mark is reached; those who find none ready are served in the order of their
-/// coming. Dropping the pool ends the thread, once an item being made is done; who still waits
+/// coming. Dropping the pool ends the threads, once the items being made are done; who still waits
 /// is answered `Unavailable`.
 pub struct Pool<T: Send + 'static> {
     shared: Arc<Shared<T>>,
-    refill: Option<JoinHandle<()>>,
 }
 
 struct Shared<T> {
@@ -48,31 +53,9 @@ struct Shared<T> {
     state: Mutex<State<T>>,
     wake: Condvar,
     make: Make<T>,
+    /// Those that have ended are taken out when others begin. Lock order: `state` → `threads`.
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
-
-struct State<T> {
-    ready: VecDeque<T>,
-    waiters: VecDeque<Waiter<T>>,
-    low: usize,
-    high: usize,
-    /// Below the low mark lately, and not yet at the high one.
-    filling: bool,
-    outage: Option<Outage>,
-    closed: bool,
-    made: u64,
-    failures: u64,
-}
-
-/// The last attempt failed.
-struct Outage {
-    error: KeyError,
-    since: Instant,
-    /// How long the refill waits. Whoever needs an item may cause an attempt sooner.
-    delay: Duration,
-}
-
-/// Answers to be given once the lock is free.
-type Answers<T> = Vec<(Waiter<T>, Result<T, KeyError>)>;
 
 impl<T: Send + 'static> fmt::Debug for Pool<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,53 +67,47 @@ impl<T: Send + 'static> fmt::Debug for Pool<T> {
 }
 
 impl<T: Send + 'static> Pool<T> {
-    /// A pool that starts to fill at once. With `low` 0 nothing is made ahead. `high` below `low`
-    /// counts as `low`. `make` may block and may fail; if it panics, that is `Unavailable`.
-    pub fn new(low: usize, high: usize, make: Make<T>) -> Self {
-        let state = State::new(low, high.max(low));
+    /// A pool that starts to fill at once. `make` may block and may fail; if it panics, that is
+    /// `Unavailable`.
+    pub fn new(options: PoolOptions, make: Make<T>) -> Self {
         let shared = Arc::new(Shared {
-            state: Mutex::new(state),
+            state: Mutex::new(State::new(options)),
             wake: Condvar::new(),
             make,
+            threads: Mutex::default(),
         });
-        let refilled = Arc::clone(&shared);
-        let spawned = thread::Builder::new()
-            .name("key-pool".to_owned())
-            .spawn(move || refilled.refill());
-        let failed = |error| tracing::warn!(%error, "no thread to make data keys ahead");
-        Self {
-            shared,
-            refill: spawned.map_err(failed).ok(),
-        }
+        // One there must be, for whoever waits.
+        let mut state = shared.state.lock();
+        shared.spawn(&mut state, 1);
+        shared.set_to_work(&mut state);
+        drop(state);
+        Self { shared }
     }
 
-    /// Hands an item to `done`: at once on this thread where one is ready, else later on the
-    /// pool's thread. A failure to make one is handed on; one of the last second (or less,
-    /// while the back-off is short) is handed on at once. `done` is called exactly once, with no
-    /// lock held.
+    /// Hands an item to `done`: at once on this thread where one is ready, else later on a thread of
+    /// the pool. A failure to make one is handed on; one of the last second (or less, while the
+    /// back-off is short) is handed on at once. `done` is called exactly once, with no lock held.
     pub fn take(&self, done: impl FnOnce(Result<T, KeyError>) + Send + 'static) {
         let mut state = self.shared.state.lock();
-        let answer = state.take_now();
-        let waits = answer.is_none() && self.refill.is_some();
+        let answer = state.take_now(Instant::now());
+        let waits = answer.is_none() && state.makers() > 0;
         if waits {
-            state.waiters.push_back(Box::new(done));
-            drop(state);
-            self.shared.wake.notify_one();
+            state.wait(Box::new(done));
+            self.shared.set_to_work(&mut state);
             return;
         }
-        let wakes = state.fill_due();
+        self.shared.set_to_work(&mut state);
         drop(state);
-        if wakes {
-            self.shared.wake.notify_one();
-        }
         done(answer.unwrap_or_else(|| self.shared.make_one()));
     }
 
-    /// Drops every ready item; the pool fills again.
+    /// Drops every ready item, those being made, and what is known of failures; the pool fills again.
     pub fn clear(&self) {
-        let dropped = std::mem::take(&mut self.shared.state.lock().ready);
+        let mut state = self.shared.state.lock();
+        let dropped = state.clear();
+        self.shared.set_to_work(&mut state);
+        drop(state);
         drop(dropped);
-        self.shared.wake.notify_one();
     }
 
     /// How the pool is.
@@ -141,53 +118,105 @@ impl<T: Send + 'static> Pool<T> {
 
 impl<T: Send + 'static> Drop for Pool<T> {
     fn drop(&mut self) {
-        self.shared.state.lock().closed = true;
+        self.shared.state.lock().close();
         self.shared.wake.notify_all();
-        // Not where the pool's own thread held the last reference to it.
-        let other = self
-            .refill
-            .take()
-            .filter(|refill| refill.thread().id() != thread::current().id());
-        if other.is_some_and(|refill| refill.join().is_err()) {
-            tracing::error!("the thread that makes data keys ahead panicked");
+        let threads = std::mem::take(&mut *self.shared.threads.lock());
+        // Not for the pool's own thread that held the last reference to it.
+        let own = thread::current().id();
+        for thread in threads
+            .into_iter()
+            .filter(|thread| thread.thread().id() != own)
+        {
+            if thread.join().is_err() {
+                tracing::error!("a thread that makes data keys ahead panicked");
+            }
         }
-        let left = std::mem::take(&mut self.shared.state.lock().waiters);
+        let left = self.shared.state.lock().waiters();
         for waiter in left {
-            answer(
-                waiter,
-                Err(KeyError::unavailable("the pool of data keys is closing")),
-            );
+            let closing = KeyError::unavailable("the pool of data keys is closing").of_this_host();
+            answer(waiter, Err(closing));
         }
     }
 }
 
 impl<T: Send + 'static> Shared<T> {
-    /// The life of the thread.
-    fn refill(&self) {
-        let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
-        while self.wait_for_need() {
-            let made = self.make_one();
-            let answers = self.state.lock().settle(made, &mut backoff);
-            for (waiter, result) in answers {
-                answer(waiter, result);
+    /// Wakes or begins as many threads as there is work for.
+    fn set_to_work(self: &Arc<Self>, state: &mut State<T>) {
+        let due = state.makers_due(Instant::now());
+        let woken = due.min(state.idle());
+        for _ in 0..woken {
+            self.wake.notify_one();
+        }
+        let lacking = due.saturating_sub(woken).min(SPAWN_MAX);
+        self.spawn(state, state.startable(lacking));
+    }
+
+    fn spawn(self: &Arc<Self>, state: &mut State<T>, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let mut threads = self.threads.lock();
+        threads.retain(|thread| !thread.is_finished());
+        for _ in 0..count {
+            let shared = Arc::clone(self);
+            let spawned = thread::Builder::new()
+                .name("key-pool".to_owned())
+                .spawn(move || shared.work());
+            match spawned {
+                Ok(thread) => {
+                    state.maker_began();
+                    threads.push(thread);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "fewer threads that make data keys ahead than asked for");
+                    return;
+                }
             }
         }
     }
 
-    /// Waits until an item is needed; false once the pool is closed.
-    fn wait_for_need(&self) -> bool {
+    /// The life of a thread.
+    fn work(self: &Arc<Self>) {
+        while let Some(task) = self.wait_for_need() {
+            let made = Made {
+                result: self.make_one(),
+                task,
+            };
+            let mut state = self.state.lock();
+            let answers = state.settle(made);
+            self.set_to_work(&mut state);
+            drop(state);
+            give(answers);
+        }
+    }
+
+    /// Waits until an item is needed; `None` once this thread is not.
+    fn wait_for_need(&self) -> Option<state::Task> {
         let mut state = self.state.lock();
         loop {
-            if state.closed {
-                return false;
+            let now = Instant::now();
+            if state.is_closed() {
+                state.maker_ended();
+                return None;
             }
-            if !state.waiters.is_empty() {
-                return true;
+            if let Some(task) = state.begin(now) {
+                return Some(task);
             }
-            match state.outage.as_ref().map(Outage::retry_at) {
-                _ if !state.fill_due() => self.wake.wait(&mut state),
-                Some(at) if at > Instant::now() => drop(self.wake.wait_until(&mut state, at)),
-                _ => return true,
+            let retry = state.retry_at().filter(|at| *at > now);
+            let is_last = state.makers() == 1;
+            let until = retry.or_else(|| now.checked_add(LINGER).filter(|_| !is_last));
+            state.rest();
+            let timed_out = match until {
+                Some(until) => self.wake.wait_until(&mut state, until).timed_out(),
+                None => {
+                    self.wake.wait(&mut state);
+                    false
+                }
+            };
+            state.wake_up();
+            if timed_out && state.makers() > 1 && !state.has_work(Instant::now()) {
+                state.maker_ended();
+                return None;
             }
         }
     }
@@ -200,91 +229,9 @@ impl<T: Send + 'static> Shared<T> {
     }
 }
 
-impl<T> State<T> {
-    fn new(low: usize, high: usize) -> Self {
-        Self {
-            ready: VecDeque::new(),
-            waiters: VecDeque::new(),
-            low,
-            high,
-            filling: false,
-            outage: None,
-            closed: false,
-            made: 0,
-            failures: 0,
-        }
-    }
-
-    /// An item, or a failure that is fresh enough to stand for the next one.
-    fn take_now(&mut self) -> Option<Result<T, KeyError>> {
-        if let Some(item) = self.ready.pop_front() {
-            return Some(Ok(item));
-        }
-        let outage = self.outage.as_ref()?;
-        outage.is_fresh().then(|| Err(outage.error.clone()))
-    }
-
-    /// Whether items should be made ahead.
-    fn fill_due(&mut self) -> bool {
-        let ready = self.ready.len();
-        self.filling = ready < self.low || (self.filling && ready < self.high);
-        self.filling
-    }
-
-    /// An attempt is over: an item goes to the first who waits or to the ready ones, a failure to
-    /// all who wait.
-    fn settle(&mut self, made: Result<T, KeyError>, backoff: &mut Backoff) -> Answers<T> {
-        match made {
-            Ok(item) => {
-                self.made = self.made.saturating_add(1);
-                self.outage = None;
-                backoff.reset();
-                self.hand_over(item)
-            }
-            Err(error) => {
-                self.failures = self.failures.saturating_add(1);
-                let delay = backoff.next_delay();
-                self.outage = Some(Outage {
-                    error: error.clone(),
-                    since: Instant::now(),
-                    delay,
-                });
-                self.waiters
-                    .drain(..)
-                    .map(|waiter| (waiter, Err(error.clone())))
-                    .collect()
-            }
-        }
-    }
-
-    fn hand_over(&mut self, item: T) -> Answers<T> {
-        match self.waiters.pop_front() {
-            Some(waiter) => vec![(waiter, Ok(item))],
-            None => {
-                self.ready.push_back(item);
-                Vec::new()
-            }
-        }
-    }
-
-    fn stats(&self) -> PoolStats {
-        PoolStats {
-            ready: self.ready.len(),
-            waiting: self.waiters.len(),
-            made: self.made,
-            failures: self.failures,
-        }
-    }
-}
-
-impl Outage {
-    fn retry_at(&self) -> Instant {
-        let at = self.since.checked_add(self.delay);
-        at.unwrap_or(self.since)
-    }
-
-    fn is_fresh(&self) -> bool {
-        self.since.elapsed() < self.delay.min(FAILURE_KEPT)
+fn give<T>(answers: Answers<T>) {
+    for (waiter, result) in answers {
+        answer(waiter, result);
     }
 }
 
@@ -328,7 +275,10 @@ mod tests {
 
         fn pool(self: &Arc<Self>, low: usize, high: usize) -> Pool<u64> {
             let source = Arc::clone(self);
-            Pool::new(low, high, Arc::new(move || source.make()))
+            Pool::new(
+                PoolOptions::fixed(low, high),
+                Arc::new(move || source.make()),
+            )
         }
     }
 
@@ -459,7 +409,7 @@ mod tests {
             0 => panic!("on purpose"),
             n => Ok(n),
         };
-        let pool = Pool::new(0, 0, Arc::new(make));
+        let pool = Pool::new(PoolOptions::fixed(0, 0), Arc::new(make));
         let error = take(&pool).recv_timeout(LONG).unwrap().unwrap_err();
         assert_eq!(error.kind(), KeyErrorKind::Unavailable);
         wait_for(|| take(&pool).recv_timeout(LONG).unwrap().is_ok());
@@ -503,5 +453,65 @@ mod tests {
         pool.clear();
         wait_for(|| pool.stats().ready == 2);
         assert_eq!(take(&pool).try_recv().unwrap().unwrap(), 2);
+    }
+
+    #[test]
+    fn what_a_service_makes_is_made_by_many_and_ahead_once_somebody_waited() {
+        let source = Arc::new(Source::default());
+        source.slow.store(true, Ordering::SeqCst);
+        let made = Arc::clone(&source);
+        let pool = Pool::new(PoolOptions::growing(), Arc::new(move || made.make()));
+        let begun = Instant::now();
+        for _ in 0..500 {
+            take(&pool).recv_timeout(LONG).unwrap().unwrap();
+        }
+        // One after another they would take 50 s.
+        assert!(
+            begun.elapsed() < Duration::from_secs(8),
+            "{:?}",
+            begun.elapsed()
+        );
+        wait_for(|| pool.stats().ready > 100);
+    }
+
+    #[test]
+    fn a_service_that_is_down_is_asked_by_one_and_seldom() {
+        let source = Arc::new(Source::default());
+        source.down.store(true, Ordering::SeqCst);
+        let made = Arc::clone(&source);
+        let pool = Pool::new(PoolOptions::growing(), Arc::new(move || made.make()));
+        wait_for(|| pool.stats().failures > 0);
+        let before = source.attempts.load(Ordering::SeqCst);
+        let end = Instant::now() + Duration::from_millis(500);
+        while Instant::now() < end {
+            take(&pool).recv_timeout(LONG).unwrap().unwrap_err();
+        }
+        let attempts = source.attempts.load(Ordering::SeqCst) - before;
+        assert!(attempts <= 40, "{attempts} attempts in half a second");
+        source.down.store(false, Ordering::SeqCst);
+        wait_for(|| take(&pool).recv_timeout(LONG).unwrap().is_ok());
+    }
+
+    #[test]
+    fn items_that_are_too_old_are_not_given_out() {
+        let source = Arc::new(Source::default());
+        let made = Arc::clone(&source);
+        let options = PoolOptions::fixed(2, 2).max_age(Duration::from_millis(50));
+        let pool = Pool::new(options, Arc::new(move || made.make()));
+        wait_for(|| pool.stats().ready == 2);
+        thread::sleep(Duration::from_millis(60));
+        let item = take(&pool).recv_timeout(LONG).unwrap().unwrap();
+        assert!(item >= 2, "{item}");
+    }
+
+    #[test]
+    fn what_is_being_made_when_the_pool_is_cleared_is_not_given_out() {
+        let source = Arc::new(Source::default());
+        source.slow.store(true, Ordering::SeqCst);
+        let pool = source.pool(1, 1);
+        wait_for(|| source.attempts.load(Ordering::SeqCst) == 1);
+        pool.clear();
+        let item = take(&pool).recv_timeout(LONG).unwrap().unwrap();
+        assert_eq!(item, 1);
     }
 }

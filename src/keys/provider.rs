@@ -69,6 +69,9 @@ pub struct KeyHealth {
 
 /// Holds a key-encryption key and wraps data keys under it. The key itself never leaves.
 ///
+/// A call asks once: trying again is for [`Guarded`](crate::keys::Guarded), which stands around
+/// each provider.
+///
 /// Calls may block (network, terminal, Argon2) unless [`is_local`](KeyProvider::is_local) says
 /// otherwise, so they belong on key workers. One suite of tests runs against every provider.
 pub trait KeyProvider: Send + Sync + fmt::Debug {
@@ -127,6 +130,10 @@ pub trait KeyProvider: Send + Sync + fmt::Debug {
 
     /// Whether it answers from memory in microseconds, so that the calling thread may ask it.
     fn is_local(&self) -> bool;
+
+    /// Drops the secrets that it keeps in memory: keys, passphrases, PINs, tokens. The next call
+    /// gets at them again, from where they came from. A provider that keeps none does nothing.
+    fn forget(&self) {}
 }
 
 #[cfg(test)]

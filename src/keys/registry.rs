@@ -1,6 +1,7 @@
 //! One provider for each key URI, opened when first asked for.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -9,6 +10,7 @@ use crate::crypto::passphrase::Argon2Params;
 use crate::keys::awskms::{self, AwsKmsProvider};
 use crate::keys::error::KeyError;
 use crate::keys::file::{self, FileProvider};
+use crate::keys::guarded::Guarded;
 use crate::keys::hashivault::{self, HashivaultProvider};
 use crate::keys::kmip::{self, KmipOptions, KmipProvider};
 use crate::keys::metered::{Metered, ProviderCalls};
@@ -33,6 +35,8 @@ pub struct ProviderOptions {
     pub kmip: KmipOptions,
     /// Where `pkcs11:` finds modules and PINs.
     pub pkcs11: Pkcs11Options,
+    /// Calls a second to one provider, at most; `None`: no bound. A local one is not bound.
+    pub rate: Option<NonZeroU32>,
     /// Where `rsa:` finds private keys.
     pub rsa: RsaOptions,
     /// How key services are reached, and where their credentials are.
@@ -88,6 +92,10 @@ impl ProviderOptions {
     }
 }
 
+/// Calls a second to one provider, where nothing else is said: less than the least quota of the
+/// large services for a key, and more than a mount needs.
+pub const DEFAULT_RATE: NonZeroU32 = NonZeroU32::new(2000).unwrap();
+
 impl Default for ProviderOptions {
     /// A prompt without confirmation, Argon2id's default work, no PKCS#11 module.
     fn default() -> Self {
@@ -97,6 +105,7 @@ impl Default for ProviderOptions {
             argon2: Argon2Params::default(),
             kmip: KmipOptions::default(),
             pkcs11: Pkcs11Options::default(),
+            rate: Some(DEFAULT_RATE),
             rsa: RsaOptions::default(),
             service: ServiceOptions::default(),
         }
@@ -165,7 +174,7 @@ fn scheme_of(uri: &KeyUri) -> Option<&'static Scheme> {
 }
 
 /// One provider of a URI; locked while it is being opened, which may block.
-type Place = Arc<Mutex<Option<Arc<Metered>>>>;
+type Place = Arc<Mutex<Option<Arc<Guarded>>>>;
 
 /// The providers of this process: one instance per URI, its calls counted, the passphrase asked
 /// for at most once. A failure to open is not kept: the next one who asks tries again.
@@ -175,10 +184,13 @@ pub struct Providers {
     argon2: Argon2Params,
     kmip: KmipOptions,
     pkcs11: Pkcs11Options,
+    rate: Option<NonZeroU32>,
     rsa: RsaOptions,
     service: ServiceOptions,
     /// Lock order: `places` → nothing; a place is locked after `places` is free again.
     places: Mutex<HashMap<KeyUri, Place>>,
+    /// Which URIs opened something last, by a number that counts up.
+    successes: Mutex<HashMap<KeyUri, u64>>,
 }
 
 impl Providers {
@@ -190,6 +202,7 @@ impl Providers {
             argon2,
             kmip,
             pkcs11,
+            rate,
             rsa,
             service,
         } = options;
@@ -198,9 +211,11 @@ impl Providers {
             argon2,
             kmip,
             pkcs11,
+            rate,
             rsa,
             service,
             places: Mutex::default(),
+            successes: Mutex::default(),
         }
     }
 
@@ -209,15 +224,41 @@ impl Providers {
     /// # Errors
     /// `Config` for an unknown scheme, with the known ones named; else those of the provider's own
     /// `open`.
-    pub fn open(&self, uri: &KeyUri) -> Result<Arc<Metered>, KeyError> {
+    pub fn open(&self, uri: &KeyUri) -> Result<Arc<Guarded>, KeyError> {
         let place = Arc::clone(self.places.lock().entry(uri.clone()).or_default());
         let mut opened = place.lock();
         if let Some(provider) = &*opened {
             return Ok(Arc::clone(provider));
         }
-        let provider = Arc::new(Metered::new(self.open_new(uri)?));
+        let provider = Arc::new(Guarded::new(Metered::new(self.open_new(uri)?), self.rate));
         *opened = Some(Arc::clone(&provider));
         Ok(provider)
+    }
+
+    /// A key of this URI has opened what it was for.
+    pub fn note_success(&self, uri: &KeyUri) {
+        let mut successes = self.successes.lock();
+        let last = successes.values().max().copied().unwrap_or(0);
+        if let Some(known) = successes.get_mut(uri) {
+            if *known < last {
+                *known = last.saturating_add(1);
+            }
+            return;
+        }
+        successes.insert(uri.clone(), last.saturating_add(1));
+    }
+
+    /// Greater for what opened something later; 0 for what never did.
+    pub fn last_success(&self, uri: &KeyUri) -> u64 {
+        self.successes.lock().get(uri).copied().unwrap_or(0)
+    }
+
+    /// Drops the secrets that providers keep in memory; they get at them again when next asked.
+    pub fn forget(&self) {
+        for provider in self.opened() {
+            provider.forget();
+        }
+        self.passphrase.forget();
     }
 
     /// Whether the providers of all these URIs answer from memory. One that cannot be opened does not: it is waited for.
@@ -238,13 +279,28 @@ impl Providers {
 
     /// The calls of every provider opened so far, in no order.
     pub fn calls(&self) -> Vec<(KeyUri, ProviderCalls)> {
-        let places: Vec<_> = self.places.lock().values().map(Arc::clone).collect();
-        let opened = places
+        self.opened()
             .iter()
-            .filter_map(|place| place.lock().as_ref().map(Arc::clone));
-        opened
             .map(|provider| (provider.uri().clone(), provider.calls()))
             .collect()
+    }
+
+    /// The providers opened so far, in no order.
+    pub fn opened(&self) -> Vec<Arc<Guarded>> {
+        let places: Vec<_> = self.places.lock().values().map(Arc::clone).collect();
+        places
+            .iter()
+            .filter_map(|place| place.lock().as_ref().map(Arc::clone))
+            .collect()
+    }
+
+    /// Has `provider` opened by its URI from now on.
+    #[cfg(test)]
+    pub(crate) fn put(&self, provider: Box<dyn KeyProvider>) {
+        let uri = provider.uri().clone();
+        let guarded = Guarded::new(Metered::new(provider), self.rate);
+        let place = Arc::new(Mutex::new(Some(Arc::new(guarded))));
+        self.places.lock().insert(uri, place);
     }
 
     fn open_new(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {

@@ -41,7 +41,7 @@ pub(super) fn open(
         Probe::Empty => return Ok(Opened::Empty(file)),
         Probe::Sealed(header) => header,
     };
-    if !volume.admits(&header) {
+    if !volume.admits(&header)? {
         return Ok(Opened::Foreign);
     }
     let (header, deks) = volume.fetch_keys_blocking(header)?;

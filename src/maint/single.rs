@@ -108,6 +108,7 @@ fn new_material(keys: &[KeyUri], providers: &Providers) -> Result<FileMaterial, 
             slots,
         },
         dek: Arc::new(dek),
+        made: std::time::Instant::now(),
         membership_tag: [0; 32],
     })
 }

@@ -1,24 +1,26 @@
 //! Data keys of files: made ahead for new ones, unwrapped once for those that are opened.
 
 use std::sync::{Arc, OnceLock, mpsc};
+use std::time::{Duration, Instant};
 
 use crate::crypto::{LockedMemoryError, SecretKey, kwp, random};
 use crate::format::file_keys;
 use crate::format::header::{FileHeader, KeyEpoch, KeySlot};
 use crate::format::volume_config::{KeyScope, VolumeConfig};
 use crate::keys::{
-    DekRequest, EncryptionContext, KeyError, KeyErrorKind, KeyProvider, Keyring, KeyringConfig,
-    KeyringStats, Pool, Providers, WrappedDek,
+    DekRequest, DekResult, EncryptionContext, KeyError, KeyErrorKind, KeyProvider, Keyring,
+    KeyringConfig, KeyringStats, Pool, PoolOptions, Providers, WrappedDek,
 };
 use crate::units::{EpochId, FileId, KeyUri, VolumeId};
 
 use super::Volume;
 use super::error::VolumeError;
 use super::secrets::VolumeSecrets;
+use super::vault::Vault;
 
 /// The scheme of a slot that the volume key itself wraps.
 pub const VOLUME_SCHEME: &str = "volume";
-/// Data keys made ahead: refilled below the first, up to the second.
+/// Data keys made ahead where that asks no service: refilled below the first, up to the second.
 pub(super) const POOL: (usize, usize) = (64, 256);
 const FIRST_EPOCH: EpochId = EpochId(1);
 
@@ -33,6 +35,8 @@ pub struct FileMaterial {
     pub epoch: KeyEpoch,
     /// The data key.
     pub dek: Arc<SecretKey>,
+    /// When it was wrapped: it may be used for as long after that as any other key.
+    pub made: Instant,
     /// The tag that makes it a member of its volume.
     pub membership_tag: [u8; 32],
 }
@@ -44,6 +48,7 @@ pub(super) struct FileKeyring {
     /// Filled from the first new file on: who only reads needs no keys for new files.
     pool: OnceLock<Pool<FileMaterial>>,
     wrapping: Arc<Wrapping>,
+    ttl: Duration,
 }
 
 /// What it takes to make and unwrap data keys.
@@ -55,7 +60,7 @@ struct Wrapping {
     /// The key URIs that `volume.json` names. Slots stand under no tag: a stranger's URI in one must not make
     /// this process open files, ask for passphrases or call hosts of the stranger's choice.
     known: Vec<KeyUri>,
-    secrets: Arc<VolumeSecrets>,
+    vault: Arc<Vault>,
     providers: Arc<Providers>,
 }
 
@@ -63,7 +68,7 @@ impl FileKeyring {
     pub(super) fn new(
         keyring: KeyringConfig,
         config: &VolumeConfig,
-        secrets: Arc<VolumeSecrets>,
+        vault: Arc<Vault>,
         providers: Arc<Providers>,
     ) -> Self {
         let local = config.key_scope == KeyScope::Volume || providers.all_local(&config.keys);
@@ -78,10 +83,10 @@ impl FileKeyring {
                 .chain(&config.keys)
                 .cloned()
                 .collect(),
-            secrets,
+            vault,
             providers,
         });
-        let unwrapping = Arc::clone(&wrapping);
+        let (unwrapping, ttl) = (Arc::clone(&wrapping), keyring.ttl);
         let keyring = Keyring::new(
             keyring,
             Arc::new(move |request: &DekRequest| unwrapping.unwrap(request)),
@@ -91,6 +96,7 @@ impl FileKeyring {
             keyring: Arc::new(keyring),
             pool: OnceLock::new(),
             wrapping,
+            ttl,
         }
     }
 
@@ -98,8 +104,22 @@ impl FileKeyring {
     pub(super) fn pool(&self) -> &Pool<FileMaterial> {
         self.pool.get_or_init(|| {
             let wrapping = Arc::clone(&self.wrapping);
-            Pool::new(POOL.0, POOL.1, Arc::new(move || wrapping.make()))
+            let options = match self.keyring.is_local() {
+                true => PoolOptions::fixed(POOL.0, POOL.1),
+                false => PoolOptions::growing(),
+            };
+            // A file made today by a key that was revoked yesterday would outlive it.
+            let options = options.max_age(self.ttl);
+            Pool::new(options, Arc::new(move || wrapping.make()))
         })
+    }
+
+    /// Forgets every key, and every failure to get one.
+    pub(super) fn clear(&self) {
+        self.keyring.clear();
+        if let Some(pool) = self.pool.get() {
+            pool.clear();
+        }
     }
 
     pub(super) fn stats(&self) -> KeyringStats {
@@ -117,6 +137,7 @@ impl Volume {
                     material.file_id,
                     material.epoch.epoch,
                     Arc::clone(&material.dek),
+                    material.made,
                 );
             }
             done(material.map_err(VolumeError::from));
@@ -141,11 +162,54 @@ impl Volume {
     ) {
         let count = header.epochs.len();
         fetch_from(
+            Asking::WhereMissing,
             &self.files.keyring,
             header,
             Vec::with_capacity(count),
             Box::new(done),
         );
+    }
+
+    /// As [`Volume::fetch_keys`], and has the provider asked of each key whether it may still be used.
+    pub fn confirm_keys(
+        &self,
+        header: FileHeader,
+        done: impl FnOnce(FileHeader, Result<Vec<Arc<SecretKey>>, VolumeError>) + Send + 'static,
+    ) {
+        fetch_from(
+            Asking::Anew,
+            &self.files.keyring,
+            header,
+            Vec::new(),
+            Box::new(done),
+        );
+    }
+
+    /// When the provider was last asked for the keys of a header that are kept; `None` where one is not.
+    pub fn keys_confirmed_at(&self, header: &FileHeader) -> Option<Instant> {
+        let asked = |epoch: &KeyEpoch| {
+            let keyring = &self.files.keyring;
+            keyring.confirmed_at(&header.file_id, epoch.epoch)
+        };
+        let times: Option<Vec<_>> = header.epochs.iter().map(asked).collect();
+        times?.into_iter().min()
+    }
+
+    /// Whether the volume key alone opens the file, so that no provider can say anything of its own about it.
+    pub fn opens_by_volume_key(header: &FileHeader) -> bool {
+        let by_volume = |slot: &KeySlot| slot.key_uri.scheme() == VOLUME_SCHEME;
+        let mut epochs = header.epochs.iter();
+        epochs.all(|epoch| epoch.slots.iter().any(by_volume))
+    }
+
+    /// Whether a file's key is to be had without waiting for a provider.
+    pub fn keys_are_local(&self) -> bool {
+        self.files.keyring.is_local()
+    }
+
+    /// How long a key is used without its provider being asked.
+    pub fn key_ttl(&self) -> Duration {
+        self.files.ttl
     }
 }
 
@@ -172,8 +236,16 @@ impl Volume {
 
 type Done = Box<dyn FnOnce(FileHeader, Result<Vec<Arc<SecretKey>>, VolumeError>) + Send>;
 
+/// When the provider is asked for a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    Anew,
+    WhereMissing,
+}
+
 /// Fetches one epoch's key after the other: nearly always there is but one.
 fn fetch_from(
+    asking: Asking,
     keyring: &Arc<Keyring>,
     header: FileHeader,
     mut keys: Vec<Arc<SecretKey>>,
@@ -190,17 +262,22 @@ fn fetch_from(
         slots: epoch.slots.clone(),
     };
     let next = Arc::clone(keyring);
-    keyring.fetch(request, move |key| match key {
+    let go_on = move |key: DekResult| match key {
         Ok(key) => {
             keys.push(key);
-            fetch_from(&next, header, keys, done);
+            fetch_from(asking, &next, header, keys, done);
         }
         Err(error) => done(header, Err(error.into())),
-    });
+    };
+    match asking {
+        Asking::Anew => keyring.confirm(request, go_on),
+        Asking::WhereMissing => keyring.fetch(request, go_on),
+    }
 }
 
 impl Wrapping {
     fn make(&self) -> Result<FileMaterial, KeyError> {
+        let (secrets, made) = (self.vault.secrets()?, Instant::now());
         let (dek, file_id) = (
             SecretKey::random().map_err(no_locked_memory)?,
             FileId(random::array()),
@@ -211,24 +288,26 @@ impl Wrapping {
             &dek,
             self.volume_id,
             file_id,
-            &self.secrets,
+            &secrets,
             &self.providers,
         )?;
         let commitment = file_keys::commitment(&dek, &file_id);
         Ok(FileMaterial {
             file_id,
             volume_id: Some(self.volume_id),
-            membership_tag: self.secrets.membership.tag(&[&file_id.0, &commitment]),
+            membership_tag: secrets.membership.tag(&[&file_id.0, &commitment]),
             epoch: KeyEpoch {
                 epoch: FIRST_EPOCH,
                 commitment,
                 slots,
             },
             dek: Arc::new(dek),
+            made,
         })
     }
 
     fn unwrap(&self, request: &DekRequest) -> Result<SecretKey, KeyError> {
+        self.vault.secrets()?;
         let opens = |key: &SecretKey| {
             file_keys::commitment_matches(key, &request.file, &request.commitment)
         };
@@ -257,7 +336,8 @@ impl Wrapping {
     /// The data key of a slot that the volume key wraps; `None` for other slots.
     fn unwrap_by_volume(&self, slot: &KeySlot) -> Option<SecretKey> {
         let own = slot.key_uri.scheme() == VOLUME_SCHEME;
-        own.then(|| kwp::unwrap(&self.secrets.dek_wrap, &slot.wrapped_dek).ok())?
+        let secrets = own.then(|| self.vault.secrets().ok())??;
+        kwp::unwrap(&secrets.dek_wrap, &slot.wrapped_dek).ok()
     }
 }
 
@@ -315,38 +395,67 @@ pub fn wrap_slots(
     keys.iter().map(wrap).collect()
 }
 
-/// The key that some slot holds and that `opens` what it is for. A slot that fails does not stop the next.
+/// The key that some slot holds and that `opens` what it is for. Slots are tried in the order of their last success,
+/// and one that fails does not stop the next.
 ///
 /// # Errors
-/// The last slot's failure, with the others' in its words; `Corrupt` where a slot gave a key that does not open.
+/// What the slot said that opened last: it is the one that this host goes by. Where none ever opened, the failure
+/// that gives most hope. `Corrupt` where a slot gave a key that does not open. The others' words follow its own.
 pub fn unwrap_slots(
     slots: &[KeySlot],
     context: &EncryptionContext,
     providers: &Providers,
     opens: impl Fn(&SecretKey) -> bool,
 ) -> Result<SecretKey, KeyError> {
+    let mut ordered: Vec<_> = slots.iter().collect();
+    ordered.sort_by_key(|slot| std::cmp::Reverse(providers.last_success(&slot.key_uri)));
     let mut failure: Option<KeyError> = None;
-    for slot in slots {
-        let wrapped = WrappedDek {
-            key_version: slot.key_version.clone(),
-            bytes: slot.wrapped_dek.clone(),
-        };
-        let error = match providers
-            .open(&slot.key_uri)
-            .and_then(|provider| provider.unwrap(&wrapped, context))
-        {
-            Ok(key) if opens(&key) => return Ok(key),
-            Ok(_) => {
-                KeyError::new(KeyErrorKind::Corrupt, "the slot holds another key").at(&slot.key_uri)
+    let mut goes_by_first = false;
+    for (nth, slot) in ordered.into_iter().enumerate() {
+        let error = match unwrap_slot(slot, context, providers, &opens) {
+            Ok(key) => {
+                providers.note_success(&slot.key_uri);
+                return Ok(key);
             }
             Err(error) => error,
         };
-        failure = Some(match &failure {
-            Some(earlier) => error.after(earlier),
+        goes_by_first |= nth == 0 && providers.last_success(&slot.key_uri) > 0;
+        let keeps = |kept: &KeyError| goes_by_first || hope(kept) >= hope(&error);
+        failure = Some(match failure {
             None => error,
+            Some(kept) if keeps(&kept) => kept.after(&error),
+            Some(other) => error.after(&other),
         });
     }
     Err(failure.unwrap_or_else(|| KeyError::new(KeyErrorKind::Corrupt, "there is no key slot")))
+}
+
+fn unwrap_slot(
+    slot: &KeySlot,
+    context: &EncryptionContext,
+    providers: &Providers,
+    opens: &impl Fn(&SecretKey) -> bool,
+) -> Result<SecretKey, KeyError> {
+    let wrapped = WrappedDek {
+        key_version: slot.key_version.clone(),
+        bytes: slot.wrapped_dek.clone(),
+    };
+    let key = providers.open(&slot.key_uri)?.unwrap(&wrapped, context)?;
+    opens(&key).then_some(key).ok_or_else(|| {
+        KeyError::new(KeyErrorKind::Corrupt, "the slot holds another key").at(&slot.key_uri)
+    })
+}
+
+/// How likely it is that a slot which failed so opens another time.
+fn hope(error: &KeyError) -> u8 {
+    match error.kind() {
+        KeyErrorKind::Unavailable => 5,
+        KeyErrorKind::Revoked => 4,
+        KeyErrorKind::Denied => 3,
+        KeyErrorKind::NotFound => 2,
+        KeyErrorKind::Config => 1,
+        KeyErrorKind::Corrupt => 0,
+    }
 }
 
 fn no_locked_memory(error: LockedMemoryError) -> KeyError {

@@ -1,12 +1,14 @@
 //! Create and unlock a volume: the one place where keys, format and storage meet.
 
 mod create;
+mod custody;
 mod error;
 mod file_keys;
 mod meta;
 mod names;
 mod secrets;
 mod unlock;
+mod vault;
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +21,7 @@ use crate::format::layout::Layout;
 use crate::format::names::NameKey;
 use crate::format::volume_config::{ForeignFiles, NameMode, VolumeConfig};
 use crate::format::xattrs::XattrKeys;
-use crate::keys::{KeyringStats, Providers};
+use crate::keys::{KeyError, KeyringStats, Providers};
 use crate::storage::{LockGuard, Node};
 
 pub use create::{CreateOptions, create, create_in};
@@ -29,17 +31,10 @@ pub use file_keys::{FileMaterial, VOLUME_SCHEME, unwrap_slots, wrap_slots};
 use file_keys::FileKeyring;
 pub use names::Listed;
 pub use unlock::{Sharing, UnlockOptions, open, open_in};
+pub use vault::Held;
 
 use secrets::VolumeSecrets;
-
-/// How the names of a volume stand on disk.
-#[derive(Debug, Clone, Copy)]
-pub enum Names<'a> {
-    /// Sealed under this key.
-    Encrypted(&'a NameKey),
-    /// As they are.
-    Plain,
-}
+use vault::Vault;
 
 /// An unlocked volume.
 #[derive(Debug)]
@@ -48,7 +43,7 @@ pub struct Volume {
     /// `.envelopefs` in the root.
     folder: Arc<Node>,
     config: VolumeConfig,
-    secrets: Arc<VolumeSecrets>,
+    vault: Arc<Vault>,
     files: FileKeyring,
     providers: Arc<Providers>,
     unclean: Option<crate::storage::Timestamp>,
@@ -76,25 +71,41 @@ impl Volume {
         self.config.layout
     }
 
-    /// How its names stand on disk.
-    pub fn names(&self) -> Names<'_> {
-        match self.config.names {
-            NameMode::Encrypted => Names::Encrypted(&self.secrets.names),
-            NameMode::Plain => Names::Plain,
-        }
+    /// Whether names and symlinks' targets are sealed on disk, and do not stand as they are.
+    pub fn seals_names(&self) -> bool {
+        self.config.names == NameMode::Encrypted
+    }
+
+    /// The key of names; `None` where they stand as they are.
+    ///
+    /// # Errors
+    /// [`VolumeError::Key`] while the volume is locked, as all that need its keys.
+    pub fn name_key(&self) -> Result<Option<Held<NameKey>>, VolumeError> {
+        self.seals_names()
+            .then(|| self.held(|secrets| &secrets.names))
+            .transpose()
     }
 
     /// The key of symlinks' targets; `None` where they stand as they are, as the names do.
-    pub fn symlink_key(&self) -> Option<&XaesKey> {
-        match self.config.names {
-            NameMode::Encrypted => Some(&self.secrets.symlinks),
-            NameMode::Plain => None,
-        }
+    ///
+    /// # Errors
+    /// As [`Volume::name_key`].
+    pub fn symlink_key(&self) -> Result<Option<Held<XaesKey>>, VolumeError> {
+        self.seals_names()
+            .then(|| self.held(|secrets| &secrets.symlinks))
+            .transpose()
     }
 
     /// The keys of extended attributes.
-    pub fn xattr_keys(&self) -> &XattrKeys {
-        &self.secrets.xattrs
+    ///
+    /// # Errors
+    /// As [`Volume::name_key`].
+    pub fn xattr_keys(&self) -> Result<Held<XattrKeys>, VolumeError> {
+        self.held(|secrets| &secrets.xattrs)
+    }
+
+    fn held<K>(&self, key: fn(&VolumeSecrets) -> &K) -> Result<Held<K>, VolumeError> {
+        Ok(Held::new(self.vault.secrets()?, key))
     }
 
     /// The key providers in use, with their call counts.
@@ -108,17 +119,27 @@ impl Volume {
     }
 
     /// Whether the volume takes this file: made in it, or made elsewhere where its policy allows that.
-    pub fn admits(&self, header: &FileHeader) -> bool {
-        match header.verify_membership(&self.secrets.membership) {
+    ///
+    /// # Errors
+    /// As [`Volume::name_key`].
+    pub fn admits(&self, header: &FileHeader) -> Result<bool, VolumeError> {
+        Ok(match self.membership(header)? {
             Membership::Valid => true,
             Membership::Foreign => self.config.foreign_files == ForeignFiles::Allow,
             Membership::Invalid => false,
-        }
+        })
     }
 
     /// Whether a file was made in this volume, whatever the volume says of others.
-    pub fn wrote(&self, header: &FileHeader) -> bool {
-        header.verify_membership(&self.secrets.membership) == Membership::Valid
+    ///
+    /// # Errors
+    /// As [`Volume::name_key`].
+    pub fn wrote(&self, header: &FileHeader) -> Result<bool, VolumeError> {
+        Ok(self.membership(header)? == Membership::Valid)
+    }
+
+    fn membership(&self, header: &FileHeader) -> Result<Membership, KeyError> {
+        Ok(header.verify_membership(&self.vault.secrets()?.membership))
     }
 
     /// When the mount began that ended without an unmount, if one did: what changed since is to be looked over.

@@ -2,12 +2,12 @@
 
 use std::io;
 
-use crate::format::names::{self, EntryKind, NameError};
+use crate::format::names::{self, EntryKind, NameError, NameKey};
 use crate::storage::{CName, Node};
 use crate::units::DirId;
 
 use super::error::VolumeError;
-use super::{Names, Volume, meta};
+use super::{Volume, meta};
 
 /// What an entry of a ciphertext folder stands for.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,33 +26,33 @@ impl Volume {
     /// # Errors
     /// [`VolumeError::Io`], [`VolumeError::FolderId`].
     pub fn dir_id(&self, dir: &Node) -> Result<Option<DirId>, VolumeError> {
-        match self.names() {
-            Names::Plain => Ok(None),
-            Names::Encrypted(_) => {
-                let target = dir.read_link_child(&meta::name(names::DIR_ID_ENTRY));
-                let target = target.map_err(|error| no_dir_id(dir, error))?;
-                names::decode_dir_id(&target)
-                    .map(Some)
-                    .map_err(VolumeError::FolderId)
-            }
+        if !self.seals_names() {
+            return Ok(None);
         }
+        let target = dir.read_link_child(&meta::name(names::DIR_ID_ENTRY));
+        let target = target.map_err(|error| no_dir_id(dir, error))?;
+        names::decode_dir_id(&target)
+            .map(Some)
+            .map_err(VolumeError::FolderId)
     }
 
     /// What the entry `cname` of the folder `dir` stands for. `dir_id` is the folder's.
-    pub fn open_name(&self, dir: &Node, dir_id: Option<&DirId>, cname: &CName) -> Listed {
-        let kind = names::classify(cname.as_bytes());
-        let (Names::Encrypted(key), Some(dir_id)) = (self.names(), dir_id) else {
-            return match kind {
-                EntryKind::Reserved => Listed::Own(kind),
+    ///
+    /// # Errors
+    /// As [`Volume::name_key`].
+    pub fn open_name(
+        &self,
+        dir: &Node,
+        dir_id: Option<&DirId>,
+        cname: &CName,
+    ) -> Result<Listed, VolumeError> {
+        Ok(match (self.name_key()?, dir_id) {
+            (Some(key), Some(dir_id)) => opened_by(&key, dir, dir_id, cname),
+            _ => match names::classify(cname.as_bytes()) {
+                kind @ EntryKind::Reserved => Listed::Own(kind),
                 _ => Listed::Name(cname.as_bytes().to_vec()),
-            };
-        };
-        let opened = match kind {
-            EntryKind::Reserved | EntryKind::Sidecar => return Listed::Own(kind),
-            EntryKind::Name => key.open(dir_id, cname.as_bytes()),
-            EntryKind::LongName => key.open(dir_id, &full_name(dir, cname).unwrap_or_default()),
-        };
-        opened.map_or_else(Listed::Foreign, Listed::Name)
+            },
+        })
     }
 }
 
@@ -63,10 +63,10 @@ impl Volume {
     /// `EINVAL` and `ENAMETOOLONG` for what is no such name.
     pub fn seal_short_name(&self, dir_id: Option<&DirId>, name: &[u8]) -> io::Result<CName> {
         let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
-        match (self.names(), dir_id) {
-            (Names::Plain, _) => Ok(CName::new(name)?),
-            (Names::Encrypted(_), None) => Err(invalid()),
-            (Names::Encrypted(key), Some(id)) => {
+        match (self.name_key().map_err(io::Error::other)?, dir_id) {
+            (None, _) => Ok(CName::new(name)?),
+            (Some(_), None) => Err(invalid()),
+            (Some(key), Some(id)) => {
                 let sealed = key.seal(id, name);
                 let is_name = names::is_plain_name(name) && sealed.long().is_none();
                 is_name.then_some(()).ok_or_else(invalid)?;
@@ -75,14 +75,29 @@ impl Volume {
         }
     }
 
-    /// Opens a full ciphertext name, as a sidecar holds it.
+    /// Opens a full ciphertext name, as a sidecar holds it; `None` where it is none of this folder's.
     ///
     /// # Errors
-    /// [`NameError`] where it is none of this folder's.
-    pub fn open_full_name(&self, dir_id: &DirId, full: &[u8]) -> Result<Vec<u8>, NameError> {
-        match self.names() {
-            Names::Encrypted(key) => key.open(dir_id, full),
-            Names::Plain => Err(NameError::Encoding),
+    /// As [`Volume::name_key`].
+    pub fn open_full_name(
+        &self,
+        dir_id: &DirId,
+        full: &[u8],
+    ) -> Result<Option<Vec<u8>>, VolumeError> {
+        Ok(self.name_key()?.and_then(|key| key.open(dir_id, full).ok()))
+    }
+
+    /// The name that `cname` stands for in `dir`, by a key that was [kept](Volume::lock).
+    pub fn open_name_by(
+        &self,
+        key: &NameKey,
+        dir: &Node,
+        dir_id: &DirId,
+        cname: &CName,
+    ) -> Option<Vec<u8>> {
+        match opened_by(key, dir, dir_id, cname) {
+            Listed::Name(name) => Some(name),
+            Listed::Own(_) | Listed::Foreign(_) => None,
         }
     }
 
@@ -90,6 +105,15 @@ impl Volume {
     pub fn is_own_entry(cname: &CName) -> bool {
         meta::ENTRIES.contains(&cname.as_bytes())
     }
+}
+
+fn opened_by(key: &NameKey, dir: &Node, dir_id: &DirId, cname: &CName) -> Listed {
+    let opened = match names::classify(cname.as_bytes()) {
+        kind @ (EntryKind::Reserved | EntryKind::Sidecar) => return Listed::Own(kind),
+        EntryKind::Name => key.open(dir_id, cname.as_bytes()),
+        EntryKind::LongName => key.open(dir_id, &full_name(dir, cname).unwrap_or_default()),
+    };
+    opened.map_or_else(Listed::Foreign, Listed::Name)
 }
 
 /// Why there is no id: a folder that was removed has none; in any other that is damage, not an empty folder.

@@ -15,6 +15,7 @@ use super::error::VolumeError;
 use super::file_keys::{FileKeyring, unwrap_slots};
 use super::meta::{self, InUse, name};
 use super::secrets::VolumeSecrets;
+use super::vault::Vault;
 
 /// Who else may have the volume open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,29 +85,25 @@ pub fn open_in(
     };
     let config = read_config(path, &folder)?;
     let lock = lock(path, &folder, options)?;
-    let volume_key = unlock_volume_key(&config, &providers)?;
-    let secrets = Arc::new(VolumeSecrets::derive(&volume_key, &config.volume_id())?);
+    let volume_key = unwrap_volume_key(&config, &providers)?;
+    let secrets = VolumeSecrets::derive(&volume_key, &config.volume_id())?;
     let config = config.verify(&secrets.config)?;
     let (in_use, unclean) = match options.read_only || options.sharing == Sharing::Shared {
         true => (None, None),
         false => InUse::set(&folder).map(|(mark, earlier)| (Some(mark), earlier))?,
     };
+    let vault = Arc::new(Vault::of(secrets));
     let keyring = KeyringConfig {
         entries: options.key_cache_entries,
         ttl: options.key_cache_ttl,
         workers: WORKERS,
     };
-    let files = FileKeyring::new(
-        keyring,
-        &config,
-        Arc::clone(&secrets),
-        Arc::clone(&providers),
-    );
+    let files = FileKeyring::new(keyring, &config, Arc::clone(&vault), Arc::clone(&providers));
     Ok(Volume {
         root,
         folder,
         config,
-        secrets,
+        vault,
         files,
         providers,
         unclean,
@@ -115,10 +112,10 @@ pub fn open_in(
     })
 }
 
-/// Threads that wait for key providers.
-const WORKERS: usize = 4;
+/// Threads that wait for key providers: as many files are opened at a time, or made ready before they are.
+const WORKERS: usize = 32;
 
-fn read_config(path: &Path, folder: &Node) -> Result<UnverifiedConfig, VolumeError> {
+pub(super) fn read_config(path: &Path, folder: &Node) -> Result<UnverifiedConfig, VolumeError> {
     match folder.read_file(&name(meta::CONFIG), volume_config::MAX_LEN) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(VolumeError::NoConfig(path.to_owned()))
@@ -162,7 +159,7 @@ fn lock(
 }
 
 /// Any one slot is enough. A key that some slot gives but that is not the volume's means a wrong provider.
-fn unlock_volume_key(
+pub(super) fn unwrap_volume_key(
     config: &UnverifiedConfig,
     providers: &Providers,
 ) -> Result<SecretKey, VolumeError> {

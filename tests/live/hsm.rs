@@ -1,11 +1,14 @@
 //! A volume whose key is in an HSM: SoftHSM2, through its PKCS#11 module.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::documents::{Unmounts, home, printed_by};
 use crate::harness::{Volume, errno, refuses, run, set_mode, wait_until};
+use crate::keys::{Mapped, read_again};
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 const PIN: &str = "648219";
@@ -101,7 +104,11 @@ impl Hsm {
     }
 
     fn mount(&self) -> Unmounts {
-        run(self.with(&mut self.volume.mount_command(&[])));
+        self.mount_with(&[])
+    }
+
+    fn mount_with(&self, options: &[&str]) -> Unmounts {
+        run(self.with(&mut self.volume.mount_command(options)));
         Unmounts(self.volume.mountpoint())
     }
 
@@ -142,6 +149,47 @@ fn a_volume_lives_by_a_key_in_an_hsm() {
         KEY_DENIED,
         &words,
     );
+}
+
+#[test]
+fn a_revoked_key_is_out_of_use_within_its_ttl_in_open_and_mapped_files_too() {
+    const TTL: Duration = Duration::from_secs(8);
+    for scope in ["file", "volume"] {
+        let hsm = Hsm::new();
+        let mut init = hsm.volume.envelopefs("init");
+        init.args(["--key", KEY, "--key-scope", scope]);
+        run(hsm.with(init.arg(hsm.volume.cipher_dir())));
+        let _unmounts = hsm.mount_with(&["--key-cache-ttl", "8s"]);
+        fs::write(hsm.path("note"), "by an HSM").unwrap();
+        let mut open = File::open(hsm.path("note")).unwrap();
+        let mut writer = File::create(hsm.path("new")).unwrap();
+        writer.write_all(b"synced").unwrap();
+        writer.sync_all().unwrap();
+        let mapped = Mapped::open(&hsm.path("note"));
+
+        hsm.tool(&["--delete-object", "--type", "secrkey", "--id", "01"]);
+        let revoked = Instant::now();
+        let refused = loop {
+            match read_again(&mut open) {
+                Ok(content) => assert_eq!(content, b"by an HSM"),
+                Err(error) => break error,
+            }
+            assert!(revoked.elapsed() <= TTL, "{scope}: still readable");
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        let expected = rustix::io::Errno::KEYREVOKED.raw_os_error();
+        assert_eq!(refused.raw_os_error(), Some(expected), "{scope}");
+        assert_eq!(mapped.reads_again(), Some(7), "{scope}: SIGBUS");
+        // What is written now is lost, and whoever asks is told.
+        wait_until("a write to be refused", || {
+            let mut writer = &writer;
+            let written = writer.write_all(b"lost").and_then(|()| writer.sync_all());
+            written.is_err()
+        });
+        assert!(fs::read(hsm.path("note")).is_err());
+        drop((open, writer));
+        hsm.volume.unmount();
+    }
 }
 
 fn libc_eacces() -> i32 {

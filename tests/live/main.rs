@@ -16,6 +16,7 @@ mod files;
 mod handles;
 mod harness;
 mod hsm;
+mod keys;
 mod kill;
 mod kmip;
 mod limits;

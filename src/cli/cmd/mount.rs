@@ -28,8 +28,8 @@ MOUNT OPTIONS (-o):
   nonempty                    mount over a folder that holds something
   shared                      as --shared; so every other long option, with `_` for `-`:
                               accept_empty, acl, allow_unlocked_memory, cache_ttl=, export,
-                              key_cache_entries=, key_cache_ttl=, log_file=, log_format=, passphrase_command=,
-                              passphrase_file=, threads=
+                              key_cache_entries=, key_cache_ttl=, log_file=, log_format=, offline_grace=,
+                              passphrase_command=, passphrase_file=, provider_rate=, threads=
   A backslash before a comma keeps it in a value. Where an option comes twice the last one counts;
   -o outranks the options outside it. Options for mount(8) and systemd (defaults, noauto, user,
   nofail, _netdev, x-…, comment=…) are passed over; an unknown option is an error.
@@ -98,10 +98,24 @@ pub struct MountArgs {
 
     /// How long an unwrapped data key is used before the provider is asked again, 1s to 1d
     ///
-    /// The bound on how long a file stays readable after its key was revoked. A number is seconds;
-    /// 90s, 5m, 1h say it plainly.
+    /// The bound on how long a file stays readable after its key was revoked, while its provider
+    /// answers; an open file's key is asked for again in time. A number is seconds; 90s, 5m, 1h say
+    /// it plainly.
     #[arg(long, value_name = "DURATION", value_parser = parse_key_ttl, default_value = "5m", help_heading = "Keys")]
     pub key_cache_ttl: Duration,
+
+    /// How long keys in use may be used beyond --key-cache-ttl while no provider answers, 0 to 7d
+    ///
+    /// Files that are open stay usable for so long in an outage. With 0 nothing is readable whose key
+    /// was not confirmed within --key-cache-ttl.
+    #[arg(long, value_name = "DURATION", value_parser = parse_grace, default_value = "1h", help_heading = "Keys")]
+    pub offline_grace: Duration,
+
+    /// Calls a second to one key provider, at most; 0: no bound
+    ///
+    /// A second's worth may come at once; more wait for up to 5 s. Does not count for `file:` keys.
+    #[arg(long, value_name = "N", value_parser = parse_rate, default_value = "2000", help_heading = "Keys")]
+    pub provider_rate: u32,
 
     /// Mount even where memory for keys cannot be locked, so that keys may reach swap
     ///
@@ -136,6 +150,14 @@ fn parse_threads(text: &str) -> Result<u32, ValueError> {
 
 fn parse_key_ttl(text: &str) -> Result<Duration, ValueError> {
     values::parse_duration_in(text, options::KEY_CACHE_TTL)
+}
+
+fn parse_grace(text: &str) -> Result<Duration, ValueError> {
+    values::parse_duration_in(text, options::OFFLINE_GRACE)
+}
+
+fn parse_rate(text: &str) -> Result<u32, ValueError> {
+    values::parse_count_in(text, options::PROVIDER_RATE)
 }
 
 fn parse_cache_ttl(text: &str) -> Result<Duration, ValueError> {
@@ -212,6 +234,10 @@ pub struct MountRequest {
     pub key_cache_entries: u32,
     /// How long the keyring uses a data key before its provider is asked again.
     pub key_cache_ttl: Duration,
+    /// How long keys in use may be used beyond that while no provider answers.
+    pub offline_grace: Duration,
+    /// Calls a second to one provider; 0: no bound.
+    pub provider_rate: u32,
     /// Keys may lie in memory that is not locked.
     pub allow_unlocked_memory: bool,
     /// Where a passphrase comes from.
@@ -228,6 +254,10 @@ pub struct MountRequest {
 pub const DEFAULT_KEY_CACHE_ENTRIES: u32 = 65_536;
 /// The default of `--key-cache-ttl`.
 pub const DEFAULT_KEY_CACHE_TTL: Duration = Duration::from_mins(5);
+/// The default of `--offline-grace`.
+pub const DEFAULT_OFFLINE_GRACE: Duration = Duration::from_hours(1);
+/// The default of `--provider-rate`.
+pub const DEFAULT_PROVIDER_RATE: u32 = crate::keys::DEFAULT_RATE.get();
 /// The default of `--cache-ttl` for the only mount of a volume.
 pub const DEFAULT_CACHE_TTL: Duration = Duration::from_hours(1);
 /// The default of `--cache-ttl` with `--shared`.
@@ -255,6 +285,8 @@ impl MountRequest {
             kernel: KernelOptions::default(),
             key_cache_entries: DEFAULT_KEY_CACHE_ENTRIES,
             key_cache_ttl: DEFAULT_KEY_CACHE_TTL,
+            offline_grace: DEFAULT_OFFLINE_GRACE,
+            provider_rate: DEFAULT_PROVIDER_RATE,
             allow_unlocked_memory: false,
             passphrase: PassphraseFrom::default(),
             threads: None,
@@ -311,8 +343,10 @@ impl MountRequest {
             MountOption::LogFile(path) => logs.file = Some(path),
             MountOption::LogFormat(format) => logs.format = Some(format),
             MountOption::NonEmpty => self.nonempty = true,
+            MountOption::OfflineGrace(grace) => self.offline_grace = grace,
             MountOption::PassphraseCommand(text) => self.passphrase = PassphraseFrom::Command(text),
             MountOption::PassphraseFile(path) => self.passphrase = PassphraseFrom::File(path),
+            MountOption::ProviderRate(rate) => self.provider_rate = rate,
             MountOption::ReadOnly(on) => self.read_only = on,
             MountOption::Shared => self.sharing = Sharing::Shared,
             MountOption::Suid(on) => self.kernel.suid = on,
@@ -343,6 +377,8 @@ impl MountArgs {
             },
             key_cache_entries: self.key_cache_entries,
             key_cache_ttl: self.key_cache_ttl,
+            offline_grace: self.offline_grace,
+            provider_rate: self.provider_rate,
             allow_unlocked_memory: self.allow_unlocked_memory,
             passphrase: self.passphrase.into(),
             threads: self.threads,
@@ -387,9 +423,10 @@ mod tests {
     #[test]
     fn options_and_flags_make_the_same_request() {
         let flags = "c m --read-only --allow-other --acl --export --shared --key-cache-entries 9 --key-cache-ttl 90s --threads 3 \
+                     --offline-grace 0 --provider-rate 7 \
                      --accept-empty --allow-unlocked-memory --passphrase-file /p --cache-ttl 0";
         let options = "c m -o ro,allow_other,acl,export,shared,key_cache_entries=9,key_cache_ttl=90s -o \
-                       threads=3,accept_empty,allow_unlocked_memory,passphrase_file=/p,cache_ttl=0";
+                       offline_grace=0,provider_rate=7,threads=3,accept_empty,allow_unlocked_memory,passphrase_file=/p,cache_ttl=0";
         assert_eq!(request(flags), request(options));
     }
 
@@ -456,6 +493,9 @@ mod tests {
             "c m --key-cache-ttl 0",
             "c m --key-cache-ttl 25h",
             "c m --key-cache-entries 0",
+            "c m --offline-grace 8d",
+            "c m --provider-rate 1000001",
+            "c m --provider-rate -1",
             "c m --cache-ttl x",
             "c",
             "c m x",

@@ -179,6 +179,7 @@ fn render(status: &MountStatus) -> String {
         ),
         ("names", status.names.clone()),
         ("key scope", status.key_scope.clone()),
+        ("keys", show_lock(status).to_owned()),
         ("locked memory", status.locked_memory.clone()),
         (
             "keyring",
@@ -210,7 +211,9 @@ fn render_provider(provider: &ProviderStatus) -> [String; 2] {
     let health = match (provider.healthy, provider.health.as_str()) {
         (true, "") => "ok".to_owned(),
         (true, said) => format!("ok ({said})"),
-        (false, said) => format!("FAILING: {said}"),
+        (false, said) if provider.state == "not asked" => format!("not asked: {said}"),
+        (false, said) if provider.state.is_empty() => format!("FAILING: {said}"),
+        (false, said) => format!("FAILING ({}{}): {said}", provider.state, rest(provider)),
     };
     let counts = format!(
         "{} generate, {} wrap, {} unwrap, {} rewrap, {} probe; {} failed",
@@ -220,6 +223,25 @@ fn render_provider(provider: &ProviderStatus) -> [String; 2] {
         row("key", &format!("{}: {health}", provider.uri)),
         row("provider calls", &counts),
     ]
+}
+
+/// For how long a provider has not answered, and when it is asked again.
+fn rest(provider: &ProviderStatus) -> String {
+    match (provider.unreachable_secs, provider.retry_secs) {
+        (Some(lasted), Some(retry)) => {
+            format!(" for {}, asked again in {}", uptime(lasted), uptime(retry))
+        }
+        _ => String::new(),
+    }
+}
+
+fn show_lock(status: &MountStatus) -> &'static str {
+    match status.locked.as_str() {
+        "" => "in use",
+        "outage" => "LOCKED until a provider of the volume key answers",
+        "refusal" => "LOCKED: the volume key was refused; `envelopefs unlock` asks again",
+        _ => "LOCKED; `envelopefs unlock` opens it",
+    }
 }
 
 fn mode(status: &MountStatus) -> &'static str {
@@ -291,6 +313,7 @@ mod tests {
                     failures: 1,
                     ..Default::default()
                 },
+                ..Default::default()
             }],
             keyring: KeyringStatus {
                 hits: 5,
@@ -321,6 +344,28 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part:?} in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_person_sees_what_is_locked_and_who_does_not_answer() {
+        let mut status = status();
+        assert!(render(&status).contains("in use"));
+        for (locked, word) in [
+            ("user", "unlock"),
+            ("refusal", "refused"),
+            ("outage", "answers"),
+        ] {
+            status.locked = locked.into();
+            let text = render(&status);
+            assert!(text.contains("LOCKED") && text.contains(word), "{text}");
+        }
+        let provider = &mut status.providers[0];
+        provider.state = "unreachable".into();
+        provider.unreachable_secs = Some(70);
+        provider.retry_secs = Some(5);
+        let text = render(&status);
+        let expected = "FAILING (unreachable for 1m 10s, asked again in 5s): no such file";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::PidfdFlags;
 
-use super::{Answer, MAX_ANSWER, Op, Request, read_line, write_line};
+use super::{Answer, MAX_ANSWER, Op, Request, Secret, read_line, write_line};
 use crate::daemon::mounts::Mount;
 use crate::daemon::runtime;
 
@@ -21,6 +21,12 @@ pub enum ControlError {
     /// It belongs to another user.
     #[error("it belongs to another user")]
     Denied,
+    /// A key provider refuses, or the passphrase is wrong.
+    #[error("{0}")]
+    KeyDenied(String),
+    /// No key provider answers.
+    #[error("{0}")]
+    KeyUnavailable(String),
     /// It answers something else than was asked.
     #[error("its answer makes no sense")]
     Malformed,
@@ -37,6 +43,8 @@ pub enum ControlError {
 
 /// How long a status may take: providers may be asked over the network for it.
 const STATUS_TIME: Duration = Duration::from_secs(15);
+/// Locking waits for what was written, unlocking for key providers.
+const KEYS_TIME: Duration = Duration::from_secs(300);
 const SEND_TIME: Duration = Duration::from_secs(5);
 /// Between "done" and the process's end are a few system calls.
 const EXIT_TIME: Duration = Duration::from_secs(5);
@@ -104,13 +112,44 @@ impl Client {
     /// # Errors
     /// No answer in time, or none that makes sense.
     pub fn status(mut self) -> Result<serde_json::Value, ControlError> {
-        self.stream.set_read_timeout(Some(STATUS_TIME))?;
-        write_line(&mut self.stream, &Request { op: Op::Status })?;
-        match read_answer(&mut self.stream)? {
+        match self.ask(&Op::Status.into(), STATUS_TIME)? {
             Answer::Status { status } => Ok(status),
-            Answer::Error { message } => Err(ControlError::Refused(message)),
-            Answer::Done => Err(ControlError::Malformed),
+            answer => Err(unexpected(answer)),
         }
+    }
+
+    /// Has the daemon drop every key, and what the kernel has cached; returns when that is done.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub fn lock(mut self) -> Result<(), ControlError> {
+        match self.ask(&Op::Lock.into(), KEYS_TIME)? {
+            Answer::Done => Ok(()),
+            answer => Err(unexpected(answer)),
+        }
+    }
+
+    /// Has the daemon get at its keys again.
+    ///
+    /// # Errors
+    /// As [`Client::status`]; [`ControlError::KeyDenied`] and [`ControlError::KeyUnavailable`], and the mount stays
+    /// locked.
+    pub fn unlock(mut self, passphrase: Option<&[u8]>) -> Result<Unlocking, ControlError> {
+        let request = Request {
+            op: Op::Unlock,
+            passphrase: passphrase.map(Secret::of),
+        };
+        match self.ask(&request, KEYS_TIME)? {
+            Answer::Done => Ok(Unlocking::Done),
+            Answer::Passphrase => Ok(Unlocking::PassphraseWanted),
+            answer => Err(unexpected(answer)),
+        }
+    }
+
+    fn ask(&mut self, request: &Request, limit: Duration) -> Result<Answer, ControlError> {
+        self.stream.set_read_timeout(Some(limit))?;
+        write_line(&mut self.stream, request)?;
+        read_answer(&mut self.stream)
     }
 
     /// Asks for word of the daemon's end. Before the unmount: after it the daemon may be gone.
@@ -118,7 +157,7 @@ impl Client {
     /// # Errors
     /// The daemon does not take the request.
     pub fn wait_for_end(mut self) -> Result<Waiting, ControlError> {
-        write_line(&mut self.stream, &Request { op: Op::Wait })?;
+        write_line(&mut self.stream, &Request::from(Op::Wait))?;
         Ok(Waiting {
             stream: self.stream,
             process: self.process,
@@ -131,6 +170,25 @@ impl Client {
         self.stream.set_read_timeout(Some(STATUS_TIME))?;
         self.stream.write_all(request)?;
         read_answer(&mut self.stream)
+    }
+}
+
+/// What came of asking for an unlock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unlocking {
+    /// It is unlocked.
+    Done,
+    /// It needs a passphrase, and nobody but a human has it.
+    PassphraseWanted,
+}
+
+/// An answer that is not the one that was hoped for.
+fn unexpected(answer: Answer) -> ControlError {
+    match answer {
+        Answer::Denied { message } => ControlError::KeyDenied(message),
+        Answer::Error { message } => ControlError::Refused(message),
+        Answer::Unavailable { message } => ControlError::KeyUnavailable(message),
+        Answer::Done | Answer::Passphrase | Answer::Status { .. } => ControlError::Malformed,
     }
 }
 
@@ -167,8 +225,7 @@ impl Waiting {
         self.stream.set_read_timeout(Some(SEND_TIME))?;
         match read_answer(&mut self.stream) {
             Ok(Answer::Done) => {}
-            Ok(Answer::Error { message }) => return Err(ControlError::Refused(message)),
-            Ok(Answer::Status { .. }) => return Err(ControlError::Malformed),
+            Ok(answer) => return Err(unexpected(answer)),
             // It closed without a word: it is gone, or was killed.
             Err(ControlError::Unreachable(_)) => {}
             Err(error) => return Err(error),

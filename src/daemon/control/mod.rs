@@ -1,6 +1,9 @@
 //! The control socket of a mount: one request in JSON on one line, one answer on one line.
 //!
 //! `{"op":"status"}` → `{"answer":"status","status":{…}}`;
+//! `{"op":"lock"}` → `{"answer":"done"}` when all keys are gone;
+//! `{"op":"unlock"}`, with `"passphrase"` in Base64 where one was asked for → `{"answer":"done"}`, `{"answer":"passphrase"}`
+//! where a human must give one, `{"answer":"denied","message":"…"}`, `{"answer":"unavailable","message":"…"}`;
 //! `{"op":"wait"}` → `{"answer":"done"}` when the daemon has written everything and is about to
 //! exit; `{"answer":"error","message":"…"}` for anything else. Only root and the user whose mount
 //! it is are answered.
@@ -9,24 +12,42 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
-pub use client::{Client, ControlError, Waiting};
-pub use server::{ControlServer, StatusSource, serve};
+pub use client::{Client, ControlError, Unlocking, Waiting};
+pub use server::{ControlServer, NotUnlocked, Served, serve};
+
+use secret::Secret;
 
 mod client;
+mod secret;
 mod server;
 
 /// What a client asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Request {
     op: Op,
+    /// Of `unlock`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    passphrase: Option<Secret>,
+}
+
+impl From<Op> for Request {
+    fn from(op: Op) -> Self {
+        Self {
+            op,
+            passphrase: None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Op {
+    Lock,
     Status,
+    Unlock,
     Wait,
 }
 
@@ -34,21 +55,27 @@ enum Op {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "answer")]
 enum Answer {
+    Denied { message: String },
     Done,
     Error { message: String },
+    Passphrase,
     Status { status: Value },
+    Unavailable { message: String },
 }
 
-const MAX_REQUEST: usize = 4096;
+/// Room for a passphrase.
+const MAX_REQUEST: usize = 8192;
 const MAX_ANSWER: usize = 1 << 20;
 
 /// Reads up to the end of the line, which is not part of the result. Whoever writes more than
 /// `max` bytes, or closes before the line ends, is refused.
-fn read_line(stream: &mut impl Read, max: usize) -> io::Result<Vec<u8>> {
-    let mut line = Vec::new();
-    let mut part = [0; 4096];
+///
+/// Both buffers are wiped, and neither grows below `MAX_REQUEST`: there may be a passphrase in them.
+fn read_line(stream: &mut impl Read, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut line = Zeroizing::new(Vec::with_capacity(MAX_REQUEST * 2));
+    let mut part = Zeroizing::new([0; 4096]);
     loop {
-        let len = match stream.read(&mut part) {
+        let len = match stream.read(part.as_mut_slice()) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             read => read?,
         };
@@ -70,7 +97,8 @@ fn read_line(stream: &mut impl Read, max: usize) -> io::Result<Vec<u8>> {
 }
 
 fn write_line(stream: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(message)?;
+    let mut line = Zeroizing::new(Vec::with_capacity(MAX_REQUEST));
+    serde_json::to_writer(&mut *line, message)?;
     line.push(b'\n');
     stream.write_all(&line)
 }
@@ -90,8 +118,8 @@ mod tests {
     }
 
     fn start(folder: &Path) -> ControlServer {
-        let status: StatusSource = Arc::new(|| json!({ "pid": 7 }));
-        server::serve_in(folder, Path::new("/m"), status).unwrap()
+        let mount: Arc<dyn Served> = Arc::new(|| json!({ "pid": 7 }));
+        server::serve_in(folder, Path::new("/m"), mount).unwrap()
     }
 
     fn client(folder: &Path) -> Result<Client, ControlError> {
@@ -100,8 +128,8 @@ mod tests {
 
     #[test]
     fn a_line_ends_where_it_ends() {
-        assert_eq!(read_line(&mut &b"ab\ncd"[..], 10).unwrap(), b"ab");
-        assert_eq!(read_line(&mut &b"\n"[..], 10).unwrap(), b"");
+        assert_eq!(*read_line(&mut &b"ab\ncd"[..], 10).unwrap(), b"ab");
+        assert_eq!(*read_line(&mut &b"\n"[..], 10).unwrap(), b"");
         let long = [b'x'; 11];
         assert_eq!(
             read_line(&mut &long[..], 10).unwrap_err().kind(),
@@ -133,6 +161,8 @@ mod tests {
             "7",
             r#"{"op":"stop"}"#,
             r#"{"op":"status","x":1}"#,
+            r#"{"op":"unlock","passphrase":7}"#,
+            r#"{"op":"unlock","passphrase":"no Base64!"}"#,
             r#"["wipe"]"#,
         ] {
             assert!(serde_json::from_str::<Request>(text).is_err(), "{text}");
@@ -147,6 +177,80 @@ mod tests {
             client(dir.path()).unwrap().status().unwrap(),
             json!({ "pid": 7 })
         );
+    }
+
+    /// Opens by `secret`, and fails in every way there is.
+    struct Locked {
+        secret: Option<&'static [u8]>,
+        calls: parking_lot::Mutex<Vec<&'static str>>,
+    }
+
+    impl Served for Locked {
+        fn status(&self) -> Value {
+            json!({})
+        }
+
+        fn lock(&self) {
+            self.calls.lock().push("lock");
+        }
+
+        fn unlock(&self, passphrase: Option<&[u8]>) -> Result<(), NotUnlocked> {
+            self.calls.lock().push("unlock");
+            match (self.secret, passphrase) {
+                (None, _) => Err(NotUnlocked::Unavailable("no answer".into())),
+                (Some(_), None) => Err(NotUnlocked::PassphraseWanted),
+                (Some(secret), Some(given)) if secret == given => Ok(()),
+                (Some(_), Some(_)) => Err(NotUnlocked::Denied("wrong".into())),
+            }
+        }
+    }
+
+    #[test]
+    fn a_mount_is_locked_and_unlocked_by_a_passphrase_of_any_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret: &'static [u8] = b"\xff\x00 pass\n\"word";
+        let mount = Arc::new(Locked {
+            secret: Some(secret),
+            calls: parking_lot::Mutex::default(),
+        });
+        let served: Arc<dyn Served> = Arc::clone(&mount) as Arc<dyn Served>;
+        let _server = server::serve_in(dir.path(), Path::new("/m"), served).unwrap();
+        let client = || client(dir.path()).unwrap();
+        client().lock().unwrap();
+        assert_eq!(client().unlock(None).unwrap(), Unlocking::PassphraseWanted);
+        let wrong = client().unlock(Some(b"wrong")).unwrap_err();
+        assert!(matches!(wrong, ControlError::KeyDenied(why) if why == "wrong"));
+        assert_eq!(client().unlock(Some(secret)).unwrap(), Unlocking::Done);
+        let longest = client().unlock(Some(&[b'x'; 4096])).unwrap_err();
+        assert!(matches!(longest, ControlError::KeyDenied(_)), "{longest}");
+        assert_eq!(
+            *mount.calls.lock(),
+            ["lock", "unlock", "unlock", "unlock", "unlock"]
+        );
+    }
+
+    #[test]
+    fn a_provider_that_is_out_of_reach_is_told_from_one_that_refuses() {
+        let dir = tempfile::tempdir().unwrap();
+        let mount: Arc<dyn Served> = Arc::new(Locked {
+            secret: None,
+            calls: parking_lot::Mutex::default(),
+        });
+        let _server = server::serve_in(dir.path(), Path::new("/m"), mount).unwrap();
+        let error = client(dir.path()).unwrap().unlock(None).unwrap_err();
+        assert!(matches!(error, ControlError::KeyUnavailable(_)), "{error}");
+    }
+
+    #[test]
+    fn a_request_shows_no_passphrase() {
+        let request: Request =
+            serde_json::from_str(r#"{"op":"unlock","passphrase":"c2VjcmV0"}"#).unwrap();
+        let shown = format!("{request:?}");
+        assert!(
+            !shown.contains("c2Vj") && !shown.contains("secret"),
+            "{shown}"
+        );
+        assert_eq!(**request.passphrase.unwrap().bytes(), *b"secret");
     }
 
     #[test]
@@ -229,14 +333,14 @@ mod tests {
     fn a_status_that_panics_ends_its_connection_only() {
         let dir = tempfile::tempdir().unwrap();
         let calls = std::sync::atomic::AtomicU32::new(0);
-        let status: StatusSource =
+        let mount: Arc<dyn Served> =
             Arc::new(
                 move || match calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
                     0 => panic!("first"),
                     _ => json!({}),
                 },
             );
-        let _server = server::serve_in(dir.path(), Path::new("/m"), status).unwrap();
+        let _server = server::serve_in(dir.path(), Path::new("/m"), mount).unwrap();
         assert!(client(dir.path()).unwrap().status().is_err());
         assert!(client(dir.path()).unwrap().status().is_ok());
     }

@@ -18,8 +18,45 @@ use rustix::net::Shutdown;
 use super::{Answer, MAX_REQUEST, Op, Request, read_line, write_line};
 use crate::daemon::runtime;
 
-/// Makes the answer to `status`. May take its time: it runs on the connection's own thread.
-pub type StatusSource = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+/// The mount behind the socket. Calls may take their time: each runs on its connection's own thread.
+pub trait Served: Send + Sync {
+    /// What is told about the mount.
+    fn status(&self) -> serde_json::Value;
+
+    /// Drops every key, and what the kernel has cached.
+    fn lock(&self);
+
+    /// Gets at the keys again, by a passphrase where a human gave one.
+    ///
+    /// # Errors
+    /// [`NotUnlocked`]
+    fn unlock(&self, passphrase: Option<&[u8]>) -> Result<(), NotUnlocked>;
+}
+
+/// Why a mount stays locked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotUnlocked {
+    /// The provider refuses, or the passphrase is wrong.
+    Denied(String),
+    /// A human has to give the passphrase.
+    PassphraseWanted,
+    /// No provider answers.
+    Unavailable(String),
+}
+
+/// For tests that need a status alone.
+#[cfg(test)]
+impl<F: Fn() -> serde_json::Value + Send + Sync> Served for F {
+    fn status(&self) -> serde_json::Value {
+        self()
+    }
+
+    fn lock(&self) {}
+
+    fn unlock(&self, _passphrase: Option<&[u8]>) -> Result<(), NotUnlocked> {
+        Ok(())
+    }
+}
 
 /// Connections served at the same time; more are told to come again.
 pub(super) const MAX_CONNECTIONS: usize = 16;
@@ -38,7 +75,7 @@ pub struct ControlServer {
 
 struct Shared {
     listener: UnixListener,
-    status: StatusSource,
+    mount: Arc<dyn Served>,
     connections: AtomicUsize,
     stopping: AtomicBool,
     /// None once the end has been announced: who asks then is answered at once.
@@ -58,12 +95,12 @@ impl fmt::Debug for Shared {
 ///
 /// # Errors
 /// No folder can be used, or the socket cannot be made.
-pub fn serve(mountpoint: &Path, status: &StatusSource) -> io::Result<ControlServer> {
+pub fn serve(mountpoint: &Path, mount: &Arc<dyn Served>) -> io::Result<ControlServer> {
     let owner = rustix::process::geteuid().as_raw();
     let mut result = Err(io::ErrorKind::NotFound.into());
     for folder in runtime::folders(owner, runtime::runtime_dir(owner).as_deref()) {
         result = runtime::prepare(&folder, owner)
-            .and_then(|()| serve_in(&folder, mountpoint, Arc::clone(status)));
+            .and_then(|()| serve_in(&folder, mountpoint, Arc::clone(mount)));
         if result.is_ok() {
             break;
         }
@@ -74,12 +111,12 @@ pub fn serve(mountpoint: &Path, status: &StatusSource) -> io::Result<ControlServ
 pub(super) fn serve_in(
     folder: &Path,
     mountpoint: &Path,
-    status: StatusSource,
+    mount: Arc<dyn Served>,
 ) -> io::Result<ControlServer> {
     let (listener, socket) = SocketFile::bind(folder, mountpoint)?;
     let shared = Arc::new(Shared {
         listener,
-        status,
+        mount,
         connections: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),
         waiters: Mutex::new(Some(Vec::new())),
@@ -218,14 +255,33 @@ fn serve_one(shared: &Shared, mut stream: UnixStream) -> io::Result<()> {
         );
     }
     match read_request(&mut stream) {
-        Ok(Op::Status) => write_line(
-            &mut stream,
-            &Answer::Status {
-                status: (shared.status)(),
-            },
-        ),
-        Ok(Op::Wait) => shared.let_wait(stream),
+        Ok(request) => match request.op {
+            Op::Wait => shared.let_wait(stream),
+            _ => write_line(&mut stream, &answer_to(&*shared.mount, &request)),
+        },
         Err(problem) => write_line(&mut stream, &error(problem)),
+    }
+}
+
+fn answer_to(mount: &dyn Served, request: &Request) -> Answer {
+    match request.op {
+        Op::Status => Answer::Status {
+            status: mount.status(),
+        },
+        Op::Lock => {
+            mount.lock();
+            Answer::Done
+        }
+        Op::Unlock => {
+            let passphrase = request.passphrase.as_ref();
+            match mount.unlock(passphrase.map(|passphrase| passphrase.bytes().as_slice())) {
+                Ok(()) => Answer::Done,
+                Err(NotUnlocked::Denied(message)) => Answer::Denied { message },
+                Err(NotUnlocked::PassphraseWanted) => Answer::Passphrase,
+                Err(NotUnlocked::Unavailable(message)) => Answer::Unavailable { message },
+            }
+        }
+        Op::Wait => error("not answered at once"),
     }
 }
 
@@ -234,9 +290,9 @@ fn is_welcome(stream: &UnixStream) -> io::Result<bool> {
     Ok(peer.uid.is_root() || peer.uid == rustix::process::geteuid())
 }
 
-fn read_request(stream: &mut UnixStream) -> io::Result<Op> {
+fn read_request(stream: &mut UnixStream) -> io::Result<Request> {
     let line = read_line(stream, MAX_REQUEST)?;
-    Ok(serde_json::from_slice::<Request>(&line)?.op)
+    Ok(serde_json::from_slice(&line)?)
 }
 
 impl Shared {

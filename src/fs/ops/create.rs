@@ -13,7 +13,7 @@ use crate::fs::resolve::{Place, component};
 use crate::fs::{Caller, FileSystem};
 use crate::storage::{CName, Node, RenameFlags, StorageFile, as_caller};
 use crate::units::DirId;
-use crate::volume::{FileMaterial, Names};
+use crate::volume::FileMaterial;
 
 /// A file that was made and opened.
 #[derive(Debug, Clone, Copy)]
@@ -180,11 +180,11 @@ impl FileSystem {
     ) -> Result<Entry, FsError> {
         let parent = self.inode(parent)?;
         let place = self.place(&parent, name)?;
-        let sealed = match self.volume.symlink_key() {
+        let sealed = match self.volume.symlink_key()? {
             Some(_) if target.len() > symlink::MAX_TARGET_LEN => {
                 return Err(FsError::NAME_TOO_LONG);
             }
-            Some(key) => symlink::seal(key, target),
+            Some(key) => symlink::seal(&key, target),
             None => target.to_vec(),
         };
         let _names = parent.names().write();
@@ -209,9 +209,9 @@ impl FileSystem {
         let place = self.place(&parent, name)?;
         let _names = parent.names().write();
         let mode = self.new_mode(caller, &place, mode & 0o7777)?;
-        match self.volume.names() {
-            Names::Plain => as_caller(caller.ids, || place.dir.make_dir(&place.cname, mode))??,
-            Names::Encrypted(_) => {
+        match self.volume.seals_names() {
+            false => as_caller(caller.ids, || place.dir.make_dir(&place.cname, mode))??,
+            true => {
                 place.make_sidecar()?;
                 self.sync_folders_down_to(&parent)
                     .inspect_err(|_error| place.undo_sidecar())?;
@@ -219,7 +219,7 @@ impl FileSystem {
             }
         }
         let entry = self.found(&parent, &place)?;
-        if let Names::Encrypted(_) = self.volume.names() {
+        if self.volume.seals_names() {
             self.unsynced.made_folder(entry.attr.ino, parent.ino());
         }
         Ok(entry)

@@ -11,15 +11,15 @@ use crate::fs::error::FsError;
 use crate::fs::handles::{Fh, FolderHandle};
 use crate::fs::inodes::{Ino, Inode};
 use crate::storage::{CName, FileKind, Node};
-use crate::volume::Listed;
+use crate::volume::{Listed, VolumeError};
 
 /// An entry of a folder as it was when reading began.
 #[derive(Debug)]
 pub(in crate::fs) struct ListedEntry {
     name: Vec<u8>,
-    cname: CName,
-    ino: Ino,
-    kind: FileKind,
+    pub(in crate::fs) cname: CName,
+    pub(in crate::fs) ino: Ino,
+    pub(in crate::fs) kind: FileKind,
 }
 
 /// An entry on its way to the kernel.
@@ -74,6 +74,9 @@ impl FileSystem {
         mut sink: impl FnMut(&FolderEntry<'_>) -> bool,
     ) -> Result<(), FsError> {
         let handle = self.folders.find(fh)?;
+        if let Some(why) = self.volume.locked() {
+            return Err(VolumeError::from(why).into());
+        }
         let dir = self.folder_node(&handle.inode)?;
         let listing = self.listing(&handle, &dir, offset)?;
         let inode = &handle.inode;
@@ -154,19 +157,26 @@ impl FileSystem {
             _ => {
                 let listing: Arc<[ListedEntry]> = self.list(&handle.inode, dir)?.into();
                 *kept = Some(Arc::clone(&listing));
+                if let Some(prefetch) = &self.prefetch {
+                    prefetch.listed(handle.inode.ino(), &listing);
+                }
                 Ok(listing)
             }
         }
     }
 
-    fn list(&self, inode: &Inode, dir: &Node) -> Result<Vec<ListedEntry>, FsError> {
+    pub(in crate::fs) fn list(
+        &self,
+        inode: &Inode,
+        dir: &Node,
+    ) -> Result<Vec<ListedEntry>, FsError> {
         let dir_id = self.dir_id(inode, dir)?;
         let device = dir.stat()?.dev;
         let mut listed = Vec::new();
         let mut entries = self.with_descriptors(|| Ok(dir.read_dir()?))?;
         while let Some(found) = entries.next_entry() {
             let found = found?;
-            let name = match self.volume.open_name(dir, dir_id.as_ref(), &found.name) {
+            let name = match self.volume.open_name(dir, dir_id.as_ref(), &found.name)? {
                 Listed::Name(name) => name,
                 Listed::Own(_) => continue,
                 Listed::Foreign(error) => {

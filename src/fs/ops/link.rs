@@ -30,8 +30,8 @@ impl FileSystem {
     /// `EIO` where the target is not authentic; `EINVAL` where the inode is no symlink.
     pub fn readlink(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
         let target = self.node(&*self.inode(ino)?)?.read_link()?;
-        match self.volume.symlink_key() {
-            Some(key) => symlink::open(key, &target)
+        match self.volume.symlink_key()? {
+            Some(key) => symlink::open(&key, &target)
                 .map_err(|_error| FsError::Unsealable("the symlink's target")),
             None => Ok(target),
         }

@@ -64,9 +64,12 @@ impl FileSystem {
             Access::Read
         };
         let (fs, of) = (Arc::clone(self), Arc::clone(&inode));
-        self.open_file(inode, access, move |file| {
+        self.open_file(Arc::clone(&inode), access, move |file| {
             done(file.map(|file| fs.add_handle(of, file, write)));
         });
+        if let Some(prefetch) = &self.prefetch {
+            prefetch.opened(&inode);
+        }
     }
 
     pub(in crate::fs) fn add_handle(
@@ -78,7 +81,8 @@ impl FileSystem {
         if writes {
             inode.writers().fetch_add(1, Ordering::AcqRel);
         }
-        Opened {
+        let opened = Arc::clone(&file);
+        let opened_as = Opened {
             uncached: inode.distrusted().load(Ordering::Acquire)
                 || (writes && self.space.is_short(self.volume.root())),
             fh: self.files.insert(FileHandle {
@@ -86,7 +90,9 @@ impl FileSystem {
                 file,
                 writes,
             }),
-        }
+        };
+        self.follow_lock(&opened);
+        opened_as
     }
 
     /// Whether any handle on the inode may write, so that the kernel may hold pages that it has not sent.
@@ -160,6 +166,11 @@ impl FileSystem {
             if access == Access::ReadWrite && open.is_read_only() {
                 open.make_writable(self.open_ciphertext(inode, access)?);
             }
+            if open.keys_gone().is_some()
+                && let Some(lacking) = self.give_keys_again(&open, material)?
+            {
+                return Ok(lacking);
+            }
             if self.options.shared {
                 self.see_what_others_did(inode, &open)?;
             }
@@ -173,7 +184,7 @@ impl FileSystem {
         let probed = probe(&file, layout)?;
         // Before any key provider is asked about slots that a stranger may have written.
         if let Probe::Sealed(header) = &probed
-            && !self.volume.admits(header)
+            && !self.volume.admits(header)?
         {
             return Err(FsError::ForeignFile);
         }
@@ -203,6 +214,29 @@ impl FileSystem {
             inode.distrusted().store(true, Ordering::Release);
         }
         Ok(Attempt::Opened(install(&mut slot, open)))
+    }
+
+    /// For a file that is open already and had its keys taken away: they are asked for as those of any other; says
+    /// what is lacking.
+    fn give_keys_again(
+        &self,
+        open: &OpenFile,
+        material: Material,
+    ) -> Result<Option<Attempt>, FsError> {
+        let header = open.header_now();
+        if !self.volume.admits(&header)? {
+            return Err(FsError::ForeignFile);
+        }
+        match material {
+            Material::Keys {
+                header: known,
+                deks,
+            } if header.epochs == known.epochs => {
+                open.give_keys(EpochKeys::derive(&header, &deks)?)?;
+                Ok(None)
+            }
+            _ => Ok(Some(Attempt::NeedsKeys(Box::new(header)))),
+        }
     }
 
     /// For a file that is open already: what a `close` in another mount left is seen by every `open` after it.

@@ -9,7 +9,6 @@ use crate::fs::inodes::{Ino, Inode, Whereabouts};
 use crate::fs::ops::create::{dir_id_entry, temporary_name};
 use crate::fs::resolve::Place;
 use crate::storage::{CName, FileKind, Node, RenameFlags};
-use crate::volume::Names;
 
 impl FileSystem {
     /// Removes a name of what is not a folder.
@@ -60,9 +59,9 @@ impl FileSystem {
         let parent = self.inode(parent)?;
         let place = self.place(&parent, name)?;
         let _names = parent.names().write();
-        self.lose_name(&parent, &place, || match self.volume.names() {
-            Names::Plain => Ok(place.dir.remove_dir(&place.cname)?),
-            Names::Encrypted(_) => remove_folder_with_id(&place.dir, &place.cname),
+        self.lose_name(&parent, &place, || match self.volume.seals_names() {
+            false => Ok(place.dir.remove_dir(&place.cname)?),
+            true => remove_folder_with_id(&place.dir, &place.cname),
         })?;
         place.remove_sidecar();
         Ok(())

@@ -10,7 +10,6 @@ use crate::fs::inodes::{Ino, Inode, Whereabouts};
 use crate::fs::ops::remove::{own_entries, remove_folder_with_id};
 use crate::fs::resolve::Place;
 use crate::storage::{FileKind, Node, RenameFlags, Stat};
-use crate::volume::Names;
 
 /// One end of a rename.
 struct End {
@@ -142,9 +141,9 @@ impl FileSystem {
                 .is_some_and(|found| found.stat.kind == FileKind::Directory)
         };
         let replaces_folder = flags.is_empty() && is_folder(from) && is_folder(to);
-        match (&to.found, self.volume.names()) {
+        match &to.found {
             // An empty folder still holds its id, so the ciphertext folder would not have it replaced.
-            (Some(target), Names::Encrypted(_)) if replaces_folder => {
+            Some(target) if replaces_folder && self.volume.seals_names() => {
                 own_entries(&target.node)?;
                 rename(RenameFlags::EXCHANGE)?;
                 let removed = remove_folder_with_id(&from.place.dir, &from.place.cname);

@@ -25,7 +25,7 @@ impl FileSystem {
         if is_passed_through(name) {
             return Ok(sealed);
         }
-        let opened = self.volume.xattr_keys().open_value(name, &sealed);
+        let opened = self.volume.xattr_keys()?.open_value(name, &sealed);
         opened.map_err(|_error| FsError::Unsealable("the extended attribute"))
     }
 
@@ -51,7 +51,7 @@ impl FileSystem {
             node.set_xattr(&sealed_name, value, set)?;
             return self.after_acl(caller, name, &node);
         }
-        let sealed = self.volume.xattr_keys().seal_value(name, value);
+        let sealed = self.volume.xattr_keys()?.seal_value(name, value);
         Ok(node.set_xattr(&sealed_name, &sealed, set)?)
     }
 
@@ -65,7 +65,7 @@ impl FileSystem {
             let on_disk = on_disk.as_bytes();
             let name = match is_passed_through(on_disk) {
                 true => Some(on_disk.to_vec()),
-                false => self.volume.xattr_keys().open_name(on_disk),
+                false => self.volume.xattr_keys()?.open_name(on_disk),
             };
             if let Some(name) = name {
                 list.extend_from_slice(&name);
@@ -90,7 +90,7 @@ impl FileSystem {
             true => name.to_vec(),
             false => self
                 .volume
-                .xattr_keys()
+                .xattr_keys()?
                 .seal_name(name)
                 .map_err(|error| match error {
                     XattrError::NameTooLong => FsError::Refused(libc::ERANGE),

@@ -138,6 +138,21 @@ impl Shard {
         Start::Flight
     }
 
+    /// Waits for the call under way, or begins one whatever memory has; says whether the caller has to see to it.
+    pub(super) fn join_or_start_anew(&mut self, request: &DekRequest, waiter: Waiter) -> bool {
+        if let Some(flight) = self.flights.get_mut(&question(request)) {
+            flight.waiters.push(waiter);
+            return false;
+        }
+        self.start(request, vec![waiter]);
+        true
+    }
+
+    /// When the key that is kept was asked for.
+    pub(super) fn since(&self, file: FileId, epoch: EpochId) -> Option<Instant> {
+        self.known.peek(&(file, epoch)).map(|known| known.since)
+    }
+
     /// Begins a call that nobody waits for; false where one is under way.
     pub(super) fn start_refresh(&mut self, request: &DekRequest) -> bool {
         if self.flights.contains_key(&question(request)) {
@@ -147,18 +162,18 @@ impl Shard {
         true
     }
 
-    /// A call is over: keeps what came of it and gives back who waits for it.
+    /// A call that began at `asked` is over: keeps what came of it and gives back who waits for it.
     pub(super) fn land(
         &mut self,
         request: &DekRequest,
         result: &DekResult,
-        now: Instant,
+        asked: Instant,
     ) -> Vec<Waiter> {
         let Some(flight) = self.flights.remove(&question(request)) else {
             return Vec::new();
         };
         if flight.generation == self.generation {
-            self.learn(request, result, now);
+            self.learn(request, result, asked);
         }
         flight.waiters
     }
@@ -233,12 +248,12 @@ impl Shard {
         );
     }
 
-    fn learn(&mut self, request: &DekRequest, result: &DekResult, now: Instant) {
+    fn learn(&mut self, request: &DekRequest, result: &DekResult, asked: Instant) {
         let place = (request.file, request.epoch);
         match result {
             Ok(dek) => {
                 self.failures.pop(&question(request));
-                self.keep(place, Arc::clone(dek), Some(request.commitment), now);
+                self.keep(place, Arc::clone(dek), Some(request.commitment), asked);
             }
             Err(error) => {
                 if error.kind().is_refusal() {
@@ -246,7 +261,8 @@ impl Shard {
                 }
                 let failure = Failure {
                     error: error.clone(),
-                    since: now,
+                    // Counted from its end: a provider that fails slowly is spared all the same.
+                    since: asked.max(Instant::now()),
                 };
                 self.failures.put(question(request), failure);
             }
@@ -421,6 +437,7 @@ mod tests {
         let (mut shard, now) = (Shard::new(8, TTL), Instant::now());
         assert!(shard.start_refresh(&request(0)));
         shard.land(&request(0), &refusal(KeyErrorKind::Unavailable), now);
+        let now = Instant::now();
         let nearly = now + FAILURE_KEPT - Duration::from_millis(1);
         assert!(shard.find(&request(0), nearly).is_some());
         assert!(shard.find(&request(0), now + FAILURE_KEPT).is_none());

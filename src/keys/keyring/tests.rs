@@ -208,7 +208,12 @@ fn keys_that_nobody_asks_for_are_dropped_after_their_time() {
     for local in [false, true] {
         let keyring =
             Arc::new(Fake::default()).keyring(config(100, Duration::from_millis(50)), local);
-        keyring.insert(file(1), EPOCH, Arc::new(key(file(1), [0; 32])));
+        keyring.insert(
+            file(1),
+            EPOCH,
+            Arc::new(key(file(1), [0; 32])),
+            Instant::now(),
+        );
         wait_for(|| keyring.stats().entries == 0);
     }
 }
@@ -246,7 +251,12 @@ fn a_large_keyring_is_bounded_too() {
     for n in 0..5000_u128 {
         let file =
             FileId((n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)).to_le_bytes());
-        keyring.insert(file, EPOCH, Arc::new(SecretKey::random().unwrap()));
+        keyring.insert(
+            file,
+            EPOCH,
+            Arc::new(SecretKey::random().unwrap()),
+            Instant::now(),
+        );
     }
     let stats = keyring.stats();
     assert!((900..=1016).contains(&stats.entries), "{stats:?}");
@@ -256,7 +266,12 @@ fn a_large_keyring_is_bounded_too() {
 #[test]
 fn files_and_epochs_are_kept_apart() {
     let keyring = Arc::new(Fake::default()).keyring(config(100, LONG), true);
-    keyring.insert(file(1), EpochId(1), Arc::new(key(file(1), [1; 32])));
+    keyring.insert(
+        file(1),
+        EpochId(1),
+        Arc::new(key(file(1), [1; 32])),
+        Instant::now(),
+    );
     assert!(keyring.cached(&file(1), EpochId(2)).is_none());
     assert!(keyring.cached(&file(2), EpochId(1)).is_none());
     assert!(keyring.cached(&file(1), EpochId(1)).is_some());
@@ -426,7 +441,12 @@ fn clear_drops_keys_failures_and_what_is_under_way() {
 fn insert_takes_the_place_of_an_older_key_and_evicts_nothing() {
     let keyring = Arc::new(Fake::default()).keyring(config(2, LONG), true);
     for n in [1, 2] {
-        keyring.insert(file(1), EPOCH, Arc::new(key(file(1), [n; 32])));
+        keyring.insert(
+            file(1),
+            EPOCH,
+            Arc::new(key(file(1), [n; 32])),
+            Instant::now(),
+        );
     }
     assert!(*keyring.cached(&file(1), EPOCH).unwrap() == key(file(1), [2; 32]));
     assert_eq!((keyring.stats().entries, keyring.stats().evictions), (1, 0));
@@ -436,7 +456,12 @@ fn insert_takes_the_place_of_an_older_key_and_evicts_nothing() {
 fn an_inserted_key_serves_any_commitment_of_its_file() {
     let fake = Arc::new(Fake::default());
     let keyring = fake.keyring(config(2, LONG), true);
-    keyring.insert(file(1), EPOCH, Arc::new(key(file(1), [0; 32])));
+    keyring.insert(
+        file(1),
+        EPOCH,
+        Arc::new(key(file(1), [0; 32])),
+        Instant::now(),
+    );
     let asked = DekRequest {
         commitment: [7; 32],
         ..request(1)
@@ -500,6 +525,6 @@ fn a_keyring_without_room_time_or_workers_still_answers() {
 fn debug_shows_no_key() {
     let keyring = Arc::new(Fake::default()).keyring(config(2, LONG), true);
     let dek = Arc::new(SecretKey::random().unwrap());
-    keyring.insert(file(1), EPOCH, Arc::clone(&dek));
+    keyring.insert(file(1), EPOCH, Arc::clone(&dek), Instant::now());
     crate::keys::conformance::assert_hides(&format!("{keyring:?}"), dek.expose());
 }

@@ -56,6 +56,15 @@ impl Pin {
     }
 }
 
+impl Pin {
+    /// Drops the PIN. One that a human entered stays: there may be no terminal to ask at again.
+    pub(super) fn forget(&self) {
+        if self.source != PinSource::Prompt {
+            *self.kept.lock() = None;
+        }
+    }
+}
+
 impl PinSource {
     fn read(&self, token: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let pin = match self {

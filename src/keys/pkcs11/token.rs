@@ -173,6 +173,19 @@ impl Token {
         Ok(())
     }
 
+    /// Closes the sessions that nobody uses, which logs out with the last one, and drops the PIN where that can be
+    /// read again.
+    pub(super) fn forget(&self) {
+        let _live = self.module.live();
+        let idle = {
+            let mut pool = self.pool.lock();
+            pool.epoch.token = pool.epoch.token.wrapping_add(1);
+            std::mem::take(&mut pool.idle)
+        };
+        idle.into_iter().for_each(close);
+        self.pin.forget();
+    }
+
     /// The one slot whose token is what the URI says.
     fn find(&self, pkcs11: &Pkcs11) -> Result<(Slot, TokenInfo), Failure> {
         let mut found = None;

@@ -116,8 +116,8 @@ impl Checker<'_, '_> {
             Ok(target) => target,
             Err(error) => return self.find(Some(cname), name, of_io(&error)),
         };
-        let opened = self.run.volume.symlink_key();
-        let opened = opened.map(|key| symlink::open(key, &target));
+        let key = self.run.volume.symlink_key().ok().flatten();
+        let opened = key.map(|key| symlink::open(&key, &target));
         if let Some(Err(error)) = opened {
             self.find(Some(cname), name, damage(&error));
         }
@@ -125,10 +125,10 @@ impl Checker<'_, '_> {
 
     pub(super) fn is_our_symlink(&self, cname: &CName) -> bool {
         let target = self.folder.node.read_link_child(cname).ok();
-        let key = self.run.volume.symlink_key();
+        let key = self.run.volume.symlink_key().ok().flatten();
         target
             .zip(key)
-            .is_some_and(|(target, key)| symlink::open(key, &target).is_ok())
+            .is_some_and(|(target, key)| symlink::open(&key, &target).is_ok())
     }
 
     /// Whether a file has a header that this volume takes: its keys need not be at hand.
@@ -136,7 +136,8 @@ impl Checker<'_, '_> {
         use crate::content::{Probe, probe};
         let file = self.folder.node.open_child_file(cname, Access::Read);
         let probed = file.ok().map(|file| probe(&file, self.run.volume.layout()));
-        matches!(probed, Some(Ok(Probe::Sealed(header))) if self.run.volume.admits(&header))
+        let admits = |header| self.run.volume.admits(header).unwrap_or(false);
+        matches!(probed, Some(Ok(Probe::Sealed(header))) if admits(&header))
     }
 
     /// Extended attributes that look sealed and do not open.
@@ -156,12 +157,12 @@ impl Checker<'_, '_> {
     }
 
     fn attribute(&self, node: &Node, on_disk: &std::ffi::CStr) -> Option<Problem> {
+        let keys = match self.run.volume.xattr_keys() {
+            Ok(keys) => keys,
+            Err(error) => return Some((Severity::KeyUnavailable, error.to_string())),
+        };
         let opened = match node.xattr(on_disk) {
-            Ok(value) => self
-                .run
-                .volume
-                .xattr_keys()
-                .open(on_disk.to_bytes(), &value),
+            Ok(value) => keys.open(on_disk.to_bytes(), &value),
             Err(error) if error.raw_os_error() == Some(libc::ENODATA) => return None,
             Err(error) => return Some(of_io(&error)),
         };

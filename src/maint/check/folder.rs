@@ -5,7 +5,7 @@ use crate::maint::open::{Opened, open};
 use crate::maint::walk::{Folder, entries, join};
 use crate::storage::{Access, CName, DirEntry, FileKind};
 use crate::units::DirId;
-use crate::volume::{Listed, Names, VolumeError};
+use crate::volume::{Listed, VolumeError};
 
 use super::mend;
 use super::report::{Problem, damage, of_io, unopened};
@@ -78,7 +78,7 @@ impl<'a, 'r> Checker<'a, 'r> {
     }
 
     fn is_encrypted(&self) -> bool {
-        matches!(self.run.volume.names(), Names::Encrypted(_))
+        self.run.volume.seals_names()
     }
 
     fn called(&self, cname: &CName) -> Called {
@@ -92,9 +92,11 @@ impl<'a, 'r> Checker<'a, 'r> {
         }
         let volume = self.run.volume;
         match volume.open_name(&self.folder.node, self.dir_id.as_ref(), cname) {
-            Listed::Name(name) => Called::Name(name),
-            Listed::Own(kind) => Called::Own(kind),
-            Listed::Foreign(error) => Called::Foreign(error),
+            Ok(Listed::Name(name)) => Called::Name(name),
+            Ok(Listed::Own(kind)) => Called::Own(kind),
+            Ok(Listed::Foreign(error)) => Called::Foreign(error),
+            // Nobody locks a volume that is being checked.
+            Err(_locked) => Called::Unknown,
         }
     }
 
@@ -202,7 +204,8 @@ impl<'a, 'r> Checker<'a, 'r> {
             return;
         };
         let node = std::sync::Arc::clone(&self.folder.node);
-        let name = self.run.volume.open_full_name(dir_id, full).ok();
+        let name = self.run.volume.open_full_name(dir_id, full);
+        let name = name.ok().flatten();
         let spot = self.spot(Some(cname), name.as_deref());
         let what = "the full form of this long name stood beside another";
         let put = self.run.mend(spot, what, || {
@@ -382,7 +385,7 @@ impl<'a, 'r> Checker<'a, 'r> {
     fn sidecars_name(&self, cname: &CName) -> Option<Vec<u8>> {
         let full = self.folder.node.read_link_child(cname).ok()?;
         let opened = self.run.volume.open_full_name(&self.dir_id?, &full);
-        opened.ok()
+        opened.ok().flatten()
     }
 
     /// An entry that the mount does not show. What is the volume's own has lost its place; the rest is none of its.

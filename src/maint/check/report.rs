@@ -110,6 +110,7 @@ pub(super) fn of_content(error: &ContentError) -> Problem {
     match error {
         ContentError::Damaged { damage: found, .. } => damage(found),
         ContentError::Io(error) => of_io(error),
+        ContentError::KeysGone { why, .. } => (of_key(why.kind()), error.to_string()),
         ContentError::LockedMemory(_) => (Severity::NoAccess, error.to_string()),
         ContentError::NotReadable(_) | ContentError::Overtaken | ContentError::TooLarge => {
             damage(error)

@@ -1,7 +1,8 @@
 //! Data keys of files: how often a provider is asked, and which files belong.
 
 use super::*;
-use crate::keys::{CallCount, KeyErrorKind};
+use crate::keys::double::{Double, Script};
+use crate::keys::{CallCount, KeyError, KeyErrorKind};
 
 fn of_scope(key_scope: KeyScope) -> Bench {
     Bench::with(|options| options.key_scope = key_scope).made()
@@ -88,7 +89,7 @@ fn new_files_are_all_different_members_with_their_key_cached() {
         let material = new_file(&volume);
         let header = header(&volume, &material);
         assert!(ids.insert(material.file_id));
-        assert!(volume.admits(&header));
+        assert!(volume.admits(&header).unwrap());
         assert_eq!(*volume.cached_keys(&header).unwrap()[0], *material.dek);
     }
     assert_eq!(unwraps(&volume), asked);
@@ -170,6 +171,109 @@ fn a_second_slot_opens_a_file_whose_first_key_is_gone() {
     fetch(&volume, header).unwrap();
 }
 
+/// A volume of scope `file` with two keys that doubles hold, and the header of a file of it.
+fn of_two_doubles() -> (Bench, Arc<Providers>, [Arc<Script>; 2], Volume, FileHeader) {
+    let bench = Bench::with(|options| {
+        options.key_scope = KeyScope::File;
+        options.layout = Layout::new(4096, 2048).unwrap();
+        options.keys = ["double:a", "double:b"]
+            .map(|uri| uri.parse().unwrap())
+            .into();
+    });
+    let providers = Arc::new(providers());
+    let scripts = ["double:a", "double:b"].map(|uri| {
+        let double = Double::new(uri);
+        let script = double.script();
+        providers.put(Box::new(double));
+        script
+    });
+    create(&bench.path(), &bench.options, &providers).unwrap();
+    let options = UnlockOptions::default();
+    let volume = open(&bench.path(), &options, Arc::clone(&providers)).unwrap();
+    let header = header(&volume, &new_file(&volume));
+    // What the pool makes ahead must not count as a call.
+    drop(volume);
+    let volume = open(&bench.path(), &options, Arc::clone(&providers)).unwrap();
+    (bench, providers, scripts, volume, header)
+}
+
+fn fetch_anew(volume: &Volume, header: &FileHeader) -> Result<Deks, VolumeError> {
+    volume.files.keyring.clear();
+    fetch(volume, header.clone())
+}
+
+fn kind_of(result: Result<Deks, VolumeError>) -> KeyErrorKind {
+    match result {
+        Err(VolumeError::Key(error)) => error.kind(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_dead_slot_costs_one_attempt_and_then_nothing() {
+    let (_bench, _providers, [first, second], volume, header) = of_two_doubles();
+    first.fails(Some(KeyError::new(KeyErrorKind::Unavailable, "down")));
+    fetch_anew(&volume, &header).unwrap();
+    let (dead, alive) = (first.calls(), second.calls());
+    for _ in 0..50 {
+        fetch_anew(&volume, &header).unwrap();
+    }
+    assert_eq!(first.calls(), dead, "the one that works is asked first");
+    assert_eq!(second.calls(), alive + 50);
+}
+
+#[test]
+fn a_slot_that_refuses_does_not_stop_the_next() {
+    for kind in [
+        KeyErrorKind::Config,
+        KeyErrorKind::Corrupt,
+        KeyErrorKind::Denied,
+        KeyErrorKind::NotFound,
+        KeyErrorKind::Revoked,
+    ] {
+        let (_bench, _providers, [first, second], volume, header) = of_two_doubles();
+        first.fails(Some(KeyError::new(kind, "on purpose")));
+        fetch_anew(&volume, &header).unwrap();
+        // And back, where the other fails in its turn.
+        first.fails(None);
+        second.fails(Some(KeyError::new(kind, "on purpose")));
+        fetch_anew(&volume, &header).unwrap();
+    }
+}
+
+#[test]
+fn what_the_slot_says_that_opened_last_is_what_a_failure_means() {
+    let (silent, revoked) = (KeyErrorKind::Unavailable, KeyErrorKind::Revoked);
+    for (of_last, of_other) in [(silent, revoked), (revoked, silent)] {
+        let (_bench, _providers, [first, second], volume, header) = of_two_doubles();
+        fetch_anew(&volume, &header).unwrap();
+        first.fails(Some(KeyError::new(of_last, "on purpose")));
+        second.fails(Some(KeyError::new(of_other, "on purpose")));
+        assert_eq!(kind_of(fetch_anew(&volume, &header)), of_last);
+    }
+}
+
+#[test]
+fn a_locked_volume_gives_no_key_until_it_is_unlocked() {
+    let (_bench, _providers, [first, second], volume, header) = of_two_doubles();
+    let why = KeyError::new(KeyErrorKind::NotFound, "locked");
+    let name_key = volume.lock(why.clone());
+    assert!(name_key.is_some());
+    assert!(volume.lock(why).is_none(), "only once");
+    let asked = first.calls() + second.calls();
+    assert_eq!(
+        kind_of(fetch(&volume, header.clone())),
+        KeyErrorKind::NotFound
+    );
+    assert_eq!(first.calls() + second.calls(), asked, "nobody is asked");
+    assert!(volume.admits(&header).is_err() && volume.name_key().is_err());
+    assert!(volume.locked().is_some());
+    volume.unlock().unwrap();
+    fetch(&volume, header).unwrap();
+    assert!(volume.locked().is_none());
+    new_file(&volume);
+}
+
 #[test]
 fn a_file_without_a_slot_cannot_be_opened() {
     let (_bench, volume, mut header) = volume_and_file();
@@ -201,7 +305,7 @@ fn own_files_belong_under_both_policies() {
         let bench = Bench::with(|options| options.foreign_files = policy).made();
         let volume = bench.open().unwrap();
         let own = header(&volume, &new_file(&volume));
-        assert!(volume.admits(&own), "{policy:?}");
+        assert!(volume.admits(&own).unwrap(), "{policy:?}");
     }
 }
 
@@ -212,7 +316,10 @@ fn files_made_outside_belong_where_the_policy_allows_them() {
         let volume = bench.open().unwrap();
         let mut foreign = header(&volume, &new_file(&volume));
         foreign.membership_tag = [0; 32];
-        assert_eq!(volume.admits(&foreign), policy == ForeignFiles::Allow);
+        assert_eq!(
+            volume.admits(&foreign).unwrap(),
+            policy == ForeignFiles::Allow
+        );
     }
 }
 
@@ -223,19 +330,28 @@ fn files_of_another_volume_or_with_a_forged_tag_belong_nowhere() {
         let other = Bench::new().made();
         let (volume, other) = (bench.open().unwrap(), other.open().unwrap());
         let material = new_file(&other);
-        assert!(!volume.admits(&header(&other, &material)), "{policy:?}");
+        assert!(
+            !volume.admits(&header(&other, &material)).unwrap(),
+            "{policy:?}"
+        );
         let own = header(&volume, &new_file(&volume));
         for at in 0..32 {
             let mut forged = own.clone();
             forged.membership_tag[at] ^= 1;
-            assert!(!volume.admits(&forged));
+            assert!(!volume.admits(&forged).unwrap());
         }
         let mut moved = own.clone();
         moved.file_id.0[0] ^= 1;
-        assert!(!volume.admits(&moved), "the tag is bound to the file");
+        assert!(
+            !volume.admits(&moved).unwrap(),
+            "the tag is bound to the file"
+        );
         let mut rekeyed = own;
         rekeyed.epochs[0].commitment[0] ^= 1;
-        assert!(!volume.admits(&rekeyed), "the tag is bound to the key");
+        assert!(
+            !volume.admits(&rekeyed).unwrap(),
+            "the tag is bound to the key"
+        );
     }
 }
 

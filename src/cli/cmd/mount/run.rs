@@ -1,5 +1,6 @@
 //! Mounts the volume and serves it.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use super::{MountRequest, Sharing};
@@ -104,7 +105,9 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
         MemoryPolicy::Required
     };
     providers::lock_memory(&what, policy)?;
-    let providers = GivenKeys::none().providers(&request.passphrase, Confirm::No);
+    let providers = GivenKeys::none()
+        .limited_to(NonZeroU32::new(request.provider_rate))
+        .providers(&request.passphrase, Confirm::No);
     let exclusive = request.sharing == Sharing::Exclusive;
     let unlock = UnlockOptions {
         sharing: if exclusive {
@@ -121,6 +124,7 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
     let fs = FsOptions {
         accept_empty: request.accept_empty,
         shared: !exclusive,
+        offline_grace: request.offline_grace,
         acl: request.kernel.acl,
         export: request.kernel.export,
         noatime: request.kernel.atime == Atime::Never,

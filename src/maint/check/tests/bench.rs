@@ -17,7 +17,7 @@ use crate::keys::{FileProvider, ProviderOptions, Providers};
 use crate::maint::open::{Opened, open};
 use crate::storage::{Access, CName, Node, XattrSet};
 use crate::units::{DirId, PlainOffset, VolumeId};
-use crate::volume::{self, CreateOptions, FileMaterial, Listed, Names, Sharing, UnlockOptions};
+use crate::volume::{self, CreateOptions, FileMaterial, Listed, Sharing, UnlockOptions};
 
 pub(super) const B: u64 = 4096;
 
@@ -96,7 +96,7 @@ impl Bench {
     /// Where `name` stands in `dir`, its sidecar made if it needs one.
     pub(super) fn place(&self, dir: &Dir, name: &[u8]) -> PathBuf {
         let volume = self.open(false);
-        let Names::Encrypted(key) = volume.names() else {
+        let Some(key) = volume.name_key().unwrap() else {
             return dir.0.join(os(name));
         };
         let sealed = key.seal(&self.dir_id(dir).unwrap(), name);
@@ -141,16 +141,16 @@ impl Bench {
 
     pub(super) fn symlink(&self, dir: &Dir, name: &[u8], target: &[u8]) -> PathBuf {
         let path = self.place(dir, name);
-        let sealed = symlink::seal(self.open(false).symlink_key().unwrap(), target);
+        let sealed = symlink::seal(&self.open(false).symlink_key().unwrap().unwrap(), target);
         std::os::unix::fs::symlink(os(&sealed), &path).unwrap();
         path
     }
 
     pub(super) fn set_xattr(&self, path: &Path, name: &[u8], value: &[u8]) -> std::ffi::CString {
         let volume = self.open(false);
-        let on_disk = volume.xattr_keys().seal_name(name).unwrap();
+        let on_disk = volume.xattr_keys().unwrap().seal_name(name).unwrap();
         let on_disk = std::ffi::CString::new(on_disk).unwrap();
-        let sealed = volume.xattr_keys().seal_value(name, value);
+        let sealed = volume.xattr_keys().unwrap().seal_value(name, value);
         child(path)
             .set_xattr(&on_disk, &sealed, XattrSet::Either)
             .unwrap();
@@ -209,7 +209,7 @@ fn read_folder(
 ) {
     let Ok(id) = volume.dir_id(dir) else { return };
     for entry in entries(dir).unwrap() {
-        let Listed::Name(name) = volume.open_name(dir, id.as_ref(), &entry.name) else {
+        let Ok(Listed::Name(name)) = volume.open_name(dir, id.as_ref(), &entry.name) else {
             continue;
         };
         let path = format!("{plain}/{}", String::from_utf8_lossy(&name));
