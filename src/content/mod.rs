@@ -18,6 +18,7 @@ mod reader;
 mod recovery;
 mod resize;
 mod shared;
+mod slots;
 mod verify;
 mod writer;
 
@@ -44,6 +45,7 @@ pub use holes::Seek;
 pub use keys::EpochKeys;
 pub use probe::{Probe, probe, probe_any_layout};
 pub use shared::exclude_writers;
+pub use slots::exchange_slots;
 pub use verify::{Extent, Lost};
 
 use keys::SubkeyCache;

@@ -17,6 +17,7 @@ mod exports;
 mod handles;
 mod inodes;
 mod locks;
+mod moves;
 mod ops;
 mod resolve;
 mod space;
@@ -40,10 +41,12 @@ pub use error::FsError;
 pub use handles::Fh;
 pub use inodes::Ino;
 pub use locks::{LockConflict, LockOwner, LockRequest};
+pub use moves::MoveWatch;
 pub use ops::attr::{AttrChange, TimeChange};
 pub use ops::create::Created;
 pub use ops::folder::FolderEntry;
 pub use ops::open::Opened;
+pub use ops::slots::Renewed;
 pub use stats::{Stats, StatsReport};
 
 use committer::Committer;
@@ -51,6 +54,7 @@ use exports::Exports;
 use handles::{FileHandle, FolderHandle, HandleTable};
 use inodes::{Inode, InodeTable};
 use locks::LockTable;
+use moves::Moves;
 use space::Space;
 
 /// How a volume is served.
@@ -95,6 +99,7 @@ pub struct FileSystem {
     folder_nodes: Mutex<LruCache<Ino, Arc<Node>>>,
     committer: Committer,
     locks: LockTable,
+    moves: Moves,
     exports: Option<Exports>,
     space: Space,
     stats: Arc<Stats>,
@@ -117,6 +122,7 @@ impl FileSystem {
             space: Space::new(volume.root()),
             committer: Committer::start(Arc::clone(volume.root())),
             locks: LockTable::default(),
+            moves: Moves::default(),
             exports: exports.transpose()?,
             volume,
             options,

@@ -3,9 +3,13 @@
 mod create;
 mod error;
 mod file_keys;
+mod key_set;
+mod live;
 mod meta;
 mod names;
+mod renew;
 mod secrets;
+mod slots;
 mod unlock;
 
 #[cfg(test)]
@@ -26,10 +30,13 @@ pub use create::{CreateOptions, create, create_in};
 pub use error::VolumeError;
 pub use file_keys::{FileMaterial, VOLUME_SCHEME, unwrap_slots, wrap_slots};
 
-use file_keys::FileKeyring;
+pub use key_set::{KeyChange, SeenKeys, SoleRun};
 pub use names::Listed;
-pub use unlock::{Sharing, UnlockOptions, open, open_in};
+pub use renew::{Renewal, RenewalOptions};
+pub use unlock::{Sharing, UnlockOptions, open, open_in, seen_keys};
 
+use file_keys::FileKeyring;
+use live::LiveConfig;
 use secrets::VolumeSecrets;
 
 /// How the names of a volume stand on disk.
@@ -47,9 +54,12 @@ pub struct Volume {
     root: Arc<Node>,
     /// `.envelopefs` in the root.
     folder: Arc<Node>,
-    config: VolumeConfig,
+    layout: Layout,
+    name_mode: NameMode,
+    foreign_files: ForeignFiles,
+    live: Arc<LiveConfig>,
     secrets: Arc<VolumeSecrets>,
-    files: FileKeyring,
+    files: Arc<FileKeyring>,
     providers: Arc<Providers>,
     unclean: Option<crate::storage::Timestamp>,
     in_use: Option<meta::InUse>,
@@ -66,19 +76,24 @@ impl Volume {
         &self.root
     }
 
-    /// What the volume is.
-    pub fn config(&self) -> &VolumeConfig {
-        &self.config
+    /// What the volume is, at this moment: its keys and slots may change while it is open.
+    pub fn config(&self) -> Arc<VolumeConfig> {
+        self.live.current()
+    }
+
+    /// Counts what makes data keys wrapped before it outdated: other keys of the volume, or new versions of them.
+    pub fn key_generation(&self) -> u64 {
+        self.live.generation()
     }
 
     /// Block and header size of its files.
     pub fn layout(&self) -> Layout {
-        self.config.layout
+        self.layout
     }
 
     /// How its names stand on disk.
     pub fn names(&self) -> Names<'_> {
-        match self.config.names {
+        match self.name_mode {
             NameMode::Encrypted => Names::Encrypted(&self.secrets.names),
             NameMode::Plain => Names::Plain,
         }
@@ -86,7 +101,7 @@ impl Volume {
 
     /// The key of symlinks' targets; `None` where they stand as they are, as the names do.
     pub fn symlink_key(&self) -> Option<&XaesKey> {
-        match self.config.names {
+        match self.name_mode {
             NameMode::Encrypted => Some(&self.secrets.symlinks),
             NameMode::Plain => None,
         }
@@ -111,7 +126,7 @@ impl Volume {
     pub fn admits(&self, header: &FileHeader) -> bool {
         match header.verify_membership(&self.secrets.membership) {
             Membership::Valid => true,
-            Membership::Foreign => self.config.foreign_files == ForeignFiles::Allow,
+            Membership::Foreign => self.foreign_files == ForeignFiles::Allow,
             Membership::Invalid => false,
         }
     }

@@ -18,6 +18,7 @@ impl FileSystem {
         let node = self.node(&inode)?;
         let _names = parent.names().write();
         make(&place, || node.link(&place.dir, &place.cname))?;
+        self.moves.note(&parent, &place.cname);
         self.found(&parent, &place)
     }
 

@@ -10,4 +10,5 @@ pub(super) mod link;
 pub(super) mod open;
 pub(super) mod remove;
 pub(super) mod rename;
+pub(super) mod slots;
 pub(super) mod xattr;

@@ -61,6 +61,12 @@ impl FileSystem {
         }
         to.place.make_sidecar()?;
         let renamed = self.rename_locked(&from, &to, flags);
+        if renamed.is_ok() {
+            self.moves.note(&to.parent, &to.place.cname);
+            if flags.contains(RenameFlags::EXCHANGE) {
+                self.moves.note(&from.parent, &from.place.cname);
+            }
+        }
         if renamed.is_err() {
             to.place.undo_sidecar();
         } else if !flags.intersects(RenameFlags::EXCHANGE | RenameFlags::WHITEOUT) {
