@@ -12,9 +12,10 @@ use crate::fuse::{self, MountConfig, Mounted};
 use crate::maint::{self, MaintError, Recovery};
 use crate::volume::Volume;
 
-use super::control::{self, ControlServer, StatusSource};
+use super::control::{self, ControlServer, RunSource, StatusSource};
 use super::harden::HardeningReport;
 use super::report::StatusReporter;
+use super::runs::RunHost;
 use super::unmount::{self, Detach};
 use super::{mounts, notify, signals};
 
@@ -97,7 +98,8 @@ pub fn serve(
         since: Instant::now(),
     }
     .into_source();
-    let control = start_control(&request.mountpoint, &status);
+    let runs = Arc::new(RunHost::new(Arc::clone(&fs), request.read_only));
+    let control = start_control(&request.mountpoint, &status, &runs);
     let place = request.mountpoint.clone();
     let watch =
         signals::on_termination(move |termination| unmount_by_signal(&place, termination.times));
@@ -108,11 +110,12 @@ pub fn serve(
         Ok(())
     });
     drop(watch);
+    runs.stop();
     if let Ok(true) = served {
         mark_clean(&volume);
     }
     tracing::info!(mountpoint = %request.mountpoint.display(), "unmounted");
-    drop((fs, volume, status));
+    drop((fs, volume, status, runs));
     drop(control);
     served.map(drop)
 }
@@ -151,7 +154,7 @@ fn mark_clean(volume: &Volume) {
 }
 
 /// After a mount that ended without an unmount, lengths are set right before anybody reads them.
-fn look_over(volume: &Volume, read_only: bool) -> Result<(), ServeError> {
+pub(super) fn look_over(volume: &Volume, read_only: bool) -> Result<(), ServeError> {
     let Some(since) = volume.unclean_since().filter(|_| !read_only) else {
         return Ok(());
     };
@@ -175,8 +178,14 @@ fn look_over(volume: &Volume, read_only: bool) -> Result<(), ServeError> {
     Ok(())
 }
 
-fn start_control(mountpoint: &Path, status: &StatusSource) -> Option<ControlServer> {
-    control::serve(mountpoint, status)
+fn start_control(
+    mountpoint: &Path,
+    status: &StatusSource,
+    runs: &Arc<RunHost>,
+) -> Option<ControlServer> {
+    let runs = Arc::clone(runs);
+    let runs: RunSource = Arc::new(move |request, tell| runs.run(request, tell));
+    control::serve(mountpoint, status, &runs)
         .inspect_err(|error| tracing::warn!(%error, "no control socket: `envelopefs status` will have no answer"))
         .ok()
 }

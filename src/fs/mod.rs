@@ -149,6 +149,11 @@ impl FileSystem {
         self.stats.report(self.files.len(), self.inodes.len())
     }
 
+    /// Whether other mounts may change the volume too.
+    pub fn is_shared(&self) -> bool {
+        self.options.shared
+    }
+
     /// The volume that is served.
     pub fn volume(&self) -> &Arc<Volume> {
         &self.volume

@@ -11,7 +11,7 @@ use crate::format::header::{HeaderError, KeyEpoch, KeySlot, MAX_SLOTS, epochs_le
 use crate::format::volume_config::{KeyScope, MAX_KEYS, UnverifiedConfig, VolumeConfig};
 use crate::keys::{EncryptionContext, KeyError, KeyErrorKind, KeyProvider as _, WrappedDek};
 use crate::storage::{LockGuard, LockKind};
-use crate::units::{EpochId, KeyUri};
+use crate::units::{EpochId, KeyUri, VolumeId};
 
 use super::Volume;
 use super::error::VolumeError;
@@ -219,6 +219,8 @@ fn check_header_fits(
 /// What a volume says of its keys, to whoever has none: nothing of it is authenticated.
 #[derive(Debug, Clone)]
 pub struct SeenKeys {
+    /// The volume.
+    pub volume_id: VolumeId,
     /// The keys of new files.
     pub keys: Vec<KeyUri>,
     /// The slots of the volume key.
@@ -230,6 +232,7 @@ pub struct SeenKeys {
 impl SeenKeys {
     pub(super) fn of(config: &UnverifiedConfig) -> Self {
         Self {
+            volume_id: config.volume_id(),
             keys: config.keys().to_vec(),
             slots: config.slots().to_vec(),
             key_scope: config.key_scope(),

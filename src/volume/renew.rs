@@ -194,6 +194,12 @@ impl Volume {
         .carry_out(plan)
     }
 
+    /// Whether a slot of the volume key is of an older version.
+    pub fn is_own_due(&self, renewal: &Renewal) -> bool {
+        let slots = &self.config().slots;
+        !plan(slots, &renewal.targets, Keys::Own, renewal.anew).is_done()
+    }
+
     /// The volume key's own slots as they should be; `None` where they are. Slots of keys that are leaving stay.
     pub(super) fn renewed_own_slots(
         &self,

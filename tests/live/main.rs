@@ -27,5 +27,6 @@ mod real_work;
 mod rights;
 mod shared;
 mod single_files;
+mod slots;
 mod tree;
 mod workers;

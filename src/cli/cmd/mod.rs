@@ -1,11 +1,14 @@
 //! The subcommands, one file each: arguments, the typed request they make, and the run.
 
+pub mod census;
 pub mod check;
 pub mod decrypt;
 pub mod encrypt;
 pub mod init;
 pub mod inspect;
 pub mod mount;
+pub mod rewrap;
+pub mod slots;
 pub mod speed;
 pub mod status;
 pub mod umount;

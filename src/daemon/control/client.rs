@@ -1,8 +1,8 @@
 //! The side of `status` and `umount`.
 
-use std::io;
 #[cfg(test)]
 use std::io::Write as _;
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use rustix::process::PidfdFlags;
 
 use super::{Answer, MAX_ANSWER, Op, Request, read_line, write_line};
 use crate::daemon::mounts::Mount;
+use crate::daemon::runs::{Event, RunFailure, RunReport, RunRequest};
 use crate::daemon::runtime;
 
 /// A daemon that does not answer.
@@ -105,11 +106,34 @@ impl Client {
     /// No answer in time, or none that makes sense.
     pub fn status(mut self) -> Result<serde_json::Value, ControlError> {
         self.stream.set_read_timeout(Some(STATUS_TIME))?;
-        write_line(&mut self.stream, &Request { op: Op::Status })?;
+        write_line(&mut self.stream, &Request::from(Op::Status))?;
         match read_answer(&mut self.stream)? {
             Answer::Status { status } => Ok(status),
             Answer::Error { message } => Err(ControlError::Refused(message)),
-            Answer::Done => Err(ControlError::Malformed),
+            _ => Err(ControlError::Malformed),
+        }
+    }
+
+    /// Has the daemon carry out a run over all files; `tell` hears how far it is. When this process ends, the run stops.
+    ///
+    /// # Errors
+    /// The daemon does not take the request, or goes before it is done. Inside: why the run was not done, or not all.
+    pub fn run(
+        mut self,
+        request: &RunRequest,
+        mut tell: impl FnMut(Event),
+    ) -> Result<Result<RunReport, RunFailure>, ControlError> {
+        let work = Some(request.clone());
+        write_line(&mut self.stream, &Request { op: Op::Run, work })?;
+        let mut lines = BufReader::new(&self.stream);
+        loop {
+            match read_answer_of(&mut lines)? {
+                Answer::Event { event } => tell(event),
+                Answer::Report { report } => return Ok(Ok(report)),
+                Answer::Failure { failure } => return Ok(Err(failure)),
+                Answer::Error { message } => return Err(ControlError::Refused(message)),
+                Answer::Done | Answer::Status { .. } => return Err(ControlError::Malformed),
+            }
         }
     }
 
@@ -118,7 +142,7 @@ impl Client {
     /// # Errors
     /// The daemon does not take the request.
     pub fn wait_for_end(mut self) -> Result<Waiting, ControlError> {
-        write_line(&mut self.stream, &Request { op: Op::Wait })?;
+        write_line(&mut self.stream, &Request::from(Op::Wait))?;
         Ok(Waiting {
             stream: self.stream,
             process: self.process,
@@ -147,6 +171,17 @@ fn read_answer(stream: &mut UnixStream) -> Result<Answer, ControlError> {
     serde_json::from_slice(&line).map_err(|_error| ControlError::Malformed)
 }
 
+/// One answer of several.
+fn read_answer_of(lines: &mut impl BufRead) -> Result<Answer, ControlError> {
+    let mut line = Vec::new();
+    let limit = u64::try_from(MAX_ANSWER).unwrap_or(u64::MAX);
+    lines.take(limit).read_until(b'\n', &mut line)?;
+    if line.last() != Some(&b'\n') {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
+    serde_json::from_slice(&line).map_err(|_error| ControlError::Malformed)
+}
+
 /// A daemon that will say when it is done.
 #[derive(Debug)]
 pub struct Waiting {
@@ -168,7 +203,7 @@ impl Waiting {
         match read_answer(&mut self.stream) {
             Ok(Answer::Done) => {}
             Ok(Answer::Error { message }) => return Err(ControlError::Refused(message)),
-            Ok(Answer::Status { .. }) => return Err(ControlError::Malformed),
+            Ok(_) => return Err(ControlError::Malformed),
             // It closed without a word: it is gone, or was killed.
             Err(ControlError::Unreachable(_)) => {}
             Err(error) => return Err(error),

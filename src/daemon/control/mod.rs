@@ -2,7 +2,9 @@
 //!
 //! `{"op":"status"}` → `{"answer":"status","status":{…}}`;
 //! `{"op":"wait"}` → `{"answer":"done"}` when the daemon has written everything and is about to
-//! exit; `{"answer":"error","message":"…"}` for anything else. Only root and the user whose mount
+//! exit; `{"op":"run","work":{…}}` → a line `{"answer":"event","event":{…}}` several times a second while a run over all
+//! files is under way, and at last `{"answer":"report","report":{…}}` or `{"answer":"failure","failure":{…}}`; it stops
+//! when the asker closes; `{"answer":"error","message":"…"}` for anything else. Only root and the user whose mount
 //! it is are answered.
 
 use std::io::{self, Read, Write};
@@ -10,22 +12,34 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::runs::{Event, RunFailure, RunReport, RunRequest};
+
 pub use client::{Client, ControlError, Waiting};
-pub use server::{ControlServer, StatusSource, serve};
+pub use server::{ControlServer, RunSource, StatusSource, serve};
 
 mod client;
 mod server;
 
 /// What a client asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Request {
     op: Op,
+    /// What a run is to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    work: Option<RunRequest>,
+}
+
+impl From<Op> for Request {
+    fn from(op: Op) -> Self {
+        Self { op, work: None }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Op {
+    Run,
     Status,
     Wait,
 }
@@ -36,10 +50,13 @@ enum Op {
 enum Answer {
     Done,
     Error { message: String },
+    Event { event: Event },
+    Failure { failure: RunFailure },
+    Report { report: RunReport },
     Status { status: Value },
 }
 
-const MAX_REQUEST: usize = 4096;
+const MAX_REQUEST: usize = 1 << 16;
 const MAX_ANSWER: usize = 1 << 20;
 
 /// Reads up to the end of the line, which is not part of the result. Whoever writes more than
@@ -91,7 +108,11 @@ mod tests {
 
     fn start(folder: &Path) -> ControlServer {
         let status: StatusSource = Arc::new(|| json!({ "pid": 7 }));
-        server::serve_in(folder, Path::new("/m"), status).unwrap()
+        server::serve_in(folder, Path::new("/m"), status, no_runs()).unwrap()
+    }
+
+    fn no_runs() -> RunSource {
+        Arc::new(|_request, _tell| Ok(RunReport::default()))
     }
 
     fn client(folder: &Path) -> Result<Client, ControlError> {
@@ -236,7 +257,7 @@ mod tests {
                     _ => json!({}),
                 },
             );
-        let _server = server::serve_in(dir.path(), Path::new("/m"), status).unwrap();
+        let _server = server::serve_in(dir.path(), Path::new("/m"), status, no_runs()).unwrap();
         assert!(client(dir.path()).unwrap().status().is_err());
         assert!(client(dir.path()).unwrap().status().is_ok());
     }

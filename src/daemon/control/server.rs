@@ -16,10 +16,18 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::Shutdown;
 
 use super::{Answer, MAX_REQUEST, Op, Request, read_line, write_line};
+use crate::daemon::runs::{Event, RunFailure, RunReport, RunRequest};
 use crate::daemon::runtime;
 
 /// Makes the answer to `status`. May take its time: it runs on the connection's own thread.
 pub type StatusSource = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+
+/// Carries out a run, on the connection's own thread; who is told answers whether he still listens.
+pub type RunSource = Arc<
+    dyn Fn(&RunRequest, &mut dyn FnMut(Event) -> bool) -> Result<RunReport, RunFailure>
+        + Send
+        + Sync,
+>;
 
 /// Connections served at the same time; more are told to come again.
 pub(super) const MAX_CONNECTIONS: usize = 16;
@@ -39,6 +47,7 @@ pub struct ControlServer {
 struct Shared {
     listener: UnixListener,
     status: StatusSource,
+    runs: RunSource,
     connections: AtomicUsize,
     stopping: AtomicBool,
     /// None once the end has been announced: who asks then is answered at once.
@@ -58,12 +67,16 @@ impl fmt::Debug for Shared {
 ///
 /// # Errors
 /// No folder can be used, or the socket cannot be made.
-pub fn serve(mountpoint: &Path, status: &StatusSource) -> io::Result<ControlServer> {
+pub fn serve(
+    mountpoint: &Path,
+    status: &StatusSource,
+    runs: &RunSource,
+) -> io::Result<ControlServer> {
     let owner = rustix::process::geteuid().as_raw();
     let mut result = Err(io::ErrorKind::NotFound.into());
     for folder in runtime::folders(owner, runtime::runtime_dir(owner).as_deref()) {
         result = runtime::prepare(&folder, owner)
-            .and_then(|()| serve_in(&folder, mountpoint, Arc::clone(status)));
+            .and_then(|()| serve_in(&folder, mountpoint, Arc::clone(status), Arc::clone(runs)));
         if result.is_ok() {
             break;
         }
@@ -75,11 +88,13 @@ pub(super) fn serve_in(
     folder: &Path,
     mountpoint: &Path,
     status: StatusSource,
+    runs: RunSource,
 ) -> io::Result<ControlServer> {
     let (listener, socket) = SocketFile::bind(folder, mountpoint)?;
     let shared = Arc::new(Shared {
         listener,
         status,
+        runs,
         connections: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),
         waiters: Mutex::new(Some(Vec::new())),
@@ -218,13 +233,14 @@ fn serve_one(shared: &Shared, mut stream: UnixStream) -> io::Result<()> {
         );
     }
     match read_request(&mut stream) {
-        Ok(Op::Status) => write_line(
+        Ok(Request { op: Op::Run, work }) => shared.carry_out(stream, work),
+        Ok(Request { op: Op::Status, .. }) => write_line(
             &mut stream,
             &Answer::Status {
                 status: (shared.status)(),
             },
         ),
-        Ok(Op::Wait) => shared.let_wait(stream),
+        Ok(Request { op: Op::Wait, .. }) => shared.let_wait(stream),
         Err(problem) => write_line(&mut stream, &error(problem)),
     }
 }
@@ -234,12 +250,26 @@ fn is_welcome(stream: &UnixStream) -> io::Result<bool> {
     Ok(peer.uid.is_root() || peer.uid == rustix::process::geteuid())
 }
 
-fn read_request(stream: &mut UnixStream) -> io::Result<Op> {
+fn read_request(stream: &mut UnixStream) -> io::Result<Request> {
     let line = read_line(stream, MAX_REQUEST)?;
-    Ok(serde_json::from_slice::<Request>(&line)?.op)
+    Ok(serde_json::from_slice(&line)?)
 }
 
 impl Shared {
+    fn carry_out(&self, mut stream: UnixStream, work: Option<RunRequest>) -> io::Result<()> {
+        let Some(request) = work else {
+            return write_line(&mut stream, &error("a run without its work"));
+        };
+        let mut tell = |event| {
+            still_there(&stream) && write_line(&mut &stream, &Answer::Event { event }).is_ok()
+        };
+        let answer = match (self.runs)(&request, &mut tell) {
+            Ok(report) => Answer::Report { report },
+            Err(failure) => Answer::Failure { failure },
+        };
+        write_line(&mut stream, &answer)
+    }
+
     fn let_wait(&self, mut stream: UnixStream) -> io::Result<()> {
         let mut waiters = self.waiters.lock();
         let answer = match waiters.as_mut() {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::content::{OpenFile, Probe, exchange_slots, probe};
-use crate::format::header::{FileHeader, KeyEpoch};
+use crate::content::{ContentError, OpenFile, Probe, exchange_slots, exclude_writers, probe};
+use crate::format::header::{FileHeader, HeaderError, KeyEpoch};
 use crate::fs::FileSystem;
 use crate::fs::error::FsError;
 use crate::fs::inodes::{Inode, Whereabouts};
@@ -58,7 +58,13 @@ impl FileSystem {
             return Ok(Renewed::Gone);
         };
         for _ in 0..ATTEMPTS {
-            let header = match self.current_header(&visit.inode)? {
+            let header = match self.current_header(&visit.inode) {
+                Err(FsError::Content(ContentError::NotReadable(HeaderError::NotOurs))) => {
+                    return Ok(Renewed::Foreign);
+                }
+                probed => probed?,
+            };
+            let header = match header {
                 Probe::Empty => return Ok(Renewed::Empty),
                 Probe::Sealed(header) if !self.volume.admits(&header) => {
                     return Ok(Renewed::Foreign);
@@ -107,6 +113,9 @@ impl FileSystem {
             return Ok(Probe::Sealed(open.header()?));
         }
         let file = self.open_ciphertext(inode, Access::Read)?;
+        if self.options.shared {
+            exclude_writers(&file)?;
+        }
         Ok(probe(&file, self.volume.layout())?)
     }
 

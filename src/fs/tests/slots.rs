@@ -139,7 +139,13 @@ fn what_is_no_file_of_the_volume_is_left_alone() {
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
     std::fs::write(&path, [0; 4096]).unwrap();
     assert_eq!(renew(&bench, b"foreign", &renewal).unwrap(), Renewed::Empty);
-    std::fs::write(&path, b"no header at all, but long enough to be one").unwrap();
+    std::fs::write(&path, b"no header at all").unwrap();
+    assert_eq!(
+        renew(&bench, b"foreign", &renewal).unwrap(),
+        Renewed::Foreign
+    );
+    bytes[8] = 9;
+    std::fs::write(&path, &bytes).unwrap();
     assert!(renew(&bench, b"foreign", &renewal).is_err());
 }
 

@@ -80,7 +80,7 @@ fn a_key_comes_and_another_goes_and_each_step_opens_by_what_it_should() {
     let volume = bench.open().unwrap();
     let run = volume.begin_run().unwrap();
     volume.change_keys(&run, &change(&[], &[&first])).unwrap();
-    assert_eq!(volume.leaving_keys(), [first.clone()]);
+    assert_eq!(volume.leaving_keys(), std::slice::from_ref(&first));
     assert_eq!(new_file(&volume).epoch.slots[0].key_uri, second);
     drop((run, volume));
     assert!(opens_by(&bench, 0) && opens_by(&bench, 1));
