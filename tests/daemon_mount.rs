@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use envelopefs::daemon::control;
 use envelopefs::daemon::mountpoint::{self, Contents, MountpointError};
 use envelopefs::daemon::mounts;
+use envelopefs::daemon::runs::{Event, RunFailure, RunReport, RunRequest};
 use envelopefs::daemon::signals;
 use envelopefs::daemon::status::MountStatus;
 use envelopefs::daemon::unmount::{self, Detach};
@@ -39,6 +40,14 @@ impl control::Served for Told {
 
     fn unlock(&self, _passphrase: Option<&[u8]>) -> Result<(), control::NotUnlocked> {
         Ok(())
+    }
+
+    fn run(
+        &self,
+        _request: &RunRequest,
+        _tell: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<RunReport, RunFailure> {
+        Ok(RunReport::default())
     }
 }
 

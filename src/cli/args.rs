@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::cmd::{
-    check, decrypt, encrypt, init, inspect, lock, mount, speed, status, umount, unlock,
+    census, check, decrypt, encrypt, init, inspect, lock, mount, rewrap, slots, speed, status,
+    umount, unlock,
 };
 use super::exit;
 use super::logging::{LogFormat, LogRequest};
@@ -172,6 +173,22 @@ pub enum Command {
     /// Changes nothing, unless with --repair. Unmount the volume first; without --repair, mounts with --shared may go
     /// on meanwhile. Damage is told by the path in the mount and the range of bytes that only a backup brings back.
     Check(check::CheckArgs),
+
+    /// Show or change the keys of a volume
+    Slots(slots::SlotsCommand),
+
+    /// Bring the key slots of all files to their keys' newest versions
+    ///
+    /// After a key was rotated, or to move files from one key to another: headers only, no content is touched, while
+    /// mounted or not. Every file gets exactly one slot for each of the volume's keys; each new slot is unwrapped once
+    /// before an old one goes. A run that was cut short, at any point, is gone on with by running it again.
+    Rewrap(rewrap::RewrapArgs),
+
+    /// Count files by key and key version, without any key
+    ///
+    /// Reads the headers in CIPHERDIR, mounted or not, also of a copy: so that an old key or version can be retired with
+    /// certainty. Nothing shown is authenticated.
+    Census(census::CensusArgs),
 
     /// Measure how fast this machine seals and opens chunks
     ///

@@ -18,17 +18,22 @@ mod errors;
 pub mod exit;
 pub mod failure;
 pub mod helper;
+mod key_files;
 pub mod logging;
 pub mod options;
 pub mod output;
 mod pending;
+mod progress;
 mod providers;
 pub mod reference;
 pub mod values;
+pub mod volume_run;
 
 /// A command, its values parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
+    /// `census`
+    Census(cmd::census::CensusRequest),
     /// `check`
     Check(cmd::check::CheckRequest),
     /// `decrypt`
@@ -45,6 +50,10 @@ pub enum Request {
     Mount(Box<cmd::mount::MountRequest>),
     /// A correct call that asks for nothing: `mount.envelopefs -f`
     Nothing,
+    /// `rewrap`
+    Rewrap(cmd::rewrap::RewrapRequest),
+    /// `slots`
+    Slots(cmd::slots::SlotsRequest),
     /// `speed`
     Speed(cmd::speed::SpeedRequest),
     /// `status`
@@ -147,6 +156,7 @@ impl Invocation {
 impl Command {
     fn into_request(self, logs: &mut LogRequest) -> Result<Request, Failure> {
         Ok(match self {
+            Self::Census(args) => Request::Census(args.into()),
             Self::Check(args) => Request::Check(args.into()),
             Self::Decrypt(args) => Request::Decrypt(args.into()),
             Self::Encrypt(args) => Request::Encrypt(args.try_into()?),
@@ -158,6 +168,8 @@ impl Command {
                 logs.format = said.format.unwrap_or(logs.format);
                 Request::Mount(Box::new(request))
             }
+            Self::Rewrap(args) => Request::Rewrap(args.into()),
+            Self::Slots(command) => Request::Slots(command.into()),
             Self::Speed(args) => Request::Speed(args.into()),
             Self::Status(args) => Request::Status(args.into()),
             Self::Lock(args) => Request::Lock(args.into()),
@@ -175,11 +187,14 @@ fn run(request: Request, logs: &Logs) -> Result<(), Failure> {
         Request::Lock(request) => cmd::lock::run(&request),
         Request::Umount(request) => cmd::umount::run(&request),
         Request::Unlock(request) => cmd::unlock::run(&request),
+        Request::Census(request) => cmd::census::run(&request),
         Request::Check(request) => cmd::check::run(&request),
         Request::Decrypt(request) => cmd::decrypt::run(&request),
         Request::Encrypt(request) => cmd::encrypt::run(&request),
         Request::Init(request) => cmd::init::run(&request),
         Request::Inspect(request) => cmd::inspect::run(&request),
+        Request::Rewrap(request) => cmd::rewrap::run(&request),
+        Request::Slots(request) => cmd::slots::run(&request),
         Request::Mount(request) => cmd::mount::run(&request, logs),
     }
 }

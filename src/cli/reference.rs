@@ -23,13 +23,20 @@ fn options() -> String {
     let mut text = String::from("### Options of every command\n\n");
     text.push_str(&table(program.get_arguments()));
     for command in program.get_subcommands() {
-        text.push_str(&section(command));
+        text.push_str(&section(command, command.get_name()));
+        for action in command.get_subcommands() {
+            let name = format!("{} {}", command.get_name(), action.get_name());
+            text.push_str(&section(action, &name));
+        }
     }
     text
 }
 
-fn section(command: &Command) -> String {
-    let name = command.get_name();
+fn section(command: &Command, name: &str) -> String {
+    if command.has_subcommands() {
+        let about = plain(command.get_long_about().or(command.get_about()));
+        return format!("\n### {name}\n\n{about}\n");
+    }
     let about = command.get_long_about().or(command.get_about());
     let usage: Vec<String> = command.get_positionals().map(show_positional).collect();
     let mut text = format!(

@@ -19,6 +19,7 @@ mod reader;
 mod recovery;
 mod resize;
 mod shared;
+mod slots;
 mod verify;
 mod writer;
 
@@ -46,6 +47,7 @@ pub use holes::Seek;
 pub use keys::EpochKeys;
 pub use probe::{Probe, probe, probe_any_layout};
 pub use shared::exclude_writers;
+pub use slots::exchange_slots;
 pub use verify::{Extent, Lost};
 
 use keys::SubkeyCache;

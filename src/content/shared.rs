@@ -20,7 +20,11 @@ use super::error::{ContentError, Damage};
 use super::keys::EpochKeys;
 use super::probe::{Probe, probe};
 use super::recovery::Found;
+use super::slots::same_keys;
 use super::{OnDisk, OpenFile, State};
+
+/// In bytes.
+const LONGEST_HEADER: usize = 2048;
 
 /// The right to change a file that other mounts may change too, given back when dropped.
 #[derive(Debug)]
@@ -28,7 +32,7 @@ use super::{OnDisk, OpenFile, State};
 pub(super) struct Turn(Arc<StorageFile>);
 
 impl Turn {
-    fn take(file: &Arc<StorageFile>, kind: LockKind) -> std::io::Result<Self> {
+    pub(super) fn take(file: &Arc<StorageFile>, kind: LockKind) -> std::io::Result<Self> {
         file.lock(LockRange::CONTENT, kind)?;
         Ok(Self(Arc::clone(file)))
     }
@@ -167,15 +171,19 @@ impl OpenFile {
     }
 
     /// Compares what is known with the file; the caller holds the turn.
-    fn take_over(&self, state: &mut State) -> Result<(), ContentError> {
-        let mut front = [0; FIXED_LEN];
-        let got = state.file.read_at(&mut front, CipherOffset(0))?;
+    pub(super) fn take_over(&self, state: &mut State) -> Result<(), ContentError> {
+        let mut front = [0; LONGEST_HEADER];
+        let front = &mut front[..self.layout.header_len()];
+        let got = state.file.read_at(front, CipherOffset(0))?;
         if !state.header_on_disk {
             let still_empty = all_zeros(&front[..got]);
             return still_empty.then_some(()).ok_or(ContentError::Overtaken);
         }
         let physical = state.file.len()?;
         let same_header = FileHeader::tag_in(&front[..got]) == Some(state.on_disk.tag);
+        if same_header {
+            self.adopt_slots(state, front)?;
+        }
         let same_size = physical == self.layout.physical_len(state.len);
         if same_header && same_size && !state.untidy_tail {
             return Ok(());
@@ -186,18 +194,30 @@ impl OpenFile {
         self.settle(state, physical)
     }
 
+    /// Takes over slots that another mount, or a run over all files, exchanged under the same header: written back, the
+    /// old ones would undo that.
+    fn adopt_slots(&self, state: &mut State, front: &[u8]) -> Result<(), ContentError> {
+        let mut known = [0; LONGEST_HEADER];
+        let known = &mut known[..front.len()];
+        state.header.encode(known)?;
+        if known[FIXED_LEN..] == front[FIXED_LEN..] {
+            return Ok(());
+        }
+        let header = FileHeader::decode(front)?;
+        if !same_keys(&header.epochs, &state.header.epochs) {
+            return Err(self.damaged(Damage::Header));
+        }
+        state.header.epochs = header.epochs;
+        Ok(())
+    }
+
     /// Takes over a header that another mount wrote. It is of this very file, authentic, and newer.
     fn adopt_header(&self, state: &mut State) -> Result<(), ContentError> {
         let Probe::Sealed(mut header) = probe(&state.file, self.layout)? else {
             return Err(self.damaged(Damage::Header));
         };
-        let keys = |header: &FileHeader| -> Vec<_> {
-            let epochs = header.epochs.iter();
-            epochs
-                .map(|epoch| (epoch.epoch, epoch.commitment))
-                .collect()
-        };
-        let same_file = header.file_id == self.file_id() && keys(&header) == keys(&state.header);
+        let same_file =
+            header.file_id == self.file_id() && same_keys(&header.epochs, &state.header.epochs);
         let newer = header.generation > state.on_disk.generation;
         if !same_file || !newer || !header.verify(self.keys(state)?.header_key()) {
             return Err(self.damaged(Damage::Header));

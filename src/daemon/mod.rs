@@ -11,6 +11,7 @@ pub mod mountpoint;
 pub mod mounts;
 pub mod notify;
 mod report;
+pub mod runs;
 pub mod runtime;
 pub mod serve;
 pub mod signals;

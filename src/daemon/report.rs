@@ -12,12 +12,14 @@ use crate::volume::VolumeError;
 
 use super::control::{NotUnlocked, Served};
 use super::harden::HardeningReport;
+use super::runs::{Event, RunFailure, RunHost, RunReport, RunRequest};
 use super::status::{CallCounts, KeyringStatus, MountStatus, ProviderStatus};
 
 /// What the status of a mount is made of.
 #[derive(Debug)]
 pub(super) struct StatusReporter {
     pub(super) fs: Arc<FileSystem>,
+    pub(super) runs: Arc<RunHost>,
     pub(super) cipherdir: PathBuf,
     pub(super) mountpoint: PathBuf,
     pub(super) read_only: bool,
@@ -151,6 +153,14 @@ fn counts(calls: &ProviderCalls) -> CallCounts {
 impl Served for StatusReporter {
     fn status(&self) -> serde_json::Value {
         serde_json::to_value(self.report()).unwrap_or_default()
+    }
+
+    fn run(
+        &self,
+        request: &RunRequest,
+        tell: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<RunReport, RunFailure> {
+        self.runs.run(request, tell)
     }
 
     fn lock(&self) {

@@ -15,6 +15,7 @@ use crate::volume::Volume;
 use super::control::{self, ControlServer, Served};
 use super::harden::HardeningReport;
 use super::report::StatusReporter;
+use super::runs::RunHost;
 use super::unmount::{self, Detach};
 use super::{mounts, notify, signals};
 
@@ -87,8 +88,10 @@ pub fn serve(
         ServeError::Mount(error)
     })?;
     raise_readahead(&request.mountpoint);
+    let runs = Arc::new(RunHost::new(Arc::clone(&fs), request.read_only));
     let reporter: Arc<dyn Served> = Arc::new(StatusReporter {
         fs: Arc::clone(&fs),
+        runs: Arc::clone(&runs),
         cipherdir: request.cipherdir.clone(),
         mountpoint: request.mountpoint.clone(),
         read_only: request.read_only,
@@ -107,11 +110,12 @@ pub fn serve(
         Ok(())
     });
     drop(watch);
+    runs.stop();
     if let Ok(true) = served {
         mark_clean(&volume);
     }
     tracing::info!(mountpoint = %request.mountpoint.display(), "unmounted");
-    drop((fs, volume, reporter));
+    drop((fs, volume, reporter, runs));
     drop(control);
     served.map(drop)
 }
@@ -150,7 +154,7 @@ fn mark_clean(volume: &Volume) {
 }
 
 /// After a mount that ended without an unmount, lengths are set right before anybody reads them.
-fn look_over(volume: &Volume, read_only: bool) -> Result<(), ServeError> {
+pub(super) fn look_over(volume: &Volume, read_only: bool) -> Result<(), ServeError> {
     let Some(since) = volume.unclean_since().filter(|_| !read_only) else {
         return Ok(());
     };

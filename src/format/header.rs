@@ -33,6 +33,11 @@ pub const SUITE: u16 = 1;
 /// The first bytes of every ciphertext file.
 pub const MAGIC: [u8; 8] = *b"ENVLPFS\0";
 
+/// Bytes that a header of this layout has for its key epochs.
+pub fn epochs_room(layout: Layout) -> usize {
+    layout.header_len().saturating_sub(FIXED_LEN)
+}
+
 /// Bytes before the length of the key epochs: those under the header tag.
 const PREFIX_LEN: usize = 56;
 const SPARSE: u32 = 1;

@@ -105,6 +105,13 @@ pub fn commitment(volume_key: &SecretKey, volume_id: &VolumeId) -> [u8; 32] {
 }
 
 impl VolumeConfig {
+    /// Whether `volume_key` is the key that the volume committed to, in constant time.
+    pub fn commitment_matches(&self, volume_key: &SecretKey) -> bool {
+        commitment(volume_key, &self.volume_id)
+            .ct_eq(&self.commitment)
+            .into()
+    }
+
     /// The file's contents, with the tag that `key`, the volume's configuration key, gives. Out
     /// of bounds values are written as they are, and refused by [`VolumeConfig::decode`].
     pub fn encode(&self, key: &MacKey) -> Vec<u8> {
@@ -145,6 +152,16 @@ impl UnverifiedConfig {
         &self.config.slots
     }
 
+    /// The keys that it says new files have.
+    pub fn keys(&self) -> &[KeyUri] {
+        &self.config.keys
+    }
+
+    /// What it says wraps files' data keys.
+    pub fn key_scope(&self) -> KeyScope {
+        self.config.key_scope
+    }
+
     /// What the volume key must have as its commitment.
     pub fn commitment(&self) -> &[u8; 32] {
         &self.config.commitment
@@ -153,9 +170,7 @@ impl UnverifiedConfig {
     /// Whether `volume_key` is the key that it committed to, in constant time. Due before
     /// anything is derived from a key that a slot unwrapped to.
     pub fn commitment_matches(&self, volume_key: &SecretKey) -> bool {
-        commitment(volume_key, &self.config.volume_id)
-            .ct_eq(&self.config.commitment)
-            .into()
+        self.config.commitment_matches(volume_key)
     }
 
     /// The configuration, once `key`, the volume's configuration key, has proved it.

@@ -20,6 +20,7 @@ mod inodes;
 mod kernel;
 mod key_watch;
 mod locks;
+mod moves;
 mod ops;
 mod prefetch;
 mod resolve;
@@ -48,10 +49,12 @@ pub use handles::Fh;
 pub use inodes::Ino;
 pub use kernel::KernelCache;
 pub use locks::{LockConflict, LockOwner, LockRequest};
+pub use moves::MoveWatch;
 pub use ops::attr::{AttrChange, TimeChange};
 pub use ops::create::Created;
 pub use ops::folder::FolderEntry;
 pub use ops::open::Opened;
+pub use ops::slots::Renewed;
 pub use stats::{Stats, StatsReport};
 
 use committer::Committer;
@@ -61,6 +64,7 @@ use handles::{FileHandle, FolderHandle, HandleTable};
 use inodes::{Inode, InodeTable};
 use key_watch::KeyWatch;
 use locks::LockTable;
+use moves::Moves;
 use prefetch::Prefetch;
 use space::Space;
 use unsynced::Unsynced;
@@ -114,6 +118,7 @@ pub struct FileSystem {
     committer: Committer,
     unsynced: Arc<Unsynced>,
     locks: LockTable,
+    moves: Moves,
     exports: Option<Exports>,
     space: Space,
     stats: Arc<Stats>,
@@ -144,6 +149,7 @@ impl FileSystem {
             committer: Committer::start(Arc::clone(volume.root()), Arc::clone(&unsynced)),
             unsynced,
             locks: LockTable::default(),
+            moves: Moves::default(),
             exports: exports.transpose()?,
             custody: Custody::default(),
             key_watch,
@@ -195,6 +201,11 @@ impl FileSystem {
     /// Counters for `status`.
     pub fn stats(&self) -> StatsReport {
         self.stats.report(self.files.len(), self.inodes.len())
+    }
+
+    /// Whether other mounts may change the volume too.
+    pub fn is_shared(&self) -> bool {
+        self.options.shared
     }
 
     /// The volume that is served.

@@ -11,6 +11,7 @@ mod model;
 mod names;
 mod renames;
 mod shared;
+mod slots;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -59,6 +60,10 @@ impl Bench {
     }
 
     fn with(names: NameMode, options: FsOptions) -> Self {
+        Self::with_scope(names, KeyScope::Volume, options)
+    }
+
+    fn with_scope(names: NameMode, key_scope: KeyScope, options: FsOptions) -> Self {
         let folder = TempDir::new().unwrap();
         let key = folder.path().join("key");
         drop(FileProvider::create(&key).unwrap());
@@ -66,7 +71,7 @@ impl Bench {
             volume_id: VolumeId(random::array()),
             layout: Layout::DEFAULT,
             names,
-            key_scope: KeyScope::Volume,
+            key_scope,
             foreign_files: ForeignFiles::Deny,
             keys: vec![FileProvider::uri_of(&key).unwrap()],
             volume_keys: Vec::new(),

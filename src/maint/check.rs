@@ -67,7 +67,7 @@ pub fn check(
     let unclean = volume.in_use_since()?.is_some();
     run.own_folder()?;
     let mut plain_paths = HashMap::from([(String::new(), String::new())]);
-    walk(volume, |folder| {
+    walk(volume.root(), |folder| {
         let folder = match folder {
             Ok(folder) => folder,
             Err(unread) => return run.unread(unread, &mut plain_paths),

@@ -30,7 +30,7 @@ pub struct Recovery {
 /// Where the ciphertext folder cannot be read.
 pub fn recover(volume: &Volume, since: Timestamp) -> Result<Recovery, MaintError> {
     let mut recovery = Recovery::default();
-    walk(volume, |folder| {
+    walk(volume.root(), |folder| {
         let folder = folder.map_err(|unread| unread.error)?;
         let files = folder
             .entries

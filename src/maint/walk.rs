@@ -8,19 +8,22 @@ use crate::volume::Volume;
 
 /// One folder, its entries read.
 #[derive(Debug)]
-pub(super) struct Folder {
-    pub(super) node: Arc<Node>,
+pub struct Folder {
+    /// A handle of it.
+    pub node: Arc<Node>,
     /// Ciphertext path below the ciphertext folder, for messages.
-    pub(super) path: String,
-    pub(super) entries: Vec<DirEntry>,
+    pub path: String,
+    /// What is in it. Folders that are taken out are not walked into.
+    pub entries: Vec<DirEntry>,
 }
 
 /// A folder that could not be read.
 #[derive(Debug)]
-pub(super) struct Unread {
+pub struct Unread {
     /// As [`Folder::path`].
-    pub(super) path: String,
-    pub(super) error: io::Error,
+    pub path: String,
+    /// Why.
+    pub error: io::Error,
 }
 
 /// A folder to go to: by name in its parent, so that folders that wait hold no descriptor of their own.
@@ -30,12 +33,14 @@ struct Waiting {
     path: String,
 }
 
-/// Calls `visit` with each folder, the root first, then goes down into the folders that `visit` left in its entries.
-pub(super) fn walk<E>(
-    volume: &Volume,
+/// Calls `visit` with each folder, `root` first, then goes down into the folders that `visit` left in its entries.
+///
+/// # Errors
+/// What `visit` answers.
+pub fn walk<E>(
+    root: &Arc<Node>,
     mut visit: impl FnMut(Result<&mut Folder, Unread>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let root = volume.root();
     let mut waiting = Vec::new();
     let mut next = Some((Ok(Arc::clone(root)), String::new()));
     while let Some((node, path)) = next {
@@ -48,7 +53,7 @@ pub(super) fn walk<E>(
                     entries,
                 };
                 visit(Ok(&mut folder))?;
-                waiting.extend(below(volume, &folder));
+                waiting.extend(below(root, &folder));
             }
         }
         next = waiting.pop().map(|Waiting { parent, name, path }| {
@@ -59,7 +64,7 @@ pub(super) fn walk<E>(
     Ok(())
 }
 
-fn below(volume: &Volume, folder: &Folder) -> Vec<Waiting> {
+fn below(root: &Node, folder: &Folder) -> Vec<Waiting> {
     let to = |entry: &DirEntry| Waiting {
         parent: Arc::clone(&folder.node),
         name: entry.name.clone(),
@@ -68,24 +73,25 @@ fn below(volume: &Volume, folder: &Folder) -> Vec<Waiting> {
     let users = folder
         .entries
         .iter()
-        .filter(|entry| is_users(volume, folder, entry));
+        .filter(|entry| is_users(root, folder, entry));
     users.map(to).collect()
 }
 
 /// A folder of the user's: not the volume's own in the root.
-fn is_users(volume: &Volume, folder: &Folder, entry: &DirEntry) -> bool {
+fn is_users(root: &Node, folder: &Folder, entry: &DirEntry) -> bool {
     let own = folder.path.is_empty() && entry.name.as_bytes() == Volume::OWN_FOLDER;
     let other_device = || {
         let device = |node: &Node| node.stat().map(|stat| stat.dev).ok();
         folder
             .node
             .child(&entry.name)
-            .is_ok_and(|child| device(&child) != device(volume.root()))
+            .is_ok_and(|child| device(&child) != device(root))
     };
     entry.kind == FileKind::Directory && !own && !other_device()
 }
 
-pub(super) fn join(folder: &str, name: &CName) -> String {
+/// The path of an entry of `folder`.
+pub fn join(folder: &str, name: &CName) -> String {
     let name = String::from_utf8_lossy(name.as_bytes());
     if folder.is_empty() {
         name.into_owned()

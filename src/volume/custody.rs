@@ -40,7 +40,7 @@ impl Volume {
     /// As opening the volume; it then stays locked.
     pub fn unlock(&self) -> Result<(), VolumeError> {
         let key = self.ask_for_volume_key()?;
-        let secrets = VolumeSecrets::derive(&key, &self.config.volume_id)?;
+        let secrets = VolumeSecrets::derive(&key, &self.config().volume_id)?;
         self.vault.open(secrets);
         // What failed for want of keys must not be told to anybody any more.
         self.files.clear();
@@ -71,8 +71,9 @@ impl Volume {
     /// `volume.json` as it is now: the volume key may have been wrapped anew since the mount.
     fn config_now(&self) -> Result<UnverifiedConfig, VolumeError> {
         let config = read_config(Path::new("the volume"), &self.folder)?;
-        let is_ours = config.volume_id() == self.config.volume_id
-            && config.commitment() == &self.config.commitment;
+        let known = self.config();
+        let is_ours =
+            config.volume_id() == known.volume_id && config.commitment() == &known.commitment;
         if is_ours {
             Ok(config)
         } else {
@@ -87,6 +88,6 @@ impl Volume {
         let by_passphrase = |slot: &crate::format::header::KeySlot| {
             slot.key_uri.scheme() == crate::keys::passphrase::SCHEME
         };
-        self.providers.passphrase().is_wanted() && self.config.slots.iter().any(by_passphrase)
+        self.providers.passphrase().is_wanted() && self.config().slots.iter().any(by_passphrase)
     }
 }

@@ -10,6 +10,7 @@ use crate::format::header::HeaderError;
 use crate::format::names::NameError;
 use crate::format::volume_config::VolumeConfigError;
 use crate::keys::KeyError;
+use crate::units::KeyUri;
 
 /// Why a volume could not be made, opened, or give a file's keys.
 #[derive(Debug, Error)]
@@ -33,6 +34,21 @@ pub enum VolumeError {
     /// The key that a slot gave is not the volume's.
     #[error("the key does not open this volume, it is the wrong key or passphrase: {0}")]
     WrongKey(#[source] KeyError),
+    /// Every key was to go.
+    #[error("it is the volume's last key")]
+    LastKey,
+    /// A key that neither the volume nor any of its slots names.
+    #[error("{0} is no key of this volume")]
+    NoSuchKey(KeyUri),
+    /// More keys than a volume or a file may have.
+    #[error("a volume has at most eight keys, those that are being removed among them")]
+    TooManyKeys,
+    /// Another run changes keys or headers all over.
+    #[error("another run of slots, rewrap or reencrypt is under way on this volume")]
+    RunUnderWay,
+    /// A file that was made outside the volume and that a key on its way out alone opens.
+    #[error("the file was made outside the volume, and only a key that is being removed opens it")]
+    Stranded,
     /// A folder's id is not one.
     #[error("the folder's id: {0}")]
     FolderId(#[source] NameError),

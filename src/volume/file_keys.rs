@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::crypto::{LockedMemoryError, SecretKey, kwp, random};
 use crate::format::file_keys;
 use crate::format::header::{FileHeader, KeyEpoch, KeySlot};
-use crate::format::volume_config::{KeyScope, VolumeConfig};
+use crate::format::volume_config::KeyScope;
 use crate::keys::{
     DekRequest, DekResult, EncryptionContext, KeyError, KeyErrorKind, KeyProvider, Keyring,
     KeyringConfig, KeyringStats, Pool, PoolOptions, Providers, WrappedDek,
@@ -15,6 +15,7 @@ use crate::units::{EpochId, FileId, KeyUri, VolumeId};
 
 use super::Volume;
 use super::error::VolumeError;
+use super::live::LiveConfig;
 use super::secrets::VolumeSecrets;
 use super::vault::Vault;
 
@@ -41,12 +42,19 @@ pub struct FileMaterial {
     pub membership_tag: [u8; 32],
 }
 
+/// Material that was made ahead, for the keys of this generation.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    material: FileMaterial,
+    generation: u64,
+}
+
 /// The keyring and the pool of a volume.
 #[derive(Debug)]
 pub(super) struct FileKeyring {
     pub(super) keyring: Arc<Keyring>,
     /// Filled from the first new file on: who only reads needs no keys for new files.
-    pool: OnceLock<Pool<FileMaterial>>,
+    pool: OnceLock<Pool<Ahead>>,
     wrapping: Arc<Wrapping>,
     ttl: Duration,
 }
@@ -56,10 +64,7 @@ pub(super) struct FileKeyring {
 struct Wrapping {
     volume_id: VolumeId,
     scope: KeyScope,
-    keys: Vec<KeyUri>,
-    /// The key URIs that `volume.json` names. Slots stand under no tag: a stranger's URI in one must not make
-    /// this process open files, ask for passphrases or call hosts of the stranger's choice.
-    known: Vec<KeyUri>,
+    live: Arc<LiveConfig>,
     vault: Arc<Vault>,
     providers: Arc<Providers>,
 }
@@ -67,22 +72,16 @@ struct Wrapping {
 impl FileKeyring {
     pub(super) fn new(
         keyring: KeyringConfig,
-        config: &VolumeConfig,
+        live: Arc<LiveConfig>,
         vault: Arc<Vault>,
         providers: Arc<Providers>,
     ) -> Self {
+        let config = live.current();
         let local = config.key_scope == KeyScope::Volume || providers.all_local(&config.keys);
         let wrapping = Arc::new(Wrapping {
             volume_id: config.volume_id,
             scope: config.key_scope,
-            keys: config.keys.clone(),
-            known: config
-                .slots
-                .iter()
-                .map(|slot| &slot.key_uri)
-                .chain(&config.keys)
-                .cloned()
-                .collect(),
+            live,
             vault,
             providers,
         });
@@ -101,7 +100,7 @@ impl FileKeyring {
     }
 
     /// The pool of data keys for new files.
-    pub(super) fn pool(&self) -> &Pool<FileMaterial> {
+    pub(super) fn pool(&self) -> &Pool<Ahead> {
         self.pool.get_or_init(|| {
             let wrapping = Arc::clone(&self.wrapping);
             let options = match self.keyring.is_local() {
@@ -110,16 +109,50 @@ impl FileKeyring {
             };
             // A file made today by a key that was revoked yesterday would outlive it.
             let options = options.max_age(self.ttl);
-            Pool::new(options, Arc::new(move || wrapping.make()))
+            Pool::new(options, Arc::new(move || wrapping.make_ahead()))
         })
+    }
+
+    /// Takes material of this moment's keys: what was made ahead for others is passed over.
+    fn take(self: &Arc<Self>, done: impl FnOnce(Result<FileMaterial, KeyError>) + Send + 'static) {
+        let files = Arc::clone(self);
+        self.pool().take(move |ahead| match ahead {
+            Ok(ahead) if ahead.generation != files.wrapping.live.generation() => {
+                // Boxed, or its type would have no end.
+                let done: Box<dyn FnOnce(_) + Send> = Box::new(done);
+                files.take(done);
+            }
+            ahead => done(ahead.map(|ahead| ahead.material)),
+        });
     }
 
     /// Forgets every key, and every failure to get one.
     pub(super) fn clear(&self) {
         self.keyring.clear();
+        self.clear_ahead();
+    }
+
+    /// What was wrapped up to now gets into no new file.
+    pub(super) fn outdate(&self) {
+        self.wrapping.live.outdate();
+        self.clear_ahead();
+    }
+
+    fn clear_ahead(&self) {
         if let Some(pool) = self.pool.get() {
             pool.clear();
         }
+    }
+
+    /// The data key of a request, if it is in the keyring.
+    pub(super) fn cached(&self, request: &DekRequest) -> Option<Arc<SecretKey>> {
+        let key = self.keyring.cached(&request.file, request.epoch)?;
+        file_keys::commitment_matches(&key, &request.file, &request.commitment).then_some(key)
+    }
+
+    /// Unwraps a data key on this thread, past the keyring.
+    pub(super) fn unwrap(&self, request: &DekRequest) -> Result<SecretKey, KeyError> {
+        self.wrapping.unwrap(request)
     }
 
     pub(super) fn stats(&self) -> KeyringStats {
@@ -131,7 +164,8 @@ impl Volume {
     /// Material for a new file, from the pool: `done` is called at once where one is ready, else on the pool's thread.
     pub fn new_file(&self, done: impl FnOnce(Result<FileMaterial, VolumeError>) + Send + 'static) {
         let keyring = Arc::clone(&self.files.keyring);
-        self.files.pool().take(move |material| {
+        self.live.refresh();
+        self.files.take(move |material| {
             if let Ok(material) = &material {
                 keyring.insert(
                     material.file_id,
@@ -276,6 +310,14 @@ fn fetch_from(
 }
 
 impl Wrapping {
+    fn make_ahead(&self) -> Result<Ahead, KeyError> {
+        let generation = self.live.generation();
+        Ok(Ahead {
+            material: self.make()?,
+            generation,
+        })
+    }
+
     fn make(&self) -> Result<FileMaterial, KeyError> {
         let (secrets, made) = (self.vault.secrets()?, Instant::now());
         let (dek, file_id) = (
@@ -284,7 +326,7 @@ impl Wrapping {
         );
         let slots = wrap_for_file(
             self.scope,
-            &self.keys,
+            &self.live.current().keys,
             &dek,
             self.volume_id,
             file_id,
@@ -323,14 +365,28 @@ impl Wrapping {
             volume,
             file: Some(request.file),
         };
-        let known = |slot: &&KeySlot| self.known.contains(&slot.key_uri);
-        let slots: Vec<_> = request.slots.iter().filter(known).cloned().collect();
+        let mut slots = self.known(&request.slots);
+        if slots.is_empty() {
+            // Another mount may have given the volume a key since.
+            self.live.refresh();
+            slots = self.known(&request.slots);
+        }
         if slots.is_empty() {
             let message =
                 "the file names no key of this volume, nor was its data key wrapped by it";
             return Err(KeyError::new(KeyErrorKind::Corrupt, message));
         }
         unwrap_slots(&slots, &context, &self.providers, opens)
+    }
+
+    /// The slots of key URIs that `volume.json` names. Slots stand under no tag: a stranger's URI in one must not make
+    /// this process open files, ask for passphrases or call hosts of the stranger's choice.
+    fn known(&self, slots: &[KeySlot]) -> Vec<KeySlot> {
+        let config = self.live.current();
+        let has_slot = |uri: &KeyUri| config.slots.iter().any(|slot| slot.key_uri == *uri);
+        let known =
+            |slot: &&KeySlot| has_slot(&slot.key_uri) || config.keys.contains(&slot.key_uri);
+        slots.iter().filter(known).cloned().collect()
     }
 
     /// The data key of a slot that the volume key wraps; `None` for other slots.

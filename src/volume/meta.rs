@@ -13,11 +13,13 @@ pub(super) const FOLDER: &[u8] = b".envelopefs";
 pub(super) const CONFIG: &[u8] = b"volume.json";
 /// Locked by every mount.
 pub(super) const LOCK: &[u8] = b"lock";
+/// Locked by a run that changes keys or headers all over.
+pub(super) const RUN: &[u8] = b"run";
 /// There while a mount may write.
 const IN_USE: &[u8] = b"in-use";
 
 /// The entries that belong in the folder.
-pub(super) const ENTRIES: [&[u8]; 3] = [CONFIG, LOCK, IN_USE];
+pub(super) const ENTRIES: [&[u8]; 4] = [CONFIG, LOCK, RUN, IN_USE];
 
 /// A name of this module's own.
 pub(super) fn name(bytes: &[u8]) -> CName {

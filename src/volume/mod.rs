@@ -4,9 +4,13 @@ mod create;
 mod custody;
 mod error;
 mod file_keys;
+mod key_set;
+mod live;
 mod meta;
 mod names;
+mod renew;
 mod secrets;
+mod slots;
 mod unlock;
 mod vault;
 
@@ -28,11 +32,14 @@ pub use create::{CreateOptions, create, create_in};
 pub use error::VolumeError;
 pub use file_keys::{FileMaterial, VOLUME_SCHEME, unwrap_slots, wrap_slots};
 
-use file_keys::FileKeyring;
+pub use key_set::{KeyChange, SeenKeys, SoleRun};
 pub use names::Listed;
-pub use unlock::{Sharing, UnlockOptions, open, open_in};
+pub use renew::{Renewal, RenewalOptions};
+pub use unlock::{Sharing, UnlockOptions, open, open_in, seen_keys};
 pub use vault::Held;
 
+use file_keys::FileKeyring;
+use live::LiveConfig;
 use secrets::VolumeSecrets;
 use vault::Vault;
 
@@ -42,9 +49,12 @@ pub struct Volume {
     root: Arc<Node>,
     /// `.envelopefs` in the root.
     folder: Arc<Node>,
-    config: VolumeConfig,
+    layout: Layout,
+    name_mode: NameMode,
+    foreign_files: ForeignFiles,
+    live: Arc<LiveConfig>,
     vault: Arc<Vault>,
-    files: FileKeyring,
+    files: Arc<FileKeyring>,
     providers: Arc<Providers>,
     unclean: Option<crate::storage::Timestamp>,
     in_use: Option<meta::InUse>,
@@ -61,19 +71,24 @@ impl Volume {
         &self.root
     }
 
-    /// What the volume is.
-    pub fn config(&self) -> &VolumeConfig {
-        &self.config
+    /// What the volume is, at this moment: its keys and slots may change while it is open.
+    pub fn config(&self) -> Arc<VolumeConfig> {
+        self.live.current()
+    }
+
+    /// Counts what makes data keys wrapped before it outdated: other keys of the volume, or new versions of them.
+    pub fn key_generation(&self) -> u64 {
+        self.live.generation()
     }
 
     /// Block and header size of its files.
     pub fn layout(&self) -> Layout {
-        self.config.layout
+        self.layout
     }
 
     /// Whether names and symlinks' targets are sealed on disk, and do not stand as they are.
     pub fn seals_names(&self) -> bool {
-        self.config.names == NameMode::Encrypted
+        self.name_mode == NameMode::Encrypted
     }
 
     /// The key of names; `None` where they stand as they are.
@@ -125,7 +140,7 @@ impl Volume {
     pub fn admits(&self, header: &FileHeader) -> Result<bool, VolumeError> {
         Ok(match self.membership(header)? {
             Membership::Valid => true,
-            Membership::Foreign => self.config.foreign_files == ForeignFiles::Allow,
+            Membership::Foreign => self.foreign_files == ForeignFiles::Allow,
             Membership::Invalid => false,
         })
     }

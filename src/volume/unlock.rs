@@ -13,6 +13,8 @@ use crate::storage::{LockGuard, LockKind, Node};
 use super::Volume;
 use super::error::VolumeError;
 use super::file_keys::{FileKeyring, unwrap_slots};
+use super::key_set::SeenKeys;
+use super::live::LiveConfig;
 use super::meta::{self, InUse, name};
 use super::secrets::VolumeSecrets;
 use super::vault::Vault;
@@ -75,14 +77,8 @@ pub fn open_in(
     options: &UnlockOptions,
     providers: Arc<Providers>,
 ) -> Result<Volume, VolumeError> {
-    let io = |what: &'static str| VolumeError::io(format!("{}: {what}", path.display()));
     let root = Arc::new(root);
-    let folder = match root.child(&name(meta::FOLDER)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(VolumeError::NotAVolume(path.to_owned()));
-        }
-        folder => Arc::new(folder.map_err(io("opening .envelopefs"))?),
-    };
+    let folder = Arc::new(own_folder(path, &root)?);
     let config = read_config(path, &folder)?;
     let lock = lock(path, &folder, options)?;
     let volume_key = unwrap_volume_key(&config, &providers)?;
@@ -98,18 +94,55 @@ pub fn open_in(
         ttl: options.key_cache_ttl,
         workers: WORKERS,
     };
-    let files = FileKeyring::new(keyring, &config, Arc::clone(&vault), Arc::clone(&providers));
+    let (layout, name_mode, foreign_files) = (config.layout, config.names, config.foreign_files);
+    let live = Arc::new(LiveConfig::new(
+        Arc::clone(&folder),
+        Arc::clone(&vault),
+        config,
+        options.sharing == Sharing::Shared,
+    ));
+    let files = FileKeyring::new(
+        keyring,
+        Arc::clone(&live),
+        Arc::clone(&vault),
+        Arc::clone(&providers),
+    );
     Ok(Volume {
         root,
         folder,
-        config,
+        layout,
+        name_mode,
+        foreign_files,
+        live,
         vault,
-        files,
+        files: Arc::new(files),
         providers,
         unclean,
         in_use,
         _lock: lock,
     })
+}
+
+/// What the volume in `path` says of its keys, without any of them: it is neither locked nor unlocked.
+///
+/// # Errors
+/// [`VolumeError::NotAVolume`], [`VolumeError::NoConfig`], [`VolumeError::Config`].
+pub fn seen_keys(path: &Path) -> Result<(Arc<Node>, SeenKeys), VolumeError> {
+    let io = |what: &'static str| VolumeError::io(format!("{}: {what}", path.display()));
+    let root = Node::open_root(path).map_err(io("opening the folder"))?;
+    let folder = own_folder(path, &root)?;
+    let config = read_config(path, &folder)?;
+    Ok((Arc::new(root), SeenKeys::of(&config)))
+}
+
+fn own_folder(path: &Path, root: &Node) -> Result<Node, VolumeError> {
+    let io = |what: &'static str| VolumeError::io(format!("{}: {what}", path.display()));
+    match root.child(&name(meta::FOLDER)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(VolumeError::NotAVolume(path.to_owned()))
+        }
+        folder => folder.map_err(io("opening .envelopefs")),
+    }
 }
 
 /// Threads that wait for key providers: as many files are opened at a time, or made ready before they are.

@@ -29,6 +29,7 @@ mod real_work;
 mod rights;
 mod shared;
 mod single_files;
+mod slots;
 mod tree;
 mod workers;
 mod write_only;

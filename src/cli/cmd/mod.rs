@@ -1,5 +1,6 @@
 //! The subcommands, one file each: arguments, the typed request they make, and the run.
 
+pub mod census;
 pub mod check;
 pub mod decrypt;
 pub mod encrypt;
@@ -7,6 +8,8 @@ pub mod init;
 pub mod inspect;
 pub mod lock;
 pub mod mount;
+pub mod rewrap;
+pub mod slots;
 pub mod speed;
 pub mod status;
 pub mod umount;

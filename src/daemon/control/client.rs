@@ -1,8 +1,8 @@
 //! The side of `status` and `umount`.
 
-use std::io;
 #[cfg(test)]
 use std::io::Write as _;
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use rustix::process::PidfdFlags;
 
 use super::{Answer, MAX_ANSWER, Op, Request, Secret, read_line, write_line};
 use crate::daemon::mounts::Mount;
+use crate::daemon::runs::{Event, RunFailure, RunReport, RunRequest};
 use crate::daemon::runtime;
 
 /// A daemon that does not answer.
@@ -118,6 +119,36 @@ impl Client {
         }
     }
 
+    /// Has the daemon carry out a run over all files; `tell` hears how far it is. When this process ends, the run stops.
+    ///
+    /// # Errors
+    /// The daemon does not take the request, or goes before it is done. Inside: why the run was not done, or not all.
+    pub fn run(
+        mut self,
+        request: &RunRequest,
+        mut tell: impl FnMut(Event),
+    ) -> Result<Result<RunReport, RunFailure>, ControlError> {
+        let work = Some(request.clone());
+        write_line(
+            &mut self.stream,
+            &Request {
+                op: Op::Run,
+                passphrase: None,
+                work,
+            },
+        )?;
+        let mut lines = BufReader::new(&self.stream);
+        loop {
+            match read_answer_of(&mut lines)? {
+                Answer::Event { event } => tell(event),
+                Answer::Report { report } => return Ok(Ok(report)),
+                Answer::Failure { failure } => return Ok(Err(failure)),
+                Answer::Error { message } => return Err(ControlError::Refused(message)),
+                _ => return Err(ControlError::Malformed),
+            }
+        }
+    }
+
     /// Has the daemon drop every key, and what the kernel has cached; returns when that is done.
     ///
     /// # Errors
@@ -138,6 +169,7 @@ impl Client {
         let request = Request {
             op: Op::Unlock,
             passphrase: passphrase.map(Secret::of),
+            work: None,
         };
         match self.ask(&request, KEYS_TIME)? {
             Answer::Done => Ok(Unlocking::Done),
@@ -188,7 +220,12 @@ fn unexpected(answer: Answer) -> ControlError {
         Answer::Denied { message } => ControlError::KeyDenied(message),
         Answer::Error { message } => ControlError::Refused(message),
         Answer::Unavailable { message } => ControlError::KeyUnavailable(message),
-        Answer::Done | Answer::Passphrase | Answer::Status { .. } => ControlError::Malformed,
+        Answer::Done
+        | Answer::Event { .. }
+        | Answer::Failure { .. }
+        | Answer::Passphrase
+        | Answer::Report { .. }
+        | Answer::Status { .. } => ControlError::Malformed,
     }
 }
 
@@ -202,6 +239,17 @@ fn nobody_there(error: &io::Error) -> bool {
 
 fn read_answer(stream: &mut UnixStream) -> Result<Answer, ControlError> {
     let line = read_line(stream, MAX_ANSWER)?;
+    serde_json::from_slice(&line).map_err(|_error| ControlError::Malformed)
+}
+
+/// One answer of several.
+fn read_answer_of(lines: &mut impl BufRead) -> Result<Answer, ControlError> {
+    let mut line = Vec::new();
+    let limit = u64::try_from(MAX_ANSWER).unwrap_or(u64::MAX);
+    lines.take(limit).read_until(b'\n', &mut line)?;
+    if line.last() != Some(&b'\n') {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
     serde_json::from_slice(&line).map_err(|_error| ControlError::Malformed)
 }
 

@@ -5,7 +5,9 @@
 //! `{"op":"unlock"}`, with `"passphrase"` in Base64 where one was asked for → `{"answer":"done"}`, `{"answer":"passphrase"}`
 //! where a human must give one, `{"answer":"denied","message":"…"}`, `{"answer":"unavailable","message":"…"}`;
 //! `{"op":"wait"}` → `{"answer":"done"}` when the daemon has written everything and is about to
-//! exit; `{"answer":"error","message":"…"}` for anything else. Only root and the user whose mount
+//! exit; `{"op":"run","work":{…}}` → a line `{"answer":"event","event":{…}}` several times a second while a run over all
+//! files is under way, and at last `{"answer":"report","report":{…}}` or `{"answer":"failure","failure":{…}}`; it stops
+//! when the asker closes; `{"answer":"error","message":"…"}` for anything else. Only root and the user whose mount
 //! it is are answered.
 
 use std::io::{self, Read, Write};
@@ -13,6 +15,8 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroizing;
+
+use super::runs::{Event, RunFailure, RunReport, RunRequest};
 
 pub use client::{Client, ControlError, Unlocking, Waiting};
 pub use server::{ControlServer, NotUnlocked, Served, serve};
@@ -31,6 +35,9 @@ struct Request {
     /// Of `unlock`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     passphrase: Option<Secret>,
+    /// What a run is to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    work: Option<RunRequest>,
 }
 
 impl From<Op> for Request {
@@ -38,6 +45,7 @@ impl From<Op> for Request {
         Self {
             op,
             passphrase: None,
+            work: None,
         }
     }
 }
@@ -46,6 +54,7 @@ impl From<Op> for Request {
 #[serde(rename_all = "lowercase")]
 enum Op {
     Lock,
+    Run,
     Status,
     Unlock,
     Wait,
@@ -58,13 +67,16 @@ enum Answer {
     Denied { message: String },
     Done,
     Error { message: String },
+    Event { event: Event },
+    Failure { failure: RunFailure },
     Passphrase,
+    Report { report: RunReport },
     Status { status: Value },
     Unavailable { message: String },
 }
 
-/// Room for a passphrase.
-const MAX_REQUEST: usize = 8192;
+/// Room for a passphrase, and for the keys that a run is about.
+const MAX_REQUEST: usize = 1 << 16;
 const MAX_ANSWER: usize = 1 << 20;
 
 /// Reads up to the end of the line, which is not part of the result. Whoever writes more than
@@ -202,6 +214,14 @@ mod tests {
                 (Some(secret), Some(given)) if secret == given => Ok(()),
                 (Some(_), Some(_)) => Err(NotUnlocked::Denied("wrong".into())),
             }
+        }
+
+        fn run(
+            &self,
+            _request: &RunRequest,
+            _tell: &mut dyn FnMut(Event) -> bool,
+        ) -> Result<RunReport, RunFailure> {
+            Ok(RunReport::default())
         }
     }
 

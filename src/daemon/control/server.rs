@@ -16,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::Shutdown;
 
 use super::{Answer, MAX_REQUEST, Op, Request, read_line, write_line};
+use crate::daemon::runs::{Event, RunFailure, RunReport, RunRequest};
 use crate::daemon::runtime;
 
 /// The mount behind the socket. Calls may take their time: each runs on its connection's own thread.
@@ -31,6 +32,16 @@ pub trait Served: Send + Sync {
     /// # Errors
     /// [`NotUnlocked`]
     fn unlock(&self, passphrase: Option<&[u8]>) -> Result<(), NotUnlocked>;
+
+    /// Carries out a run over all files; `tell` answers whether anybody still listens.
+    ///
+    /// # Errors
+    /// Why nothing was done, or not all.
+    fn run(
+        &self,
+        request: &RunRequest,
+        tell: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<RunReport, RunFailure>;
 }
 
 /// Why a mount stays locked.
@@ -55,6 +66,14 @@ impl<F: Fn() -> serde_json::Value + Send + Sync> Served for F {
 
     fn unlock(&self, _passphrase: Option<&[u8]>) -> Result<(), NotUnlocked> {
         Ok(())
+    }
+
+    fn run(
+        &self,
+        _request: &RunRequest,
+        _tell: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<RunReport, RunFailure> {
+        Ok(RunReport::default())
     }
 }
 
@@ -256,6 +275,7 @@ fn serve_one(shared: &Shared, mut stream: UnixStream) -> io::Result<()> {
     }
     match read_request(&mut stream) {
         Ok(request) => match request.op {
+            Op::Run => shared.carry_out(stream, request.work),
             Op::Wait => shared.let_wait(stream),
             _ => write_line(&mut stream, &answer_to(&*shared.mount, &request)),
         },
@@ -281,7 +301,7 @@ fn answer_to(mount: &dyn Served, request: &Request) -> Answer {
                 Err(NotUnlocked::Unavailable(message)) => Answer::Unavailable { message },
             }
         }
-        Op::Wait => error("not answered at once"),
+        Op::Run | Op::Wait => error("not answered at once"),
     }
 }
 
@@ -296,6 +316,20 @@ fn read_request(stream: &mut UnixStream) -> io::Result<Request> {
 }
 
 impl Shared {
+    fn carry_out(&self, mut stream: UnixStream, work: Option<RunRequest>) -> io::Result<()> {
+        let Some(request) = work else {
+            return write_line(&mut stream, &error("a run without its work"));
+        };
+        let mut tell = |event| {
+            still_there(&stream) && write_line(&mut &stream, &Answer::Event { event }).is_ok()
+        };
+        let answer = match self.mount.run(&request, &mut tell) {
+            Ok(report) => Answer::Report { report },
+            Err(failure) => Answer::Failure { failure },
+        };
+        write_line(&mut stream, &answer)
+    }
+
     fn let_wait(&self, mut stream: UnixStream) -> io::Result<()> {
         let mut waiters = self.waiters.lock();
         let answer = match waiters.as_mut() {

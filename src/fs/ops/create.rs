@@ -41,10 +41,11 @@ impl FileSystem {
         done: impl FnOnce(Result<Created, FsError>) + Send + 'static,
     ) {
         let (fs, name) = (Arc::clone(self), name.to_vec());
+        let keys = self.volume.key_generation();
         self.volume.new_file(move |new| {
             let created = new
                 .map_err(FsError::from)
-                .and_then(|new| fs.create_file(caller, parent, &name, mode, new))
+                .and_then(|new| fs.create_file(caller, parent, &name, mode, (new, keys)))
                 .map_err(|error| look_again_if_there(error, must_be_new));
             done(created.map(|(entry, inode, file)| Created {
                 entry,
@@ -59,7 +60,7 @@ impl FileSystem {
         parent: Ino,
         name: &[u8],
         mode: u32,
-        new: FileMaterial,
+        (new, keys): (FileMaterial, u64),
     ) -> Result<(Entry, Arc<Inode>, Arc<OpenFile>), FsError> {
         let parent = self.inode(parent)?;
         let place = self.place(&parent, name)?;
@@ -81,6 +82,10 @@ impl FileSystem {
         let stat = stat.inspect_err(|_error| take_back(&place))?;
         let inode = self.inodes.look_up(&stat, &parent, place.cname.clone());
         let open = install(&mut inode.open_slot().lock(), open);
+        // Its slots are of keys that were the volume's a moment ago: a run over all files comes back to it.
+        if self.volume.key_generation() != keys {
+            self.moves.note(&parent, &place.cname);
+        }
         Ok((
             Entry {
                 attr: self.attr_of(inode.ino(), &stat, Some(&open)),
@@ -132,9 +137,11 @@ impl FileSystem {
             return done(self.make_special(caller, parent, name, mode, rdev));
         }
         let (fs, name) = (Arc::clone(self), name.to_vec());
+        let keys = self.volume.key_generation();
         self.volume.new_file(move |new| {
             let made = new.map_err(FsError::from).and_then(|new| {
-                let (entry, _inode, file) = fs.create_file(caller, parent, &name, mode, new)?;
+                let (entry, _inode, file) =
+                    fs.create_file(caller, parent, &name, mode, (new, keys))?;
                 let closed = file.close().map_err(FsError::from);
                 closed.inspect_err(|_error| {
                     let removed = fs.unlink(parent, &name);

@@ -21,6 +21,7 @@ impl FileSystem {
         self.sync_folders_down_to(&parent)
             .inspect_err(|_error| place.undo_sidecar())?;
         make(&place, || node.link(&place.dir, &place.cname))?;
+        self.moves.note(&parent, &place.cname);
         self.found(&parent, &place)
     }
 

@@ -11,4 +11,5 @@ pub(super) mod open;
 pub(super) mod remove;
 pub(super) mod rename;
 pub(super) mod settle;
+pub(super) mod slots;
 pub(super) mod xattr;

@@ -128,6 +128,7 @@ impl FileSystem {
             Ok(attempt) => attempt,
             Err(error) => return done(Err(error)),
         };
+        let (noting, of) = (Arc::clone(self), Arc::clone(&inode));
         let fs = Arc::clone(self);
         let again = move |material: Result<Material, FsError>, done: Box<dyn FnOnce(_) + Send>| {
             match material {
@@ -147,8 +148,12 @@ impl FileSystem {
                 });
             }
             Attempt::NeedsNewFile => {
+                let keys = self.volume.key_generation();
                 self.volume.new_file(move |new| {
                     again(new.map(Material::New).map_err(FsError::from), done);
+                    if noting.volume.key_generation() != keys {
+                        noting.moves.note_inode(&of);
+                    }
                 });
             }
             Attempt::Opened(_) => {}
@@ -276,7 +281,11 @@ impl FileSystem {
         Ok(open(file, header, keys)?)
     }
 
-    fn open_ciphertext(&self, inode: &Inode, access: Access) -> Result<StorageFile, FsError> {
+    pub(in crate::fs) fn open_ciphertext(
+        &self,
+        inode: &Inode,
+        access: Access,
+    ) -> Result<StorageFile, FsError> {
         self.stats.count_open();
         self.with_descriptors(|| {
             let node = self.node_by_name(inode)?;

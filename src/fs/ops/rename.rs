@@ -63,6 +63,12 @@ impl FileSystem {
             .sync_folders_down_to(&from.parent)
             .and_then(|()| self.sync_folders_down_to(&to.parent))
             .and_then(|()| self.rename_locked(&from, &to, flags));
+        if renamed.is_ok() {
+            self.moves.note(&to.parent, &to.place.cname);
+            if flags.contains(RenameFlags::EXCHANGE) {
+                self.moves.note(&from.parent, &from.place.cname);
+            }
+        }
         if renamed.is_err() {
             to.place.undo_sidecar();
         } else if !flags.intersects(RenameFlags::EXCHANGE | RenameFlags::WHITEOUT) {

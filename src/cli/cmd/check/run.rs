@@ -1,13 +1,11 @@
 //! Checks the volume.
 
-use indicatif::{ProgressBar, ProgressStyle};
-
 use super::CheckRequest;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{counted, harmless};
 use crate::cli::providers::GivenKeys;
-use crate::cli::{errors, output, providers};
+use crate::cli::{errors, output, progress, providers};
 use crate::content::Extent;
 use crate::crypto::MemoryPolicy;
 use crate::keys::Confirm;
@@ -33,7 +31,10 @@ pub fn run(request: &CheckRequest) -> Result<(), Failure> {
         },
         repair: request.repair,
     };
-    let bar = progress_bar(request.progress);
+    let bar = progress::spinner(
+        request.progress,
+        "{spinner} {msg}, {pos} chunks, {elapsed}, {per_sec}",
+    );
     let report = maint::check(&volume, options, |files, chunks| {
         bar.set_position(chunks);
         bar.set_message(counted(files, "file"));
@@ -108,19 +109,6 @@ fn verdict(request: &CheckRequest, report: &CheckReport) -> Result<(), Failure> 
         _ => return Ok(()),
     };
     Err(Failure::new(exit, what, found(severity)).advise(advice))
-}
-
-fn progress_bar(wanted: bool) -> ProgressBar {
-    if !wanted {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) =
-        ProgressStyle::with_template("{spinner} {msg}, {pos} chunks, {elapsed}, {per_sec}")
-    {
-        bar.set_style(style);
-    }
-    bar
 }
 
 fn text(report: &CheckReport) -> String {

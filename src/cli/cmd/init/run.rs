@@ -1,14 +1,15 @@
 //! Makes the volume.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{InitRequest, KeyChoice, KeyPlaces, default_key_folder, key_file_path};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::key_files::{self, BACK_UP, make_key_file, missing_key_file};
 use crate::cli::providers::GivenKeys;
 use crate::cli::{errors, output, providers};
 use crate::crypto::{MemoryPolicy, random};
-use crate::keys::{Confirm, FileProvider};
+use crate::keys::Confirm;
 use crate::units::{KeyUri, VolumeId};
 use crate::volume::{self, CreateOptions};
 
@@ -51,8 +52,7 @@ impl Chosen {
     /// The volume was not made, so nothing needs its keys.
     fn take_back(&self) {
         for path in &self.made {
-            let removed = std::fs::remove_file(path);
-            tracing::debug!(?removed, path = %path.display(), "key file of a volume that was not made");
+            key_files::take_back(path);
         }
     }
 }
@@ -96,47 +96,12 @@ fn choose_keys(what: &str, request: &InitRequest, volume_id: &VolumeId) -> Resul
     }
 }
 
-/// The path of a `file:` key that is not there yet: it is made with the volume.
-fn missing_key_file(uri: &KeyUri) -> Option<PathBuf> {
-    let path = FileProvider::path_of(uri).ok()?;
-    let missing = path
-        .symlink_metadata()
-        .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
-    missing.then_some(path)
-}
-
-fn make_key_file(what: &str, path: &Path) -> Result<KeyUri, Failure> {
-    if let Some(folder) = path.parent() {
-        make_private_folder(folder).map_err(|error| {
-            Failure::new(
-                Exit::Failure,
-                what,
-                format!("{}: {error}", folder.display()),
-            )
-            .advise("make the folder, or name another key: --key file:///path/to/key.json")
-        })?;
-    }
-    let made = FileProvider::create(path).and_then(|_provider| FileProvider::uri_of(path));
-    made.map_err(|error| errors::key(what, &error))
-}
-
-/// Only its owner may look into a folder of keys.
-fn make_private_folder(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-}
-
 fn report(request: &InitRequest, volume_id: &VolumeId, chosen: &Chosen) -> String {
     let cipherdir = request.cipherdir.display();
     let mut text = format!("Made volume {volume_id} in {cipherdir}\n");
     for path in &chosen.made {
         let path = path.display();
-        text.push_str(&format!(
-            "Made key file {path}\n  Back this up: without it nobody, you included, can read the volume.\n"
-        ));
+        text.push_str(&format!("Made key file {path}\n{BACK_UP}"));
     }
     text.push_str(&format!(
         "Mount it with: envelopefs mount {cipherdir} MOUNTPOINT\n"

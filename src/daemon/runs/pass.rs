@@ -1,0 +1,299 @@
+//! One pass over all files: a walk over the ciphertext folder, workers, and word of how far it is.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::{Counts, Event, Failed, Reins};
+use crate::fs::{FileSystem, FsError, Renewed};
+use crate::maint::{Folder, Unread, join, walk};
+use crate::storage::{CName, FileKind, Node};
+use crate::volume::{Listed, Volume};
+
+/// Files that wait for a worker: each keeps its folder open.
+const WAITING: usize = 64;
+/// How often whoever asked is told how far the pass is.
+const TELL_EVERY: Duration = Duration::from_millis(200);
+
+/// A file to be worked on.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) dir: Arc<Node>,
+    pub(super) cname: CName,
+    /// As the mount shows it.
+    pub(super) path: String,
+}
+
+/// What is done to one file.
+pub(super) type Work<'a> = dyn Fn(&Place) -> Result<Renewed, FsError> + Sync + 'a;
+
+/// What the passes of one run share.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    counts: Mutex<Counts>,
+    failures: Mutex<Vec<Failed>>,
+}
+
+impl Tally {
+    pub(super) fn counts(&self) -> Counts {
+        *self.counts.lock()
+    }
+
+    /// A pass that looks at every file once more counts them anew; what was changed stays counted.
+    pub(super) fn begin_again(&self) {
+        let mut counts = self.counts.lock();
+        *counts = Counts {
+            changed: counts.changed,
+            ..Counts::default()
+        };
+    }
+
+    pub(super) fn fail(&self, path: String, why: &dyn std::fmt::Display) {
+        self.counts.lock().failed += 1;
+        let why = why.to_string();
+        tracing::warn!(path, why, "left as it was");
+        self.failures.lock().push(Failed { path, why });
+    }
+
+    fn count(&self, place: &Place, done: Result<Renewed, FsError>) {
+        let done = match done {
+            // It went, or its folder did, while the pass was on its way there.
+            Err(error) if error.errno() == libc::ENOENT => Ok(Renewed::Gone),
+            done => done,
+        };
+        let mut counts = self.counts.lock();
+        match done {
+            Ok(Renewed::Gone) => return,
+            Ok(Renewed::Changed) => counts.changed += 1,
+            Ok(Renewed::Right) => counts.right += 1,
+            Ok(Renewed::Empty) => counts.empty += 1,
+            Ok(Renewed::Foreign) => counts.foreign += 1,
+            Err(error) => {
+                drop(counts);
+                self.fail(place.path.clone(), &error);
+                counts = self.counts.lock();
+            }
+        }
+        counts.files += 1;
+    }
+
+    /// Tells what is new; says whether somebody still listens.
+    fn tell(&self, tell: &mut dyn FnMut(Event) -> bool) -> bool {
+        let failures = std::mem::take(&mut *self.failures.lock());
+        let mut heard = failures
+            .into_iter()
+            .all(|failed| tell(Event::Failure(failed)));
+        heard = heard && tell(Event::Progress(self.counts()));
+        heard
+    }
+}
+
+/// A pass, or what is left of one.
+pub(super) struct Pass<'a> {
+    pub(super) fs: &'a FileSystem,
+    pub(super) tally: &'a Tally,
+    pub(super) workers: usize,
+    pub(super) work: &'a Work<'a>,
+}
+
+impl Pass<'_> {
+    /// Works on every file below `starts`. Says whether it came to its end: it was not stopped.
+    pub(super) fn run(&self, starts: Vec<Start>, reins: &mut Reins<'_>) -> bool {
+        let (sender, receiver) = mpsc::sync_channel(WAITING);
+        let receiver = Mutex::new(receiver);
+        let over = Over::default();
+        let stop = reins.stop;
+        thread::scope(|scope| {
+            let (over, receiver) = (&over, &receiver);
+            scope.spawn(move || {
+                let _ended = over.part();
+                self.find(starts, &sender, stop);
+            });
+            for _ in 0..self.workers {
+                scope.spawn(move || {
+                    let _ended = over.part();
+                    self.serve(receiver, stop);
+                });
+            }
+            while !over.wait(self.workers + 1, TELL_EVERY) {
+                if !self.tally.tell(reins.tell) {
+                    stop.store(true, Ordering::Release);
+                }
+            }
+        });
+        if !self.tally.tell(reins.tell) {
+            stop.store(true, Ordering::Release);
+        }
+        !stop.load(Ordering::Acquire)
+    }
+
+    fn serve(&self, places: &Mutex<Receiver<Place>>, stop: &AtomicBool) {
+        loop {
+            let next = places.lock().recv();
+            let Ok(place) = next else { return };
+            // The rest of what was found is taken, so that whoever sends it is not held up.
+            if !stop.load(Ordering::Acquire) {
+                self.tally.count(&place, (self.work)(&place));
+            }
+        }
+    }
+
+    /// Sends every file below `starts` to the workers.
+    fn find(&self, starts: Vec<Start>, places: &SyncSender<Place>, stop: &AtomicBool) {
+        let mut finder = Finder {
+            volume: self.fs.volume(),
+            tally: self.tally,
+            places,
+            stop,
+            linked: HashSet::new(),
+            plain: HashMap::new(),
+        };
+        for start in starts {
+            // Stopped: the others need not be looked at either.
+            if finder.start(start).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Where a pass begins.
+#[derive(Debug)]
+pub(super) enum Start {
+    /// In a folder and all below it, which the mount shows at this path.
+    Folder(Arc<Node>, String),
+    /// At an entry of a folder, and below it where it is a folder itself.
+    Entry(Arc<Node>, CName, String),
+}
+
+/// The pass was stopped.
+struct Stopped;
+
+struct Finder<'a> {
+    volume: &'a Volume,
+    tally: &'a Tally,
+    places: &'a SyncSender<Place>,
+    stop: &'a AtomicBool,
+    /// Files of several names that were sent.
+    linked: HashSet<(u64, u64)>,
+    /// The paths that the mount shows for folders that are yet to be visited, by ciphertext path.
+    plain: HashMap<String, String>,
+}
+
+impl Finder<'_> {
+    fn start(&mut self, start: Start) -> Result<(), Stopped> {
+        match start {
+            Start::Folder(node, path) => self.folder(&node, path),
+            Start::Entry(dir, cname, path) => {
+                let node = match dir.child(&cname) {
+                    Ok(node) => Arc::new(node),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+                    Err(error) => {
+                        self.tally.fail(path, &error);
+                        return Ok(());
+                    }
+                };
+                match node.stat().map(|stat| stat.kind) {
+                    Ok(FileKind::Directory) => self.folder(&node, path),
+                    _ => self.send(dir, cname, path),
+                }
+            }
+        }
+    }
+
+    fn folder(&mut self, node: &Arc<Node>, path: String) -> Result<(), Stopped> {
+        self.plain = HashMap::from([(String::new(), path)]);
+        walk(node, |folder| match folder {
+            Err(unread) => {
+                self.unread(unread);
+                Ok(())
+            }
+            Ok(folder) => self.entries(folder),
+        })
+    }
+
+    /// A folder that went meanwhile took its files along, to where they are noted.
+    fn unread(&mut self, unread: Unread) {
+        let path = self.plain.remove(&unread.path).unwrap_or(unread.path);
+        if unread.error.kind() != std::io::ErrorKind::NotFound {
+            self.tally.fail(path, &unread.error);
+        }
+    }
+
+    fn entries(&mut self, folder: &Folder) -> Result<(), Stopped> {
+        let below = self.plain.remove(&folder.path).unwrap_or_default();
+        let dir_id = self.volume.dir_id(&folder.node).ok().flatten();
+        for entry in &folder.entries {
+            let is_folder = entry.kind == FileKind::Directory;
+            if !is_folder && entry.kind != FileKind::Regular {
+                continue;
+            }
+            let opened = self
+                .volume
+                .open_name(&folder.node, dir_id.as_ref(), &entry.name);
+            let name = match opened {
+                Ok(Listed::Name(name)) => String::from_utf8_lossy(&name).into_owned(),
+                Ok(Listed::Own(_) | Listed::Foreign(_)) | Err(_) => entry.name.to_string_lossy(),
+            };
+            let path = format!("{below}/{name}");
+            if is_folder {
+                self.plain.insert(join(&folder.path, &entry.name), path);
+            } else {
+                self.send(Arc::clone(&folder.node), entry.name.clone(), path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, dir: Arc<Node>, cname: CName, path: String) -> Result<(), Stopped> {
+        if self.stop.load(Ordering::Acquire) {
+            return Err(Stopped);
+        }
+        match dir.stat_child(&cname) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Ok(stat) if stat.nlink > 1 && !self.linked.insert((stat.dev, stat.ino)) => {
+                return Ok(());
+            }
+            _ => {}
+        }
+        let place = Place { dir, cname, path };
+        self.places.send(place).map_err(|_no_worker| Stopped)
+    }
+}
+
+/// Counts the threads of a pass that have come to their end.
+#[derive(Debug, Default)]
+struct Over {
+    ended: Mutex<usize>,
+    wake: Condvar,
+}
+
+/// A thread of a pass; it ends with this, also by a panic.
+struct Part<'a>(&'a Over);
+
+impl Drop for Part<'_> {
+    fn drop(&mut self) {
+        *self.0.ended.lock() += 1;
+        self.0.wake.notify_one();
+    }
+}
+
+impl Over {
+    fn part(&self) -> Part<'_> {
+        Part(self)
+    }
+
+    /// Waits until `count` threads have ended, or for this long; says whether they have.
+    fn wait(&self, count: usize, limit: Duration) -> bool {
+        let mut ended = self.ended.lock();
+        if *ended < count {
+            self.wake.wait_for(&mut ended, limit);
+        }
+        *ended >= count
+    }
+}

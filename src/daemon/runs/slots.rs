@@ -1,0 +1,191 @@
+//! The run over key slots.
+
+use std::sync::Arc;
+
+use super::pass::{Pass, Place, Start, Tally};
+use super::{Reins, RunFailure, RunReport, SlotsRun};
+use crate::format::volume_config::{ForeignFiles, KeyScope};
+use crate::fs::{FileSystem, MoveWatch};
+use crate::keys::{FileProvider, file};
+use crate::volume::{KeyChange, Renewal, RenewalOptions, Volume};
+
+/// Files worked on at a time: where a provider is far away, each waits most of the time.
+const WORKERS: usize = 16;
+/// The same where all keys are on this machine.
+const LOCAL_WORKERS: usize = 2;
+/// Passes over a shared volume. Other mounts' files come and move unseen, so a pass that changed something is followed by
+/// another.
+const SHARED_PASSES: usize = 5;
+
+pub(super) fn carry_out(
+    fs: &FileSystem,
+    run: &SlotsRun,
+    reins: &mut Reins<'_>,
+) -> Result<RunReport, RunFailure> {
+    let change = KeyChange {
+        add: run.add.clone(),
+        remove: run.remove.clone(),
+    };
+    if run.dry_run {
+        dry_run(fs, run, &change, reins)
+    } else {
+        real_run(fs, run, &change, reins)
+    }
+}
+
+fn dry_run(
+    fs: &FileSystem,
+    run: &SlotsRun,
+    change: &KeyChange,
+    reins: &mut Reins<'_>,
+) -> Result<RunReport, RunFailure> {
+    let volume = fs.volume();
+    let keys = change.applied_to(&volume.config())?;
+    let renewal = volume.renewal(&options(run, keys.clone()))?;
+    let (tally, work) = (Tally::default(), |place: &Place| {
+        fs.renew_slots(&place.dir, &place.cname, &renewal, true)
+    });
+    let pass = pass(fs, &tally, &work);
+    let complete = !touches_files(volume) || pass.run(whole(volume), reins);
+    let counts = tally.counts();
+    Ok(RunReport {
+        dry_run: true,
+        complete: complete && counts.failed == 0,
+        counts,
+        volume_key: volume.is_own_due(&renewal),
+        keys,
+        silent: silent(&renewal),
+        ..RunReport::default()
+    })
+}
+
+fn real_run(
+    fs: &FileSystem,
+    run: &SlotsRun,
+    change: &KeyChange,
+    reins: &mut Reins<'_>,
+) -> Result<RunReport, RunFailure> {
+    let volume = fs.volume();
+    let sole = volume.begin_run()?;
+    if run.rotate {
+        rotate_key_files(volume)?;
+    }
+    // From before the keys change: what is made under the old ones from here on is noted.
+    let watch = fs.watch_moves();
+    volume.change_keys(&sole, change)?;
+    let keys = volume.config().keys.clone();
+    let renewal = volume.renewal(&options(run, keys.clone()))?;
+    let volume_key = volume.renew_own_slots(&sole, &renewal)?;
+    let tally = Tally::default();
+    let work = |place: &Place| fs.renew_slots(&place.dir, &place.cname, &renewal, false);
+    let pass = pass(fs, &tally, &work);
+    let seen_all = !touches_files(volume) || all_files(&pass, &watch, run, reins);
+    // Before anything is said to be done: a slot must not go while the headers that need it may come back.
+    let synced = volume.root().sync_fs();
+    synced.map_err(|error| {
+        let why = format!("syncing the ciphertext folder: {error}");
+        RunFailure::new(super::FailureClass::Other, why)
+    })?;
+    let counts = tally.counts();
+    let complete = seen_all && counts.failed == 0;
+    let removed = match complete {
+        true => volume.finish_removal(&sole)?,
+        false => Vec::new(),
+    };
+    Ok(RunReport {
+        dry_run: false,
+        complete,
+        counts,
+        volume_key,
+        keys,
+        removed,
+        leaving: volume.leaving_keys(),
+        silent: silent(&renewal),
+    })
+}
+
+/// Every file, and then those that came or moved meanwhile, until none did.
+fn all_files(
+    pass: &Pass<'_>,
+    watch: &MoveWatch<'_>,
+    run: &SlotsRun,
+    reins: &mut Reins<'_>,
+) -> bool {
+    let volume = pass.fs.volume();
+    for _ in 0..SHARED_PASSES {
+        let before = pass.tally.counts().changed;
+        if !pass.run(whole(volume), reins) || !moved_files(pass, watch, reins) {
+            return false;
+        }
+        let changed = pass.tally.counts().changed > before;
+        if run.anew || !changed || !pass.fs.is_shared() {
+            break;
+        }
+        pass.tally.begin_again();
+    }
+    true
+}
+
+fn moved_files(pass: &Pass<'_>, watch: &MoveWatch<'_>, reins: &mut Reins<'_>) -> bool {
+    loop {
+        let moved = watch.take();
+        if moved.is_empty() {
+            return true;
+        }
+        let start = |(dir, cname): (Arc<_>, crate::storage::CName)| {
+            let path = format!("(moved)/{}", cname.to_string_lossy());
+            Start::Entry(dir, cname, path)
+        };
+        if !pass.run(moved.into_iter().map(start).collect(), reins) {
+            return false;
+        }
+    }
+}
+
+fn pass<'a>(fs: &'a FileSystem, tally: &'a Tally, work: &'a super::pass::Work<'a>) -> Pass<'a> {
+    let keys = &fs.volume().config().keys;
+    let workers = match fs.volume().providers().all_local(keys) {
+        true => LOCAL_WORKERS,
+        false => WORKERS,
+    };
+    Pass {
+        fs,
+        tally,
+        workers,
+        work,
+    }
+}
+
+fn whole(volume: &Volume) -> Vec<Start> {
+    vec![Start::Folder(Arc::clone(volume.root()), String::new())]
+}
+
+/// Whether any file may have slots of the volume's keys.
+fn touches_files(volume: &Volume) -> bool {
+    let config = volume.config();
+    config.key_scope == KeyScope::File || config.foreign_files == ForeignFiles::Allow
+}
+
+fn options(run: &SlotsRun, keys: Vec<crate::units::KeyUri>) -> RenewalOptions {
+    RenewalOptions {
+        keys,
+        verify: !run.unverified,
+        anew: run.anew,
+        calls_per_second: run.calls_per_second,
+    }
+}
+
+fn silent(renewal: &Renewal) -> Vec<String> {
+    renewal.silent().iter().map(ToString::to_string).collect()
+}
+
+/// A new version for each of the volume's key files.
+fn rotate_key_files(volume: &Volume) -> Result<(), RunFailure> {
+    for uri in &volume.config().keys {
+        if uri.scheme() == file::SCHEME {
+            let version = FileProvider::open(uri)?.rotate()?;
+            tracing::info!(key = %uri, version, "a key file has a new version");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! Names that came or moved while a run walks over all files: a walk may have been in a folder before a file moved there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::storage::{CName, Node};
+
+use super::FileSystem;
+use super::inodes::{Ino, Inode, Whereabouts};
+
+/// Notes names while somebody watches.
+#[derive(Debug, Default)]
+pub(super) struct Moves {
+    /// Who watches; nothing is noted while it is nobody.
+    watchers: AtomicU64,
+    /// By folder and ciphertext name, so that a name counts once however often it moves.
+    noted: Mutex<HashMap<(Ino, CName), Arc<Inode>>>,
+}
+
+impl Moves {
+    /// A name that is there since this moment.
+    pub(super) fn note(&self, parent: &Arc<Inode>, cname: &CName) {
+        if self.watchers.load(Ordering::Acquire) > 0 {
+            let place = (parent.ino(), cname.clone());
+            self.noted.lock().insert(place, Arc::clone(parent));
+        }
+    }
+
+    /// An inode, where it was last known to be.
+    pub(super) fn note_inode(&self, inode: &Inode) {
+        if let Whereabouts::At { parent, cname } = &*inode.whereabouts().read() {
+            self.note(parent, cname);
+        }
+    }
+}
+
+/// Names are noted while this lives.
+#[derive(Debug)]
+pub struct MoveWatch<'a>(&'a FileSystem);
+
+impl FileSystem {
+    /// Notes from now on which names come or move.
+    pub fn watch_moves(&self) -> MoveWatch<'_> {
+        self.moves.watchers.fetch_add(1, Ordering::AcqRel);
+        MoveWatch(self)
+    }
+}
+
+impl MoveWatch<'_> {
+    /// The names noted since the last call, each with its folder. Those whose folder is gone are gone with it.
+    pub fn take(&self) -> Vec<(Arc<Node>, CName)> {
+        let noted = std::mem::take(&mut *self.0.moves.noted.lock());
+        let place = |((_ino, cname), parent): ((Ino, CName), Arc<Inode>)| {
+            Some((self.0.folder_node(&parent).ok()?, cname))
+        };
+        noted.into_iter().filter_map(place).collect()
+    }
+}
+
+impl Drop for MoveWatch<'_> {
+    fn drop(&mut self) {
+        if self.0.moves.watchers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.moves.noted.lock().clear();
+        }
+    }
+}

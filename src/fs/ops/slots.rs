@@ -1,0 +1,143 @@
+//! What a run over all files does to one of them: its key slots are renewed, whether it is open or not.
+
+use std::sync::Arc;
+
+use crate::content::{ContentError, OpenFile, Probe, exchange_slots, exclude_writers, probe};
+use crate::format::header::{FileHeader, HeaderError, KeyEpoch};
+use crate::fs::FileSystem;
+use crate::fs::error::FsError;
+use crate::fs::inodes::{Inode, Whereabouts};
+use crate::storage::{Access, CName, FileKind, Node};
+use crate::volume::Renewal;
+
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewed {
+    /// Its slots were exchanged, or would be where nothing is to be changed.
+    Changed,
+    /// A crash left it without a header, or a writer is about to give it one.
+    Empty,
+    /// The volume does not take it.
+    Foreign,
+    /// It is not there any more, or is no file.
+    Gone,
+    /// Its slots are what they should be.
+    Right,
+}
+
+/// A file found by name in a ciphertext folder, held in the inode table while a run is at it.
+#[derive(Debug)]
+pub(in crate::fs) struct Visit<'a> {
+    fs: &'a FileSystem,
+    pub(in crate::fs) inode: Arc<Inode>,
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        self.fs.forget(self.inode.ino(), 1);
+    }
+}
+
+/// Attempts before a file whose header changes under every one of them is given up.
+const ATTEMPTS: usize = 8;
+
+impl FileSystem {
+    /// Brings the key slots of the file `cname` in the ciphertext folder `dir` to what they should be; only looks with
+    /// `dry_run`. Waits for key providers, with no lock held.
+    ///
+    /// # Errors
+    /// What a provider or the ciphertext folder answers: the file is then as it was.
+    pub fn renew_slots(
+        &self,
+        dir: &Node,
+        cname: &CName,
+        renewal: &Renewal,
+        dry_run: bool,
+    ) -> Result<Renewed, FsError> {
+        let Some(visit) = self.visit(dir, cname)? else {
+            return Ok(Renewed::Gone);
+        };
+        for _ in 0..ATTEMPTS {
+            let header = match self.current_header(&visit.inode) {
+                Err(FsError::Content(ContentError::NotReadable(HeaderError::NotOurs))) => {
+                    return Ok(Renewed::Foreign);
+                }
+                probed => probed?,
+            };
+            let header = match header {
+                Probe::Empty => return Ok(Renewed::Empty),
+                Probe::Sealed(header) if !self.volume.admits(&header)? => {
+                    return Ok(Renewed::Foreign);
+                }
+                Probe::Sealed(header) => header,
+            };
+            if dry_run {
+                return Ok(match self.volume.is_due(&header, renewal)? {
+                    true => Renewed::Changed,
+                    false => Renewed::Right,
+                });
+            }
+            let Some(epochs) = self.volume.renew(&header, renewal)? else {
+                return Ok(Renewed::Right);
+            };
+            if self.exchange_slots(&visit.inode, &header, &epochs)? {
+                return Ok(Renewed::Changed);
+            }
+        }
+        Err(FsError::STALE)
+    }
+
+    /// The regular file `cname` of `dir`; `None` where there is none.
+    pub(in crate::fs) fn visit(
+        &self,
+        dir: &Node,
+        cname: &CName,
+    ) -> Result<Option<Visit<'_>>, FsError> {
+        let node = match self.with_descriptors(|| Ok(dir.child(cname)?)) {
+            Err(error) if error.errno() == libc::ENOENT => return Ok(None),
+            node => node?,
+        };
+        let stat = node.stat()?;
+        if stat.kind != FileKind::Regular {
+            return Ok(None);
+        }
+        let held = || Whereabouts::Held(Arc::new(node));
+        let inode = self.inodes.count_look_up(&stat, held);
+        Ok(Some(Visit { fs: self, inode }))
+    }
+
+    fn current_header(&self, inode: &Inode) -> Result<Probe, FsError> {
+        let slot = inode.open_slot().lock();
+        if let Some(open) = slot.upgrade() {
+            drop(slot);
+            return Ok(Probe::Sealed(open.header()?));
+        }
+        let file = self.open_ciphertext(inode, Access::Read)?;
+        if self.options.shared {
+            exclude_writers(&file)?;
+        }
+        Ok(probe(&file, self.volume.layout())?)
+    }
+
+    fn exchange_slots(
+        &self,
+        inode: &Inode,
+        header: &FileHeader,
+        epochs: &[KeyEpoch],
+    ) -> Result<bool, FsError> {
+        let slot = inode.open_slot().lock();
+        let open: Option<Arc<OpenFile>> = slot.upgrade();
+        let file = self.open_ciphertext(inode, Access::ReadWrite)?;
+        let known = &header.epochs;
+        Ok(match open {
+            Some(open) => open.exchange_slots(&Arc::new(file), known, epochs)?,
+            None => exchange_slots(
+                file,
+                self.volume.layout(),
+                known,
+                epochs,
+                self.options.shared,
+            )?,
+        })
+    }
+}

@@ -1,0 +1,281 @@
+//! Key slots of files are renewed while the files are open, closed, moved and written.
+
+use super::*;
+use crate::content::{Probe, SyncKind, probe};
+use crate::format::header::FileHeader;
+use crate::storage::{Access, CName, Node};
+use crate::units::KeyUri;
+use crate::volume::{KeyChange, Renewal, RenewalOptions};
+
+/// A volume of scope `file`, or its mount.
+fn bench(options: FsOptions) -> Bench {
+    let bench = Bench::with_scope(NameMode::Encrypted, KeyScope::File, options);
+    assert_eq!(bench.fs.volume.config().keys.len(), 1);
+    bench
+}
+
+fn key(bench: &Bench) -> KeyUri {
+    bench.fs.volume.config().keys[0].clone()
+}
+
+/// A new version of the key, and what slots should be then.
+fn rotated(bench: &Bench) -> Renewal {
+    FileProvider::open(&key(bench)).unwrap().rotate().unwrap();
+    renewal(bench)
+}
+
+fn renewal(bench: &Bench) -> Renewal {
+    let options = RenewalOptions {
+        keys: bench.fs.volume.config().keys.clone(),
+        verify: true,
+        anew: false,
+        calls_per_second: 0,
+    };
+    bench.fs.volume.renewal(&options).unwrap()
+}
+
+/// The folder and the ciphertext name of an entry of the root.
+fn place(bench: &Bench, name: &[u8]) -> (Arc<Node>, CName) {
+    let root = bench.fs.inode(ROOT).unwrap();
+    let place = bench.fs.place(&root, name).unwrap();
+    (place.dir, place.cname)
+}
+
+fn renew(bench: &Bench, name: &[u8], renewal: &Renewal) -> Result<Renewed, FsError> {
+    let (dir, cname) = place(bench, name);
+    bench.fs.renew_slots(&dir, &cname, renewal, false)
+}
+
+fn on_disk(bench: &Bench, name: &[u8]) -> FileHeader {
+    let (dir, cname) = place(bench, name);
+    let file = dir.open_child_file(&cname, Access::Read).unwrap();
+    match probe(&file, bench.fs.volume.layout()).unwrap() {
+        Probe::Sealed(header) => header,
+        Probe::Empty => panic!("no header"),
+    }
+}
+
+fn version(bench: &Bench, name: &[u8]) -> String {
+    on_disk(bench, name).epochs[0].slots[0].key_version.clone()
+}
+
+#[test]
+fn closed_open_read_only_and_empty_files_get_the_newest_version_and_keep_their_content_and_times() {
+    let bench = bench(FsOptions::default());
+    let contents: [(&[u8], usize); 4] = [
+        (b"small", 100),
+        (b"large", 50_000),
+        (b"open", 20_000),
+        (b"read", 9000),
+    ];
+    for (name, len) in contents {
+        bench.put(ROOT, name, &pattern(len));
+    }
+    let (_, empty) = bench.make(ROOT, b"empty").unwrap();
+    let bench = {
+        bench.fs.release(empty).unwrap();
+        bench.reopened()
+    };
+    let ino = |name| bench.find(ROOT, name).unwrap().ino;
+    let writer = bench.opened(ino(b"open"), true).unwrap();
+    let reader = bench.opened(ino(b"read"), false).unwrap();
+    let before: Vec<_> = contents
+        .map(|(name, _)| bench.find(ROOT, name).unwrap().mtime)
+        .to_vec();
+    let renewal = rotated(&bench);
+    for name in [&b"small"[..], b"large", b"open", b"read", b"empty"] {
+        assert_eq!(renew(&bench, name, &renewal).unwrap(), Renewed::Changed);
+        assert_eq!(renew(&bench, name, &renewal).unwrap(), Renewed::Right);
+        assert_eq!(version(&bench, name), "2");
+    }
+    let after: Vec<_> = contents
+        .map(|(name, _)| bench.find(ROOT, name).unwrap().mtime)
+        .to_vec();
+    assert_eq!(after, before);
+    // A commit of the open file must not bring the old slots back.
+    bench.fs.write(writer, 0, &pattern(30_000), false).unwrap();
+    bench.fs.fsync(writer, SyncKind::All).unwrap();
+    assert_eq!(version(&bench, b"open"), "2");
+    bench.fs.release(writer).unwrap();
+    bench.fs.release(reader).unwrap();
+    let bench = bench.reopened();
+    for (name, len) in contents {
+        let len = if name == b"open" { 30_000 } else { len };
+        let ino = bench.find(ROOT, name).unwrap().ino;
+        assert_eq!(bench.content(ino).unwrap(), pattern(len));
+        assert_eq!(version(&bench, name), "2");
+    }
+}
+
+#[test]
+fn a_file_that_is_being_made_gets_it_with_its_first_header() {
+    let bench = bench(FsOptions::default());
+    let (ino, fh) = bench.make(ROOT, b"new").unwrap();
+    let renewal = rotated(&bench);
+    assert_eq!(renew(&bench, b"new", &renewal).unwrap(), Renewed::Changed);
+    bench.fs.write(fh, 0, b"first", false).unwrap();
+    bench.fs.release(fh).unwrap();
+    assert_eq!(version(&bench, b"new"), "2");
+    assert_eq!(bench.content(ino).unwrap(), b"first");
+}
+
+#[test]
+fn what_is_no_file_of_the_volume_is_left_alone() {
+    let bench = bench(FsOptions::default());
+    bench.folder(ROOT, b"folder");
+    bench.put(ROOT, b"foreign", &pattern(10));
+    let renewal = rotated(&bench);
+    for name in [&b"folder"[..], b"missing"] {
+        assert_eq!(renew(&bench, name, &renewal).unwrap(), Renewed::Gone);
+    }
+    let path = bench.on_disk(b"foreign");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[96..128].fill(0);
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(
+        renew(&bench, b"foreign", &renewal).unwrap(),
+        Renewed::Foreign
+    );
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    std::fs::write(&path, [0; 4096]).unwrap();
+    assert_eq!(renew(&bench, b"foreign", &renewal).unwrap(), Renewed::Empty);
+    std::fs::write(&path, b"no header at all").unwrap();
+    assert_eq!(
+        renew(&bench, b"foreign", &renewal).unwrap(),
+        Renewed::Foreign
+    );
+    bytes[8] = 9;
+    std::fs::write(&path, &bytes).unwrap();
+    assert!(renew(&bench, b"foreign", &renewal).is_err());
+}
+
+#[test]
+fn a_dry_run_says_what_is_due_and_writes_nothing() {
+    let bench = bench(FsOptions::default());
+    bench.put(ROOT, b"f", &pattern(5000));
+    let renewal = rotated(&bench);
+    let before = std::fs::read(bench.on_disk(b"f")).unwrap();
+    let (dir, cname) = place(&bench, b"f");
+    let dry = bench.fs.renew_slots(&dir, &cname, &renewal, true);
+    assert_eq!(dry.unwrap(), Renewed::Changed);
+    assert_eq!(std::fs::read(bench.on_disk(b"f")).unwrap(), before);
+}
+
+#[test]
+fn slots_that_do_not_open_leave_the_file_as_it_was() {
+    let bench = bench(FsOptions::default());
+    bench.put(ROOT, b"f", &pattern(5000));
+    let bench = bench.reopened();
+    let path = bench.on_disk(b"f");
+    let mut bytes = std::fs::read(&path).unwrap();
+    // In the wrapped key of the first slot.
+    let at = 196 + 3 * 8 + key(&bench).as_str().len() + 1 + 30;
+    bytes[at] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    assert!(renew(&bench, b"f", &rotated(&bench)).is_err());
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+}
+
+#[test]
+fn inodes_are_given_back() {
+    let bench = bench(FsOptions::default());
+    let ino = bench.put(ROOT, b"f", &pattern(10));
+    bench.fs.forget(ino, 1);
+    let before = bench.fs.stats().inodes;
+    let renewal = rotated(&bench);
+    renew(&bench, b"f", &renewal).unwrap();
+    assert_eq!(bench.fs.stats().inodes, before);
+}
+
+#[test]
+fn moves_links_and_files_of_older_keys_are_noted_while_somebody_watches() {
+    let bench = bench(FsOptions::default());
+    bench.put(ROOT, b"a", b"");
+    let folder = bench.folder(ROOT, b"folder");
+    bench.mv((ROOT, b"a"), (ROOT, b"b")).unwrap();
+    let watch = bench.fs.watch_moves();
+    assert_eq!(watch.take().len(), 0);
+    bench.mv((ROOT, b"b"), (folder, b"c")).unwrap();
+    let found = bench.find(folder, b"c").unwrap().ino;
+    bench.fs.link(found, ROOT, b"d").unwrap();
+    bench.put(ROOT, b"e", b"of this moment's keys");
+    let noted = watch.take();
+    assert_eq!(noted.len(), 2);
+    assert!(
+        noted
+            .iter()
+            .all(|(dir, cname)| dir.stat_child(cname).is_ok())
+    );
+    assert_eq!(watch.take().len(), 0);
+    bench.mv((ROOT, b"d"), (ROOT, b"f")).unwrap();
+    drop(watch);
+    assert_eq!(bench.fs.watch_moves().take().len(), 0);
+}
+
+#[test]
+fn another_mount_that_has_the_file_open_does_not_bring_old_slots_back() {
+    let shared = FsOptions {
+        shared: true,
+        ..FsOptions::default()
+    };
+    let one = bench(shared.clone());
+    let ino = one.put(ROOT, b"f", &pattern(20_000));
+    let fh = one.opened(ino, true).unwrap();
+    let other = serve(&one.folder, shared);
+    let (dir, cname) = place(&one, b"f");
+    FileProvider::open(&key(&one)).unwrap().rotate().unwrap();
+    let options = RenewalOptions {
+        keys: other.volume.config().keys.clone(),
+        verify: true,
+        anew: false,
+        calls_per_second: 0,
+    };
+    let renewal = other.volume.renewal(&options).unwrap();
+    let renewed = other.renew_slots(&dir, &cname, &renewal, false);
+    assert_eq!(renewed.unwrap(), Renewed::Changed);
+    one.fs.write(fh, 5, b"more", false).unwrap();
+    one.fs.fsync(fh, SyncKind::All).unwrap();
+    one.fs.write(fh, 19_990, &pattern(5000), false).unwrap();
+    one.fs.release(fh).unwrap();
+    assert_eq!(version(&one, b"f"), "2");
+}
+
+#[test]
+fn files_made_while_keys_change_are_of_the_new_keys_or_noted() {
+    let bench = bench(FsOptions::default());
+    let other = bench.folder.path().join("other");
+    drop(FileProvider::create(&other).unwrap());
+    let other = FileProvider::uri_of(&other).unwrap();
+    let watch = bench.fs.watch_moves();
+    let changed = std::sync::atomic::AtomicBool::new(false);
+    let made = std::thread::scope(|scope| {
+        let maker = scope.spawn(|| {
+            let mut count: u32 = 0;
+            while !changed.load(std::sync::atomic::Ordering::Acquire) || count < 50 {
+                bench.put(ROOT, format!("{count}").as_bytes(), b"x");
+                count += 1;
+            }
+            count
+        });
+        let run = bench.fs.volume.begin_run().unwrap();
+        let change = KeyChange {
+            add: vec![other.clone()],
+            remove: vec![key(&bench)],
+        };
+        bench.fs.volume.change_keys(&run, &change).unwrap();
+        changed.store(true, std::sync::atomic::Ordering::Release);
+        maker.join().unwrap()
+    });
+    // As the walk does that begins after the change.
+    let renewal = renewal(&bench);
+    for number in 0..made {
+        renew(&bench, format!("{number}").as_bytes(), &renewal).unwrap();
+    }
+    for (dir, cname) in watch.take() {
+        bench.fs.renew_slots(&dir, &cname, &renewal, false).unwrap();
+    }
+    for number in 0..made {
+        let header = on_disk(&bench, format!("{number}").as_bytes());
+        assert_eq!(header.epochs[0].slots[0].key_uri, other, "{number}");
+    }
+}

@@ -1,0 +1,246 @@
+//! Which keys open a volume, and how that changes while it is open.
+//!
+//! A key that comes gets its slot of the volume key and its place among the keys in one step. One that goes leaves the
+//! keys first, so that no new file names it, and its slot last, when no file does. So what `volume.json` says between the two
+//! is how a run that was cut short is found: a key with a slot and no place among the keys is on its way out.
+
+use std::io;
+
+use crate::crypto::SecretKey;
+use crate::format::header::{HeaderError, KeyEpoch, KeySlot, MAX_SLOTS, epochs_len, epochs_room};
+use crate::format::volume_config::{KeyScope, MAX_KEYS, UnverifiedConfig, VolumeConfig};
+use crate::keys::{EncryptionContext, KeyError, KeyErrorKind, KeyProvider as _, WrappedDek};
+use crate::storage::{LockGuard, LockKind};
+use crate::units::{EpochId, KeyUri, VolumeId};
+
+use super::Volume;
+use super::error::VolumeError;
+use super::file_keys::{unwrap_slots, wrap_slots};
+use super::meta::{self, name};
+use super::renew::Renewal;
+
+/// The right to change a volume's keys, or its files' headers all over: one run has it at a time.
+#[derive(Debug)]
+#[must_use = "another run may begin when this is dropped"]
+pub struct SoleRun(#[expect(dead_code, reason = "holding it holds the lock")] LockGuard);
+
+/// A change of the keys of a volume.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyChange {
+    /// Keys that are to open it.
+    pub add: Vec<KeyUri>,
+    /// Keys that are not to open it any more.
+    pub remove: Vec<KeyUri>,
+}
+
+impl KeyChange {
+    /// The keys of `config` after this change.
+    ///
+    /// # Errors
+    /// [`VolumeError::NoSuchKey`], [`VolumeError::LastKey`], [`VolumeError::TooManyKeys`].
+    pub fn applied_to(&self, config: &VolumeConfig) -> Result<Vec<KeyUri>, VolumeError> {
+        let has_slot = |uri: &KeyUri| config.slots.iter().any(|slot| slot.key_uri == *uri);
+        if let Some(unknown) = self
+            .remove
+            .iter()
+            .find(|uri| !config.keys.contains(uri) && !has_slot(uri))
+        {
+            return Err(VolumeError::NoSuchKey(unknown.clone()));
+        }
+        let mut keys = config.keys.clone();
+        keys.retain(|uri| !self.remove.contains(uri));
+        for uri in &self.add {
+            if !keys.contains(uri) {
+                keys.push(uri.clone());
+            }
+        }
+        let slots = config.slots.len() + self.add.iter().filter(|uri| !has_slot(uri)).count();
+        match keys.len() {
+            0 => Err(VolumeError::LastKey),
+            count if count > MAX_KEYS || slots > MAX_SLOTS => Err(VolumeError::TooManyKeys),
+            _ => Ok(keys),
+        }
+    }
+}
+
+impl Volume {
+    /// Begins a run. Shared volumes have one at a time over all their mounts.
+    ///
+    /// # Errors
+    /// [`VolumeError::RunUnderWay`].
+    pub fn begin_run(&self) -> Result<SoleRun, VolumeError> {
+        let locked = self.folder.lock_file(&name(meta::RUN), LockKind::Exclusive);
+        let guard = locked.map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => VolumeError::RunUnderWay,
+            _ => VolumeError::io("locking .envelopefs/run")(error),
+        })?;
+        self.live.refresh();
+        Ok(SoleRun(guard))
+    }
+
+    /// Makes a change up to where files may follow: keys that come are there whole, keys that go have left the keys and
+    /// still open what they opened. Says whether there was anything to do.
+    ///
+    /// # Errors
+    /// Those of [`KeyChange::applied_to`]; [`VolumeError::HeaderTooSmall`] where the slots of so many keys would not fit a
+    /// header twice; what a key provider and the ciphertext folder answer. Nothing is changed then.
+    pub fn change_keys(&self, _run: &SoleRun, change: &KeyChange) -> Result<bool, VolumeError> {
+        let config = self.config();
+        let keys = change.applied_to(&config)?;
+        if keys == config.keys {
+            return Ok(false);
+        }
+        let mut slots = config.slots.clone();
+        let missing = keys
+            .iter()
+            .filter(|uri| slots.iter().all(|slot| slot.key_uri != **uri));
+        let missing: Vec<_> = missing.cloned().collect();
+        if !missing.is_empty() {
+            let (key, context) = (self.volume_key()?, self.own_context());
+            let made = wrap_slots(&missing, &key, &context, &self.providers)?;
+            made.iter().try_for_each(|slot| self.see_open(slot))?;
+            slots.extend(made);
+        }
+        check_header_fits(&config, &keys, &slots)?;
+        self.replace_config(keys, slots)?;
+        Ok(true)
+    }
+
+    /// Brings the volume key's slots to the newest versions; says whether any was not.
+    ///
+    /// # Errors
+    /// What a key provider and the ciphertext folder answer.
+    pub fn renew_own_slots(&self, _run: &SoleRun, renewal: &Renewal) -> Result<bool, VolumeError> {
+        match self.renewed_own_slots(renewal)? {
+            None => Ok(false),
+            Some(slots) => self
+                .replace_config(self.config().keys.clone(), slots)
+                .map(|()| true),
+        }
+    }
+
+    /// Keys that still have a slot of the volume key and are no longer among the keys.
+    pub fn leaving_keys(&self) -> Vec<KeyUri> {
+        leaving(&self.config().keys, &self.config().slots)
+    }
+
+    /// Takes the slots away of keys that are leaving: the last step, when no file names them. Says which they were.
+    ///
+    /// # Errors
+    /// [`VolumeError::Key`] where no slot that would stay opens: then all stay.
+    pub fn finish_removal(&self, _run: &SoleRun) -> Result<Vec<KeyUri>, VolumeError> {
+        let leaving = self.leaving_keys();
+        if leaving.is_empty() {
+            return Ok(leaving);
+        }
+        let config = self.config();
+        let stay = |slot: &&KeySlot| !leaving.contains(&slot.key_uri);
+        let slots: Vec<_> = config.slots.iter().filter(stay).cloned().collect();
+        self.open_by(&config, &slots)?;
+        self.replace_config(config.keys.clone(), slots)?;
+        Ok(leaving)
+    }
+
+    /// The volume key, unwrapped once more: it is not kept while the volume is open.
+    pub(super) fn volume_key(&self) -> Result<SecretKey, KeyError> {
+        let config = self.config();
+        self.open_by(&config, &config.slots)
+    }
+
+    fn open_by(&self, config: &VolumeConfig, slots: &[KeySlot]) -> Result<SecretKey, KeyError> {
+        unwrap_slots(slots, &self.own_context(), &self.providers, |key| {
+            config.commitment_matches(key)
+        })
+    }
+
+    fn see_open(&self, slot: &KeySlot) -> Result<(), KeyError> {
+        let wrapped = WrappedDek {
+            key_version: slot.key_version.clone(),
+            bytes: slot.wrapped_dek.clone(),
+        };
+        let provider = self.providers.open(&slot.key_uri)?;
+        let key = provider.unwrap(&wrapped, &self.own_context())?;
+        if self.config().commitment_matches(&key) {
+            return Ok(());
+        }
+        let message = "the new key does not give back what it wrapped";
+        Err(KeyError::new(KeyErrorKind::Corrupt, message).at(&slot.key_uri))
+    }
+
+    pub(super) fn own_context(&self) -> EncryptionContext {
+        EncryptionContext {
+            volume: self.config().volume_id,
+            file: None,
+        }
+    }
+
+    fn replace_config(&self, keys: Vec<KeyUri>, slots: Vec<KeySlot>) -> Result<(), VolumeError> {
+        let config = VolumeConfig {
+            keys,
+            slots,
+            ..(*self.config()).clone()
+        };
+        self.live.replace(config)?;
+        self.files.outdate();
+        Ok(())
+    }
+}
+
+/// Keys with a slot that are not among the keys.
+fn leaving(keys: &[KeyUri], slots: &[KeySlot]) -> Vec<KeyUri> {
+    let uris = slots.iter().map(|slot| &slot.key_uri);
+    uris.filter(|uri| !keys.contains(uri)).cloned().collect()
+}
+
+/// Two epochs of a file, each with a slot of every key, must find room. A slot of the volume key is as long as one of a
+/// data key.
+fn check_header_fits(
+    config: &VolumeConfig,
+    keys: &[KeyUri],
+    slots: &[KeySlot],
+) -> Result<(), VolumeError> {
+    if config.key_scope == KeyScope::Volume {
+        return Ok(());
+    }
+    let of_keys = |slot: &&KeySlot| keys.contains(&slot.key_uri);
+    let epoch = |number| KeyEpoch {
+        epoch: EpochId(number),
+        commitment: config.commitment,
+        slots: slots.iter().filter(of_keys).cloned().collect(),
+    };
+    let needed = epochs_len(&[epoch(1), epoch(2)]);
+    let room = epochs_room(config.layout);
+    if needed > room {
+        return Err(HeaderError::SlotsTooLong { needed, room }.into());
+    }
+    Ok(())
+}
+
+/// What a volume says of its keys, to whoever has none: nothing of it is authenticated.
+#[derive(Debug, Clone)]
+pub struct SeenKeys {
+    /// The volume.
+    pub volume_id: VolumeId,
+    /// The keys of new files.
+    pub keys: Vec<KeyUri>,
+    /// The slots of the volume key.
+    pub slots: Vec<KeySlot>,
+    /// What wraps files' data keys.
+    pub key_scope: KeyScope,
+}
+
+impl SeenKeys {
+    pub(super) fn of(config: &UnverifiedConfig) -> Self {
+        Self {
+            volume_id: config.volume_id(),
+            keys: config.keys().to_vec(),
+            slots: config.slots().to_vec(),
+            key_scope: config.key_scope(),
+        }
+    }
+
+    /// Keys that are on their way out.
+    pub fn leaving(&self) -> Vec<KeyUri> {
+        leaving(&self.keys, &self.slots)
+    }
+}

@@ -1,0 +1,133 @@
+//! The configuration of an open volume. Its keys and slots may change while it is open; nothing else of it does.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::format::volume_config::{self, VolumeConfig};
+use crate::storage::{Node, Timestamp};
+
+use super::error::VolumeError;
+use super::meta::{self, name};
+use super::vault::Vault;
+
+/// What `volume.json` says, as this process last read or wrote it.
+#[derive(Debug)]
+pub(super) struct LiveConfig {
+    folder: Arc<Node>,
+    vault: Arc<Vault>,
+    /// Whether other mounts may replace the file.
+    shared: bool,
+    config: RwLock<Arc<VolumeConfig>>,
+    /// Counts what makes data keys wrapped before it outdated: other keys, or a new version of one.
+    generation: AtomicU64,
+    /// Which file was read last, where others may replace it.
+    seen: Mutex<Option<Stamp>>,
+}
+
+/// Tells one `volume.json` from the next: each is a file of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    ino: u64,
+    mtime: Timestamp,
+}
+
+impl LiveConfig {
+    pub(super) fn new(
+        folder: Arc<Node>,
+        vault: Arc<Vault>,
+        config: VolumeConfig,
+        shared: bool,
+    ) -> Self {
+        Self {
+            folder,
+            vault,
+            shared,
+            config: RwLock::new(Arc::new(config)),
+            generation: AtomicU64::new(0),
+            seen: Mutex::default(),
+        }
+    }
+
+    pub(super) fn current(&self) -> Arc<VolumeConfig> {
+        Arc::clone(&self.config.read())
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// What was wrapped up to now is to be wrapped anew.
+    pub(super) fn outdate(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Puts a new `volume.json` in the place of the old one, durably.
+    pub(super) fn replace(&self, config: VolumeConfig) -> Result<(), VolumeError> {
+        let io = VolumeError::io("writing volume.json");
+        let bytes = config.encode(&self.vault.secrets()?.config);
+        let written = self.folder.replace_file(&name(meta::CONFIG), 0o600, &bytes);
+        // A failure of the last sync alone leaves the new file in place: what is there counts.
+        if let Err(error) = written {
+            self.reload()?;
+            return Err(io(error));
+        }
+        *self.config.write() = Arc::new(config);
+        self.outdate();
+        Ok(())
+    }
+
+    /// Takes over what another mount wrote, where one may have; cheap where nothing changed. A file that is not this
+    /// volume's is passed over, and logged.
+    pub(super) fn refresh(&self) {
+        if !self.shared {
+            return;
+        }
+        if let Err(error) = self.refresh_shared() {
+            tracing::warn!(%error, "volume.json could not be read again: the keys stay those that are known");
+        }
+    }
+
+    fn refresh_shared(&self) -> Result<(), VolumeError> {
+        let stat = self
+            .folder
+            .stat_child(&name(meta::CONFIG))
+            .map_err(VolumeError::io("looking at volume.json"))?;
+        let found = Some(Stamp {
+            ino: stat.ino,
+            mtime: stat.mtime,
+        });
+        let mut seen = self.seen.lock();
+        if *seen != found {
+            self.reload()?;
+            *seen = found;
+        }
+        Ok(())
+    }
+
+    /// Reads `volume.json` again.
+    pub(super) fn reload(&self) -> Result<(), VolumeError> {
+        let bytes = self
+            .folder
+            .read_file(&name(meta::CONFIG), volume_config::MAX_LEN);
+        let read = VolumeConfig::decode(&bytes.map_err(VolumeError::io("reading volume.json"))?)?;
+        let read = read.verify(&self.vault.secrets()?.config)?;
+        let known = self.current();
+        let of_this_volume = read.volume_id == known.volume_id && read.layout == known.layout;
+        if !of_this_volume {
+            let other = io::Error::other("it is another volume's");
+            return Err(VolumeError::io("reading volume.json")(other));
+        }
+        if (&read.keys, &read.slots) != (&known.keys, &known.slots) {
+            *self.config.write() = Arc::new(VolumeConfig {
+                keys: read.keys,
+                slots: read.slots,
+                ..(*known).clone()
+            });
+            self.outdate();
+        }
+        Ok(())
+    }
+}
