@@ -2,7 +2,8 @@
 //!
 //! Read from linux/fs/btrfs/tree-log.c and seen on a real Btrfs (`real.rs`): `btrfs_log_inode_parent` logs the inode with its
 //! names; `log_all_new_ancestors` logs folders that the last commit does not know, but of their entries only the
-//! ones on the way (`LOG_INODE_EXISTS`); where the inode lost a name since the last commit, `btrfs_log_all_parents`
+//! ones on the way (`LOG_INODE_EXISTS`); an inode whose name in the last commit another has now
+//! is logged as well (`log_conflicting_inodes`); where the inode lost a name since the last commit, `btrfs_log_all_parents`
 //! logs the folders in full; to log a folder that something unknown to the log was moved out of
 //! is to commit (`BTRFS_LOG_FORCE_COMMIT`); `log_new_dir_dentries` logs, for a folder in full, the inodes that its new entries lead to, and
 //! changed folders among them in full, unless they are in the log already; `btrfs_log_new_name` logs a new name upon a
@@ -100,7 +101,6 @@ impl Log<'_> {
         for id in whole {
             self.log_whole(id, at);
         }
-        self.log_new_ancestors(id, at);
     }
 
     fn log_whole(&mut self, id: Id, at: usize) {
@@ -111,6 +111,7 @@ impl Log<'_> {
             return;
         }
         self.inodes.insert(id, Logged::Whole(at));
+        self.log_new_ancestors(id, at);
         if self.tree(at).inodes[&id].kind == Kind::Folder {
             self.log_new_entries(id, at);
         }
@@ -152,6 +153,7 @@ impl Log<'_> {
             }
             if self.tree(at).inodes[&id].kind != Kind::Folder {
                 self.inodes.insert(id, Logged::Exists(at));
+                self.log_new_ancestors(id, at);
             } else if self.is_changed_folder(id, at) {
                 self.log_whole(id, at);
             }
@@ -176,16 +178,27 @@ impl Log<'_> {
     }
 
     fn log_new_ancestors(&mut self, id: Id, at: usize) {
-        let parents: Vec<Id> = self
-            .tree(at)
-            .names_of(id)
-            .map(|(folder, _)| *folder)
-            .collect();
-        for parent in parents {
+        let names: Vec<_> = self.tree(at).names_of(id).cloned().collect();
+        for place in names {
+            let parent = place.0;
             if !self.committed().inodes.contains_key(&parent) {
                 self.inodes.entry(parent).or_insert(Logged::Exists(at));
                 self.log_new_ancestors(parent, at);
             }
+            self.log_conflict(&place, id, at);
+        }
+    }
+
+    /// An inode that had a name before which another has now is logged too, where it is now.
+    fn log_conflict(&mut self, place: &(Id, Vec<u8>), id: Id, at: usize) {
+        let before = self.committed().entries.get(place).copied();
+        let Some(before) = before.filter(|before| *before != id) else {
+            return;
+        };
+        let is_there = self.tree(at).names_of(before).next().is_some();
+        if is_there && !self.inodes.contains_key(&before) {
+            self.inodes.insert(before, Logged::Exists(at));
+            self.log_new_ancestors(before, at);
         }
     }
 

@@ -343,7 +343,7 @@ fn check_content(
         let to = found.len().min(from + layout.capacity(index) as usize);
         let of_version = |version: &&Vec<u8>| version.get(from..to) == Some(&found[from..to]);
         let is_lost = sparse && least <= from && found[from..to].iter().all(|byte| *byte == 0);
-        if !is_lost && !versions.iter().any(|version| of_version(version)) {
+        if !is_lost && !versions.iter().any(of_version) {
             return Err(format!("bytes {from}..{to} are of no version"));
         }
         index = ChunkIndex(index.0 + 1);

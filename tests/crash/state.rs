@@ -284,7 +284,7 @@ impl FromStr for StateId {
         let [model, crash, cut, pick] = text.split(':').collect::<Vec<_>>()[..] else {
             return Err(bad());
         };
-        let number = |text: &str| text.parse::<u64>().map_err(|_| bad());
+        let number = |text: &str| text.parse::<u64>().map_err(|_no_number| bad());
         let (how, which) = pick.split_once('-').unwrap_or((pick, "0"));
         let which = number(which)?;
         Ok(Self {

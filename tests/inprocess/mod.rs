@@ -1,6 +1,8 @@
 //! What integration tests share that work in a volume without FUSE: steps of a program, a plain model of what they
 //! come to, and the volume that is served over an observed ciphertext folder.
 
+#![allow(dead_code, reason = "each of the tests uses a part")]
+
 pub(crate) mod model;
 pub(crate) mod steps;
 pub(crate) mod volume;
