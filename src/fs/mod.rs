@@ -25,6 +25,7 @@ mod prefetch;
 mod resolve;
 mod space;
 mod stats;
+mod worker;
 
 #[cfg(test)]
 mod tests;
