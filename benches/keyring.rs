@@ -67,7 +67,7 @@ fn hits(c: &mut Criterion) {
     let (keyring, _calls) = keyring(true);
     // Each has a key of its own: threads would otherwise contend for one reference count.
     for number in 0..FILES {
-        keyring.insert(file_id(number), EPOCH, Arc::new(key(7)));
+        keyring.insert(file_id(number), EPOCH, Arc::new(key(7)), Instant::now());
     }
     let hit = |number| black_box(keyring.cached(&file_id(number), EPOCH)).is_some();
     let mut group = c.benchmark_group("keyring hit");

@@ -93,6 +93,7 @@ pub(crate) fn material() -> FileMaterial {
         volume_id: None,
         epoch: epoch_of(&dek, &FILE_ID, EPOCH),
         dek,
+        made: std::time::Instant::now(),
         membership_tag: [1; 32],
     }
 }

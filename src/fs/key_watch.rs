@@ -10,7 +10,6 @@ mod times;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -25,6 +24,7 @@ use super::FileSystem;
 use super::custody::LockedBy;
 use super::error::FsError;
 use super::inodes::{Ino, Inode};
+use super::worker::Worker;
 use times::{Limits, Times, Verdict};
 
 /// Looks at what is due, in a TTL, and at most and least this long apart.
@@ -36,7 +36,7 @@ const LOOK_LEAST: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct KeyWatch {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Worker,
 }
 
 #[derive(Debug)]
@@ -74,29 +74,20 @@ impl KeyWatch {
                 state: Mutex::default(),
                 wake: Condvar::new(),
             }),
-            thread: Mutex::new(None),
+            thread: Worker::default(),
         }
     }
 
     /// Begins to watch over the keys of `fs`.
     pub(super) fn start(&self, fs: &Arc<FileSystem>) -> std::io::Result<()> {
         let (shared, fs) = (Arc::clone(&self.shared), Arc::downgrade(fs));
-        let thread = std::thread::Builder::new()
-            .name("key-watch".into())
-            .spawn(move || shared.run(&fs))?;
-        *self.thread.lock() = Some(thread);
-        Ok(())
+        self.thread.start("key-watch", move || shared.run(&fs))
     }
 
     pub(super) fn stop(&self) {
         self.shared.state.lock().stop = true;
         self.shared.wake.notify_all();
-        let thread = self.thread.lock().take();
-        // Not where that very thread held the last reference to the file system.
-        let thread = thread.filter(|thread| thread.thread().id() != std::thread::current().id());
-        if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that watches over keys panicked");
-        }
+        self.thread.join();
     }
 }
 

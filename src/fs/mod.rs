@@ -27,6 +27,7 @@ mod resolve;
 mod space;
 mod stats;
 mod unsynced;
+mod worker;
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,6 @@ mod order;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -19,6 +18,7 @@ use super::FileSystem;
 use super::error::FsError;
 use super::inodes::{Ino, Inode, Whereabouts};
 use super::ops::folder::ListedEntry;
+use super::worker::Worker;
 use order::{Order, Reading};
 
 /// Keys asked for at a time, at most.
@@ -28,7 +28,7 @@ const IN_FLIGHT_MAX: usize = 32;
 #[derive(Debug)]
 pub(super) struct Prefetch {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Worker,
 }
 
 #[derive(Debug, Default)]
@@ -59,33 +59,24 @@ impl Prefetch {
     pub(super) fn new() -> Self {
         Self {
             shared: Arc::default(),
-            thread: Mutex::new(None),
+            thread: Worker::default(),
         }
     }
 
     /// Begins to look ahead in `fs`; without a thread for it, that is not done.
     pub(super) fn start(&self, fs: &Arc<FileSystem>) {
         let (shared, fs) = (Arc::clone(&self.shared), Arc::downgrade(fs));
-        let spawned = std::thread::Builder::new()
-            .name("key-prefetch".into())
-            .spawn(move || shared.run(&fs));
-        match spawned {
-            Ok(thread) => *self.thread.lock() = Some(thread),
-            Err(error) => tracing::warn!(%error, "keys are not asked for ahead"),
+        let started = self.thread.start("key-prefetch", move || shared.run(&fs));
+        if let Err(error) = started {
+            tracing::warn!(%error, "keys are not asked for ahead");
         }
     }
 
     pub(super) fn stop(&self) {
         self.shared.state.lock().stop = true;
         self.shared.wake.notify_all();
-        let thread = self.thread.lock().take();
-        // Not where that very thread held the last reference to the file system.
-        let thread = thread.filter(|thread| thread.thread().id() != std::thread::current().id());
-        if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that asks for keys ahead panicked");
-        }
+        self.thread.join();
     }
-
     /// A folder was listed.
     pub(super) fn listed(&self, folder: Ino, listing: &[ListedEntry]) {
         let order = order_of(listing);
@@ -102,7 +93,7 @@ impl Prefetch {
         let state = &mut *state;
         match state.reading.opened(folder, inode.ino()) {
             order::Next::Ahead(names) => {
-                let files = names.map(|cname| Job::File { folder, cname });
+                let files = names.into_iter().map(|cname| Job::File { folder, cname });
                 state.jobs.extend(files);
             }
             order::Next::Astray => state.jobs.clear(),

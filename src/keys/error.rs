@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn only_silence_of_the_provider_is_an_outage() {
         let silence = KeyError::unavailable("x");
-        assert!(silence.clone().is_outage());
+        assert!(silence.is_outage());
         assert!(
             silence
                 .clone()

@@ -91,7 +91,10 @@ impl Guarded {
     }
 
     fn ask_once<T>(&self, ask: &impl Fn() -> Result<T, KeyError>) -> Result<T, Failed> {
-        let pass = self.breaker.admit(Instant::now()).map_err(left_alone)?;
+        let pass = self
+            .breaker
+            .admit(Instant::now())
+            .map_err(|outage| left_alone(&outage))?;
         self.wait_for_turn()?;
         let begun = Instant::now();
         let result = ask();
@@ -153,7 +156,7 @@ fn pause_before_next(error: &KeyError, pause: Duration) -> Duration {
     }
 }
 
-fn left_alone(outage: Outage) -> Failed {
+fn left_alone(outage: &Outage) -> Failed {
     let message = format!(
         "it has not answered for {} s and is not asked for another {} s: {}",
         outage.lasted.as_secs(),

@@ -42,7 +42,7 @@ impl Mapped {
 pub(crate) fn read_again(file: &mut File) -> std::io::Result<Vec<u8>> {
     file.rewind()?;
     let mut content = Vec::new();
-    file.read_to_end(&mut content)?;
+    std::io::copy(file, &mut content)?;
     Ok(content)
 }
 

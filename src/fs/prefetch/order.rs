@@ -57,9 +57,9 @@ pub(super) struct Reading {
 
 /// What an open gives cause for.
 #[derive(Debug)]
-pub(super) enum Next<N> {
+pub(super) enum Next {
     /// These files come next.
-    Ahead(N),
+    Ahead(Vec<CName>),
     /// Files are not read in order: what was to be asked for is not wanted.
     Astray,
     Nothing,
@@ -87,11 +87,7 @@ impl Reading {
         self.folders.put(folder, track);
     }
 
-    pub(super) fn opened(
-        &mut self,
-        folder: Ino,
-        file: Ino,
-    ) -> Next<impl Iterator<Item = CName> + use<>> {
+    pub(super) fn opened(&mut self, folder: Ino, file: Ino) -> Next {
         let Some(track) = self.folders.get_mut(&folder) else {
             return self.opened_unlisted(folder);
         };
@@ -119,10 +115,10 @@ impl Reading {
         let start = track.ahead.max(place + 1).min(end);
         track.ahead = end.max(track.ahead);
         let names = track.order.names.get(start..end).unwrap_or_default();
-        Next::Ahead(names.to_vec().into_iter())
+        Next::Ahead(names.to_vec())
     }
 
-    fn opened_unlisted<N>(&mut self, folder: Ino) -> Next<N> {
+    fn opened_unlisted(&mut self, folder: Ino) -> Next {
         let count = match self.unlisted {
             Some((known, count)) if known == folder => count + 1,
             _ => 1,
@@ -159,7 +155,7 @@ mod tests {
     /// The places of the files asked for; `None` where the order was lost.
     fn open(reading: &mut Reading, place: usize) -> Option<Vec<CName>> {
         match reading.opened(FOLDER, Ino(100 + place as u64)) {
-            Next::Ahead(names) => Some(names.collect()),
+            Next::Ahead(names) => Some(names),
             Next::Astray => None,
             Next::Nothing | Next::Unlisted => Some(Vec::new()),
         }
