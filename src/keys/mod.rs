@@ -30,6 +30,7 @@ pub mod provider;
 pub mod registry;
 pub mod service;
 
+mod alikms;
 mod awskms;
 mod backoff;
 #[cfg(test)]

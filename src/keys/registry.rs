@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::crypto::passphrase::Argon2Params;
+use crate::keys::alikms::{self, AliKmsProvider};
 use crate::keys::awskms::{self, AwsKmsProvider};
 use crate::keys::error::KeyError;
 use crate::keys::file::{self, FileProvider};
@@ -54,6 +55,10 @@ impl ProviderOptions {
         Ok(stored)
     }
 
+    fn follow_alikms(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
+        self.follow_service(&alikms::FORM, uri)
+    }
+
     fn follow_awskms(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
         self.follow_service(&awskms::FORM, uri)
     }
@@ -90,7 +95,7 @@ struct Scheme {
 }
 
 /// The schemes that this program knows. The one table: errors and help are made of it.
-const SCHEMES: [Scheme; 4] = [
+const SCHEMES: [Scheme; 5] = [
     Scheme {
         name: file::SCHEME,
         form: "file:///path/keyring.json",
@@ -108,6 +113,12 @@ const SCHEMES: [Scheme; 4] = [
         form: "pkcs11:token=LABEL;object=LABEL",
         follow: ProviderOptions::follow_pkcs11,
         open: Providers::open_pkcs11,
+    },
+    Scheme {
+        name: alikms::SCHEME,
+        form: alikms::EXAMPLE,
+        follow: ProviderOptions::follow_alikms,
+        open: Providers::open_alikms,
     },
     Scheme {
         name: awskms::SCHEME,
@@ -222,6 +233,10 @@ impl Providers {
 
     fn open_pkcs11(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
         Ok(Box::new(Pkcs11Provider::open(uri, &self.pkcs11)?))
+    }
+
+    fn open_alikms(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
+        Ok(Box::new(AliKmsProvider::open(uri, &self.service)?))
     }
 
     fn open_awskms(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
