@@ -23,10 +23,11 @@ use data_encoding::BASE64;
 use crate::crypto::secret::SecretKey;
 use crate::keys::error::KeyError;
 use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
+use crate::keys::service::context::Context;
+use crate::keys::service::refusal::Failure;
 use crate::keys::service::{ServiceOptions, UriForm, wire};
 use crate::units::KeyUri;
-use api::{Blob, Context, DataKey, Described, Encrypted, Opened};
-use failure::Failure;
+use api::{Blob, DataKey, Described, Encrypted, Opened};
 use key::KeyName;
 use kms::Kms;
 
@@ -69,11 +70,12 @@ impl AwsKmsProvider {
     /// The failure for whoever asked. A key in a state that does not allow the request is asked
     /// for that state: the answer itself says it only in words.
     fn failed(&self, what: &str, failure: Failure) -> KeyError {
-        let error = if failure.is_of_state() {
-            let state = self.describe_key().ok();
-            failure.into_error_in_state(what, state.as_ref().map(Described::state))
-        } else {
-            failure.into_error(what)
+        let error = match failure::of_state(&failure) {
+            Some(refusal) => {
+                let found = self.describe_key().ok();
+                failure::in_state(refusal, what, found.as_ref().map(Described::state))
+            }
+            None => failure.into_error(what, &failure::WORDS),
         };
         error.at(&self.uri)
     }

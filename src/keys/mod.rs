@@ -35,6 +35,7 @@ pub mod registry;
 pub mod rsa;
 pub mod service;
 
+mod alikms;
 mod awskms;
 mod backoff;
 mod between;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::crypto::passphrase::Argon2Params;
+use crate::keys::alikms::{self, AliKmsProvider};
 use crate::keys::awskms::{self, AwsKmsProvider};
 use crate::keys::error::KeyError;
 use crate::keys::file::{self, FileProvider};
@@ -57,6 +58,10 @@ impl ProviderOptions {
     /// The URI says nothing of the machine.
     fn follow_whole(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
         Ok(uri.clone())
+    }
+
+    fn follow_alikms(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
+        Ok(self.keep_reach(alikms::FORM.given(uri)?))
     }
 
     fn follow_awskms(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
@@ -125,6 +130,12 @@ struct Scheme {
 
 /// The schemes that this program knows. The one table: errors and help are made of it.
 const SCHEMES: &[Scheme] = &[
+    Scheme {
+        name: alikms::SCHEME,
+        form: alikms::EXAMPLE,
+        follow: ProviderOptions::follow_alikms,
+        open: Providers::open_alikms,
+    },
     Scheme {
         name: awskms::SCHEME,
         form: awskms::EXAMPLE,
@@ -340,6 +351,10 @@ impl Providers {
     fn open_rsa(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
         let provider = RsaProvider::open(uri, &self.rsa, &self.pkcs11)?;
         Ok(Box::new(provider))
+    }
+
+    fn open_alikms(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
+        Ok(Box::new(AliKmsProvider::open(uri, &self.service)?))
     }
 
     fn open_awskms(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {

@@ -6,11 +6,14 @@
 //! would send credentials and data keys to a server of its author's choice.
 
 pub(crate) mod clock;
+pub(crate) mod context;
 pub(crate) mod credentials;
 pub(crate) mod digest;
 pub(crate) mod files;
 pub(crate) mod ini;
+pub(crate) mod metadata;
 pub(crate) mod refusal;
+pub(crate) mod region;
 pub(crate) mod wire;
 
 mod client;

@@ -1,35 +1,16 @@
 //! What AWS KMS is sent and what it answers: JSON of the API of 2014-11-01.
 //! <https://docs.aws.amazon.com/kms/latest/APIReference/>
 
-use data_encoding::{BASE64, HEXLOWER};
+use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::failure::{self, Failure};
+use super::failure;
 use crate::keys::error::{KeyError, KeyErrorKind};
-use crate::keys::provider::EncryptionContext;
+use crate::keys::service::context::Context;
 
 /// The longest ciphertext that the service takes, in bytes.
 const BLOB_MAX: usize = 6144;
-
-/// What a wrap is bound to, as the service's encryption context: ids in hexadecimal. A volume key
-/// has no `envelopefs:file`, so no two contexts are equal.
-#[derive(Serialize)]
-pub(super) struct Context {
-    #[serde(rename = "envelopefs:volume")]
-    volume: String,
-    #[serde(rename = "envelopefs:file", skip_serializing_if = "Option::is_none")]
-    file: Option<String>,
-}
-
-impl Context {
-    pub(super) fn of(context: &EncryptionContext) -> Self {
-        Self {
-            volume: HEXLOWER.encode(&context.volume.0),
-            file: context.file.map(|file| HEXLOWER.encode(&file.0)),
-        }
-    }
-}
 
 /// A ciphertext in base64.
 #[derive(Deserialize, Serialize)]
@@ -173,11 +154,11 @@ impl Described {
     ///
     /// # Errors
     /// What the key's state means; `Config` for a key that is not for encryption.
-    pub(super) fn check_usable(&self) -> Result<(), Failure> {
+    pub(super) fn check_usable(&self) -> Result<(), KeyError> {
         let state = self.state();
         if let Some(kind) = failure::kind_of_state(state) {
             let message = format!("the key is {}", failure::state_in_words(state));
-            return Err(KeyError::new(kind, message).into());
+            return Err(KeyError::new(kind, message));
         }
         let is =
             |said: &Option<String>, wanted: &str| said.as_deref().is_none_or(|said| said == wanted);
@@ -189,37 +170,13 @@ impl Described {
         Err(KeyError::new(
             KeyErrorKind::Config,
             "the key is not a symmetric one for encryption (SYMMETRIC_DEFAULT, ENCRYPT_DECRYPT)",
-        )
-        .into())
+        ))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::{FileId, VolumeId};
-
-    #[test]
-    fn the_context_is_fixed() {
-        let context = EncryptionContext {
-            volume: VolumeId([0x1a; 16]),
-            file: Some(FileId([2; 16])),
-        };
-        let json =
-            |context: &EncryptionContext| serde_json::to_string(&Context::of(context)).unwrap();
-        assert_eq!(
-            json(&context),
-            r#"{"envelopefs:volume":"1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a","envelopefs:file":"02020202020202020202020202020202"}"#
-        );
-        let of_volume = EncryptionContext {
-            file: None,
-            ..context
-        };
-        assert_eq!(
-            json(&of_volume),
-            r#"{"envelopefs:volume":"1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a"}"#
-        );
-    }
 
     #[test]
     fn ciphertexts_have_their_bounds() {
@@ -241,9 +198,7 @@ mod tests {
                 "Arn": "a", "KeyState": state, "KeyUsage": usage, "KeySpec": spec,
             }}))
             .unwrap();
-            described
-                .check_usable()
-                .map_err(|failure| failure.into_error("x").kind())
+            described.check_usable().map_err(|error| error.kind())
         };
         let (usage, spec) = ("ENCRYPT_DECRYPT", "SYMMETRIC_DEFAULT");
         assert_eq!(check("Enabled", usage, spec), Ok(()));

@@ -7,25 +7,17 @@ use serde::Deserialize;
 use crate::keys::error::{KeyError, KeyErrorKind};
 use crate::keys::service::Response;
 use crate::keys::service::clock;
-use crate::keys::service::refusal::Refusal;
+use crate::keys::service::refusal::{Failure, Refusal, Words};
 
 /// The service takes signatures that are five minutes off; what is near to that is told already.
 const SKEW_TOLERATED: SignedDuration = SignedDuration::from_mins(4);
 
-/// Why a call failed.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// A failure that is understood already.
-    Known(KeyError),
-    /// The service refused; with what is wrong with this machine's clock, if anything is.
-    Refused(Refusal, Option<String>),
-}
-
-impl From<KeyError> for Failure {
-    fn from(error: KeyError) -> Self {
-        Self::Known(error)
-    }
-}
+/// The codes of AWS.
+pub(super) const WORDS: Words = Words {
+    meaning,
+    is_of_time,
+    is_of_credentials,
+};
 
 /// The body of a refusal.
 #[derive(Default, Deserialize)]
@@ -36,61 +28,38 @@ struct Body {
     message: String,
 }
 
-impl Failure {
-    /// What an answer says that is no success.
-    pub(super) fn of(response: &Response, now: Timestamp) -> Self {
-        let body: Body = serde_json::from_slice(response.body()).unwrap_or_default();
-        let header = response.header("x-amzn-errortype").unwrap_or_default();
-        let code = if body.code.is_empty() {
-            header
-        } else {
-            &body.code
-        };
-        // `com.amazonaws.kms#NotFoundException` and `NotFoundException:http://…` are old forms.
-        let code = code.rsplit('#').next().unwrap_or_default();
-        let code = code.split(':').next().unwrap_or_default();
-        let id = response.header("x-amzn-requestid").unwrap_or_default();
-        let refusal = Refusal::new(response, code, &body.message, id);
-        Self::Refused(refusal, clock::skew(response, now, SKEW_TOLERATED))
-    }
+/// What an answer says that is no success.
+pub(super) fn of(response: &Response, now: Timestamp) -> Refusal {
+    let body: Body = serde_json::from_slice(response.body()).unwrap_or_default();
+    let header = response.header("x-amzn-errortype").unwrap_or_default();
+    let code = if body.code.is_empty() {
+        header
+    } else {
+        &body.code
+    };
+    // `com.amazonaws.kms#NotFoundException` and `NotFoundException:http://…` are old forms.
+    let code = code.rsplit('#').next().unwrap_or_default();
+    let code = code.split(':').next().unwrap_or_default();
+    let id = response.header("x-amzn-requestid").unwrap_or_default();
+    let skew = clock::skew(response, now, SKEW_TOLERATED);
+    Refusal::new(response, code, &body.message, id).with_skew(skew)
+}
 
-    /// Whether other credentials may do better: these ended, or were taken back.
-    pub(super) fn is_of_credentials(&self) -> bool {
-        matches!(self, Self::Refused(refusal, _skew) if is_of_credentials(refusal.code()))
+/// Whether the key's state does not allow the request: the answer says it only in words.
+pub(super) fn of_state(failure: &Failure) -> Option<&Refusal> {
+    match failure {
+        Failure::Refused(refusal) if refusal.code() == "KMSInvalidStateException" => Some(refusal),
+        Failure::Known(_) | Failure::Refused(_) => None,
     }
+}
 
-    /// Whether the key's state does not allow the request.
-    pub(super) fn is_of_state(&self) -> bool {
-        matches!(self, Self::Refused(refusal, _skew) if refusal.code() == "KMSInvalidStateException")
-    }
-
-    /// The failure for whoever asked for `what`.
-    pub(super) fn into_error(self, what: &str) -> KeyError {
-        match self {
-            Self::Known(error) => error,
-            Self::Refused(refusal, Some(skew)) if is_of_time(refusal.code()) => {
-                refusal.into_error(KeyErrorKind::Unavailable, what, &skew)
-            }
-            Self::Refused(refusal, _skew) => {
-                let (kind, advice) = meaning(refusal.status(), refusal.code());
-                refusal.into_error(kind, what, advice)
-            }
-        }
-    }
-
-    /// The same of a key in this state; `None` where the state could not be learned.
-    pub(super) fn into_error_in_state(self, what: &str, state: Option<&str>) -> KeyError {
-        match self {
-            Self::Known(error) => error,
-            Self::Refused(refusal, _skew) => {
-                let kind = state
-                    .and_then(kind_of_state)
-                    .unwrap_or(KeyErrorKind::Unavailable);
-                let advice = state.map(|state| format!("the key is {}", state_in_words(state)));
-                refusal.into_error(kind, what, &advice.unwrap_or_default())
-            }
-        }
-    }
+/// A refusal of [the state](of_state) that the key was found in; `None` where that could not be
+/// learned.
+pub(super) fn in_state(refusal: &Refusal, what: &str, state: Option<&str>) -> KeyError {
+    let kind = state.and_then(kind_of_state);
+    let advice = state.map(|state| format!("the key is {}", state_in_words(state)));
+    let kind = kind.unwrap_or(KeyErrorKind::Unavailable);
+    refusal.to_error(kind, what, &advice.unwrap_or_default())
 }
 
 fn is_of_credentials(code: &str) -> bool {
@@ -103,7 +72,6 @@ fn is_of_credentials(code: &str) -> bool {
     )
 }
 
-/// Whether a clock that is wrong may be why.
 fn is_of_time(code: &str) -> bool {
     is_of_credentials(code)
         || matches!(
@@ -115,8 +83,6 @@ fn is_of_time(code: &str) -> bool {
         )
 }
 
-/// What a refusal means, and what to do. Only the service's explicit words are a refusal of the
-/// key; whatever else there may be on the way is not.
 fn meaning(status: u16, code: &str) -> (KeyErrorKind, &'static str) {
     use KeyErrorKind::{Config, Corrupt, Denied, NotFound, Revoked, Unavailable};
     match code {

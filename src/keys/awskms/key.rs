@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::region;
 use crate::keys::error::KeyError;
+use crate::keys::service::region;
 
 /// The longest key id and the longest alias in bytes.
 const NAME_MAX: usize = 256;

@@ -1,17 +1,17 @@
 //! The service itself: where it is, and how a request to it is made, signed and sent.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::credentials::{Chain, Profile};
-use super::failure::Failure;
+use super::failure;
 use super::region;
 use super::sigv4::{self, Signer, ToSign};
 use crate::keys::error::KeyError;
 use crate::keys::service::credentials::{AccessKey, Credentials};
+use crate::keys::service::refusal::Failure;
+use crate::keys::service::region::check as check_region;
 use crate::keys::service::{Client, Endpoint, Environment, Reach, Request, Response, clock, wire};
 
 /// AWS KMS in one region, as this machine reaches it.
@@ -60,22 +60,19 @@ impl Kms {
         request: &impl Serialize,
     ) -> Result<T, Failure> {
         let body = wire::body(request)?;
-        let key = self.credentials.current(clock::now())?;
-        let mut answer = self.ask(operation, &body, &key);
-        if answer.as_ref().is_err_and(Failure::is_of_credentials)
-            && let Some(other) = self.credentials.other_than(&key, clock::now())?
-        {
-            answer = self.ask(operation, &body, &other);
-        }
+        let answer = self.credentials.with(
+            |failure: &Failure| (failure::WORDS.is_of_credentials)(failure.code()),
+            |key| self.ask(operation, &body, key),
+        );
         Ok(answer?.json()?)
     }
 
-    fn ask(&self, operation: &str, body: &[u8], key: &Arc<AccessKey>) -> Result<Response, Failure> {
+    fn ask(&self, operation: &str, body: &[u8], key: &AccessKey) -> Result<Response, Failure> {
         let response = self.client.send(self.signed(operation, body, key)?)?;
         if response.is_success() {
             Ok(response)
         } else {
-            Err(Failure::of(&response, clock::now()))
+            Err(Failure::Refused(failure::of(&response, clock::now())))
         }
     }
 
@@ -150,7 +147,7 @@ fn region_of(of_key: Option<&str>, environment: &Environment) -> Result<String, 
     let region = found.ok_or_else(|| {
         KeyError::config("no region: say it by ?region=, by AWS_REGION, or in the profile")
     })?;
-    region::check(&region)?;
+    check_region(&region)?;
     Ok(region)
 }
 

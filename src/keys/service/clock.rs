@@ -17,6 +17,11 @@ pub(crate) fn basic(time: Timestamp) -> String {
     formatted(time, "%Y%m%dT%H%M%SZ")
 }
 
+/// `2026-01-31T23:59:59Z`.
+pub(crate) fn extended(time: Timestamp) -> String {
+    formatted(time, "%Y-%m-%dT%H:%M:%SZ")
+}
+
 fn formatted(time: Timestamp, format: &str) -> String {
     let mut text = String::new();
     // A fixed format of a time in UTC, into a String, does not fail.
@@ -76,6 +81,7 @@ mod tests {
     fn times_are_written_in_utc() {
         let time = at("2026-02-28T23:59:59.75-01:00");
         assert_eq!(basic(time), "20260301T005959Z");
+        assert_eq!(extended(time), "2026-03-01T00:59:59Z");
         assert_eq!(basic(Timestamp::UNIX_EPOCH), "19700101T000000Z");
     }
 

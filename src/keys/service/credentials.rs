@@ -128,7 +128,7 @@ impl Credentials {
     ///
     /// # Errors
     /// Those of the source.
-    pub(crate) fn current(&self, now: Timestamp) -> Result<Arc<AccessKey>, KeyError> {
+    fn current(&self, now: Timestamp) -> Result<Arc<AccessKey>, KeyError> {
         // Held while fetching, on purpose: others would fetch the same.
         let mut kept = self.kept.lock();
         let Some(old) = kept.as_mut() else {
@@ -151,12 +151,32 @@ impl Credentials {
         }
     }
 
+    /// Does something with the access key. Where that fails for the key's sake, as `is_of_key` sees
+    /// it, and the source has another, it is done once more.
+    ///
+    /// # Errors
+    /// Those of the source, and of what is done.
+    pub(crate) fn with<T, E: From<KeyError>>(
+        &self,
+        is_of_key: impl Fn(&E) -> bool,
+        work: impl Fn(&AccessKey) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let key = self.current(clock::now())?;
+        let done = work(&key);
+        if done.as_ref().is_err_and(is_of_key)
+            && let Some(other) = self.other_than(&key, clock::now())?
+        {
+            return work(&other);
+        }
+        done
+    }
+
     /// Another access key than this one, which the service called bad or expired; `None` where the
     /// source has no other.
     ///
     /// # Errors
     /// Those of the source.
-    pub(crate) fn other_than(
+    fn other_than(
         &self,
         refused: &Arc<AccessKey>,
         now: Timestamp,

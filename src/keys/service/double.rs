@@ -118,7 +118,8 @@ fn serve(stream: &TcpStream, handler: &Handler, calls: &AtomicUsize) {
         calls.fetch_add(1, Ordering::SeqCst);
         let answer = handler(&request);
         let mut writer = stream;
-        if writer.write_all(&answer).is_err() || !is_whole(&answer) {
+        let is_last = request.header("connection") == Some("close");
+        if writer.write_all(&answer).is_err() || !is_whole(&answer) || is_last {
             return;
         }
     }

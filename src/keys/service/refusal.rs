@@ -7,6 +7,58 @@ use super::client::Response;
 use super::wire;
 use crate::keys::error::{KeyError, KeyErrorKind};
 
+/// Why a call failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// A failure that is understood already.
+    Known(KeyError),
+    /// The service refused.
+    Refused(Refusal),
+}
+
+/// What the codes of one service mean.
+pub(crate) struct Words {
+    /// The kind, and what to do, of an HTTP status and a code. Only the service's explicit words are
+    /// a refusal of the key; whatever else there may be on the way is not.
+    pub(crate) meaning: fn(u16, &str) -> (KeyErrorKind, &'static str),
+    /// Whether a clock that is wrong may be why.
+    pub(crate) is_of_time: fn(&str) -> bool,
+    /// Whether other credentials may do better: these ended, or were taken back.
+    pub(crate) is_of_credentials: fn(&str) -> bool,
+}
+
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        Self::Known(error)
+    }
+}
+
+impl Failure {
+    /// The service's own word for it; empty where it said none.
+    pub(crate) fn code(&self) -> &str {
+        match self {
+            Self::Known(_) => "",
+            Self::Refused(refusal) => &refusal.code,
+        }
+    }
+
+    /// The failure for whoever asked for `what`.
+    pub(crate) fn into_error(self, what: &str, words: &Words) -> KeyError {
+        match self {
+            Self::Known(error) => error,
+            Self::Refused(refusal) => match &refusal.skew {
+                Some(skew) if (words.is_of_time)(&refusal.code) => {
+                    refusal.to_error(KeyErrorKind::Unavailable, what, skew)
+                }
+                _ => {
+                    let (kind, advice) = (words.meaning)(refusal.status, &refusal.code);
+                    refusal.to_error(kind, what, advice)
+                }
+            },
+        }
+    }
+}
+
 /// A refusal in the service's own words. They are shown, so only the first line is kept: what
 /// follows may repeat the request.
 #[derive(Debug)]
@@ -16,6 +68,7 @@ pub(crate) struct Refusal {
     message: String,
     request_id: String,
     wait: Option<Duration>,
+    skew: Option<String>,
 }
 
 impl Refusal {
@@ -27,10 +80,16 @@ impl Refusal {
             message: wire::said(message.lines().next().unwrap_or_default()),
             request_id: wire::said(request_id),
             wait: response.retry_after(),
+            skew: None,
         }
     }
 
-    /// The service's own word for it; empty where an answer had none.
+    /// The same, with what is [wrong with this machine's clock](super::clock::skew).
+    pub(crate) fn with_skew(mut self, skew: Option<String>) -> Self {
+        self.skew = skew;
+        self
+    }
+
     pub(crate) fn code(&self) -> &str {
         &self.code
     }
@@ -41,7 +100,7 @@ impl Refusal {
     }
 
     /// The failure for whoever asked: `what` was refused, and what to do, if that can be said.
-    pub(crate) fn into_error(self, kind: KeyErrorKind, what: &str, advice: &str) -> KeyError {
+    pub(crate) fn to_error(&self, kind: KeyErrorKind, what: &str, advice: &str) -> KeyError {
         let advice = if advice.is_empty() {
             String::new()
         } else {
@@ -93,7 +152,7 @@ mod tests {
             .unwrap();
         let refusal = Refusal::new(&response, code, message, request_id);
         refusal
-            .into_error(KeyErrorKind::Denied, "unwrapping", "")
+            .to_error(KeyErrorKind::Denied, "unwrapping", "")
             .message()
             .to_owned()
     }

@@ -1,19 +1,19 @@
 //! The role of a container or an instance, as the host's metadata service gives it.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::keys::error::KeyError;
 use crate::keys::service::credentials::{AccessKey, end_of};
-use crate::keys::service::{Client, Endpoint, Environment, Request, Response, files};
-
-/// How long the host may take: it is one hop away.
-const TIMEOUT: Duration = Duration::from_secs(2);
+use crate::keys::service::{Client, Endpoint, Environment, Request, Response, files, metadata};
 
 /// The instance metadata service, by IPv4 and IPv6.
 const INSTANCE: [&str; 2] = ["169.254.169.254", "[fd00:ec2::254]"];
+const INSTANCE_DIALECT: metadata::Dialect = metadata::Dialect {
+    ttl_header: "x-aws-ec2-metadata-token-ttl-seconds",
+    token_header: "x-aws-ec2-metadata-token",
+    roles: ["latest", "meta-data", "iam", "security-credentials"],
+};
 /// The container agents of ECS, and of EKS by IPv4 and IPv6.
 const CONTAINER: [&str; 3] = ["169.254.170.2", "169.254.170.23", "[fd00:ec2::23]"];
 
@@ -60,7 +60,7 @@ pub(super) fn of_container(environment: &Environment) -> Result<Option<AccessKey
     if let Some(token) = container_token(environment)? {
         request = request.header("authorization", &token)?;
     }
-    let answer = Client::direct(TIMEOUT)?.send(request)?;
+    let answer = Client::direct(metadata::TIMEOUT)?.send(request)?;
     temporary("the container's credentials", &answer).map(Some)
 }
 
@@ -87,8 +87,11 @@ pub(super) fn of_instance(environment: &Environment) -> Result<AccessKey, KeyErr
             no_others()
         )));
     }
-    let service = Instance::of(environment)?;
-    service.role_s_key().map_err(|error| {
+    let asked = instance_at(environment).and_then(|endpoint| {
+        let answer = metadata::role_s_key(&endpoint, &INSTANCE_DIALECT, None)?;
+        temporary("the role's credentials", &answer)
+    });
+    asked.map_err(|error| {
         let why = error.message();
         let message = format!(
             "{}, and of the instance's metadata service: {why}",
@@ -102,75 +105,19 @@ fn no_others() -> &'static str {
     "no AWS credentials: neither AWS_ACCESS_KEY_ID, a profile (~/.aws/credentials) nor a container's"
 }
 
-/// The instance metadata service.
-struct Instance {
-    client: Client,
-    endpoint: Endpoint,
-}
-
-impl Instance {
-    fn of(environment: &Environment) -> Result<Self, KeyError> {
-        let mode = environment.text("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE")?;
-        let by_ipv6 = mode.is_some_and(|mode| mode.eq_ignore_ascii_case("ipv6"));
-        let [ipv4, ipv6] = INSTANCE;
-        let own = format!("http://{}", if by_ipv6 { ipv6 } else { ipv4 });
-        let said = environment.text("AWS_EC2_METADATA_SERVICE_ENDPOINT")?;
-        Ok(Self {
-            client: Client::direct(TIMEOUT)?,
-            endpoint: Endpoint::parse_or_plain(&said.unwrap_or(own), &INSTANCE)?,
-        })
-    }
-
-    fn role_s_key(&self) -> Result<AccessKey, KeyError> {
-        let token = self.token()?;
-        let roles = ["latest", "meta-data", "iam", "security-credentials"];
-        let answer = self.get(&roles, &token)?;
-        let role = std::str::from_utf8(answer.body()).unwrap_or_default();
-        let role = role.lines().next().unwrap_or_default().trim();
-        if answer.status() == 404 || role.is_empty() {
-            return Err(KeyError::config(
-                "the instance has no role (instance profile)",
-            ));
-        }
-        check("the roles", &answer)?;
-        let [a, b, c, d] = roles;
-        temporary(
-            "the role's credentials",
-            &self.get(&[a, b, c, d, role], &token)?,
-        )
-    }
-
-    fn token(&self) -> Result<Zeroizing<String>, KeyError> {
-        let url = self.endpoint.join(["latest", "api", "token"]);
-        let request = Request::put(url, Zeroizing::default())
-            .header("x-aws-ec2-metadata-token-ttl-seconds", "300")?;
-        let answer = self.client.send(request)?;
-        check("a token", &answer)?;
-        let token = std::str::from_utf8(answer.body()).unwrap_or_default();
-        Ok(Zeroizing::new(token.trim().to_owned()))
-    }
-
-    fn get(&self, path: &[&str], token: &str) -> Result<Response, KeyError> {
-        let request = Request::get(self.endpoint.join(path.iter().copied()));
-        self.client
-            .send(request.header("x-aws-ec2-metadata-token", token)?)
-    }
+fn instance_at(environment: &Environment) -> Result<Endpoint, KeyError> {
+    let mode = environment.text("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE")?;
+    let by_ipv6 = mode.is_some_and(|mode| mode.eq_ignore_ascii_case("ipv6"));
+    let [ipv4, ipv6] = INSTANCE;
+    let own = format!("http://{}", if by_ipv6 { ipv6 } else { ipv4 });
+    let said = environment.text("AWS_EC2_METADATA_SERVICE_ENDPOINT")?;
+    Endpoint::parse_or_plain(&said.unwrap_or(own), &INSTANCE)
 }
 
 fn temporary(what: &str, answer: &Response) -> Result<AccessKey, KeyError> {
-    check(what, answer)?;
+    metadata::check(what, answer)?;
     let temporary: Temporary = answer.json()?;
     temporary.into_key()
-}
-
-fn check(what: &str, answer: &Response) -> Result<(), KeyError> {
-    if answer.is_success() {
-        return Ok(());
-    }
-    let status = answer.status();
-    Err(KeyError::unavailable(format!(
-        "asked for {what}, it answered HTTP {status}"
-    )))
 }
 
 #[cfg(test)]
@@ -179,7 +126,8 @@ mod tests {
 
     use super::*;
     use crate::keys::error::KeyErrorKind;
-    use crate::keys::service::double::{Double, Received, answer, json as json_answer};
+    use crate::keys::service::double::{Double, answer, json as json_answer};
+    use crate::keys::service::metadata::testing;
 
     fn role() -> Value {
         json!({
@@ -188,25 +136,7 @@ mod tests {
         })
     }
 
-    /// An instance metadata service, version 2, of an instance with one role.
-    fn instance(request: &Received) -> Vec<u8> {
-        let told = request.header("x-aws-ec2-metadata-token") == Some("session");
-        match (request.method.as_str(), request.path.as_str()) {
-            ("PUT", "/latest/api/token") => {
-                assert_eq!(
-                    request.header("x-aws-ec2-metadata-token-ttl-seconds"),
-                    Some("300")
-                );
-                answer(200, &[], b"session")
-            }
-            ("GET", _) if !told => answer(401, &[], b""),
-            ("GET", "/latest/meta-data/iam/security-credentials") => answer(200, &[], b"my role"),
-            ("GET", "/latest/meta-data/iam/security-credentials/my%20role") => {
-                json_answer(200, &role())
-            }
-            _ => answer(404, &[], b""),
-        }
-    }
+    static DIALECT: metadata::Dialect = INSTANCE_DIALECT;
 
     fn of_instance_at(double: &Double) -> Result<AccessKey, KeyError> {
         let endpoint = double.endpoint().to_string();
@@ -218,7 +148,7 @@ mod tests {
 
     #[test]
     fn an_instance_gives_its_role_s_key() {
-        let double = Double::start(instance);
+        let double = testing::instance(&DIALECT, "role", role);
         let key = of_instance_at(&double).unwrap();
         assert_eq!((key.id(), &*key.secret()), ("AKROLE", &b"hunter2".to_vec()));
         assert_eq!(*key.token().unwrap(), "tok");
@@ -228,10 +158,7 @@ mod tests {
 
     #[test]
     fn an_instance_without_a_role_is_not_asked_again() {
-        let double = Double::start(|request| match request.method.as_str() {
-            "PUT" => answer(200, &[], b"session"),
-            _ => answer(404, &[], b"not found"),
-        });
+        let double = testing::instance(&DIALECT, "", role);
         let error = of_instance_at(&double).unwrap_err();
         assert_eq!(error.kind(), KeyErrorKind::Config);
         assert!(error.message().contains("no role"), "{error}");
@@ -246,13 +173,7 @@ mod tests {
             json!({"AccessKeyId": "a", "SecretAccessKey": "hunter2", "Token": "t"}),
         ];
         for body in bodies {
-            let double = Double::start(move |request| {
-                if request.path.ends_with("my%20role") {
-                    json_answer(200, &body)
-                } else {
-                    instance(request)
-                }
-            });
+            let double = testing::instance(&DIALECT, "role", move || body.clone());
             let error = of_instance_at(&double).unwrap_err();
             assert_eq!(error.kind(), KeyErrorKind::Unavailable, "{error}");
             assert!(!format!("{error:?}").contains("hunter2"));

@@ -112,7 +112,7 @@ impl WebIdentity {
             _ => KeyErrorKind::Unavailable,
         };
         let what = format!("sts:AssumeRoleWithWebIdentity for {}", self.role);
-        refusal.into_error(kind, &what, "")
+        refusal.to_error(kind, &what, "")
     }
 }
 
