@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use super::cmd::{check, decrypt, encrypt, init, inspect, mount, speed, status, umount};
+use super::cmd::{audit, check, decrypt, encrypt, init, inspect, mount, speed, status, umount};
 use super::exit;
 use super::logging::{LogFormat, LogRequest};
 
@@ -153,6 +153,9 @@ pub enum Command {
     /// Changes nothing, unless with --repair. Unmount the volume first; without --repair, mounts with --shared may go
     /// on meanwhile. Damage is told by the path in the mount and the range of bytes that only a backup brings back.
     Check(check::CheckArgs),
+
+    /// Verify or print what a mount with --audit told
+    Audit(audit::AuditArgs),
 
     /// Measure how fast this machine seals and opens chunks
     ///

@@ -77,6 +77,7 @@ exit_codes! {
     DamagedVolume = 21, "damaged-volume", Stable, "the volume is damaged and cannot be opened";
     OutputExists = 22, "output-exists", Stable, "the output is there already";
     NoAnswer = 23, "no-answer", Provisional, "a mount is there and its process does not answer";
+    AuditBroken = 24, "audit-broken", Stable, "audit lines are not as they were written";
 }
 
 impl Exit {

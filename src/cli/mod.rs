@@ -29,6 +29,8 @@ pub mod values;
 /// A command, its values parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
+    /// `audit`
+    Audit(cmd::audit::AuditRequest),
     /// `check`
     Check(cmd::check::CheckRequest),
     /// `decrypt`
@@ -143,6 +145,7 @@ impl Invocation {
 impl Command {
     fn into_request(self, logs: &mut LogRequest) -> Result<Request, Failure> {
         Ok(match self {
+            Self::Audit(args) => Request::Audit(args.into()),
             Self::Check(args) => Request::Check(args.into()),
             Self::Decrypt(args) => Request::Decrypt(args.into()),
             Self::Encrypt(args) => Request::Encrypt(args.try_into()?),
@@ -167,6 +170,7 @@ fn run(request: Request, logs: &Logs) -> Result<(), Failure> {
         Request::Speed(request) => cmd::speed::run(&request),
         Request::Status(request) => cmd::status::run(&request),
         Request::Umount(request) => cmd::umount::run(&request),
+        Request::Audit(request) => cmd::audit::run(&request),
         Request::Check(request) => cmd::check::run(&request),
         Request::Decrypt(request) => cmd::decrypt::run(&request),
         Request::Encrypt(request) => cmd::encrypt::run(&request),

@@ -21,6 +21,7 @@ mod ops;
 mod resolve;
 mod space;
 mod stats;
+mod subject;
 
 #[cfg(test)]
 mod tests;
@@ -160,6 +161,7 @@ impl FileSystem {
             error if error.is_integrity_failure() => {
                 self.stats.count_integrity_failure();
                 tracing::error!(operation, ciphertext = path(), %error, "integrity failure");
+                self.tell_integrity_failure(operation, ino, &path(), error);
             }
             error => tracing::warn!(operation, ciphertext = path(), %error, "failed"),
         }

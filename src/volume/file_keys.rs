@@ -13,6 +13,7 @@ use crate::keys::{
 use crate::units::{EpochId, FileId, KeyUri, VolumeId};
 
 use super::Volume;
+use super::audit::{Attempt, Told};
 use super::error::VolumeError;
 use super::secrets::VolumeSecrets;
 
@@ -57,6 +58,7 @@ struct Wrapping {
     known: Vec<KeyUri>,
     secrets: Arc<VolumeSecrets>,
     providers: Arc<Providers>,
+    told: Arc<Told>,
 }
 
 impl FileKeyring {
@@ -65,6 +67,7 @@ impl FileKeyring {
         config: &VolumeConfig,
         secrets: Arc<VolumeSecrets>,
         providers: Arc<Providers>,
+        told: Arc<Told>,
     ) -> Self {
         let local = config.key_scope == KeyScope::Volume || providers.all_local(&config.keys);
         let wrapping = Arc::new(Wrapping {
@@ -80,6 +83,7 @@ impl FileKeyring {
                 .collect(),
             secrets,
             providers,
+            told,
         });
         let unwrapping = Arc::clone(&wrapping);
         let keyring = Keyring::new(
@@ -229,14 +233,18 @@ impl Wrapping {
     }
 
     fn unwrap(&self, request: &DekRequest) -> Result<SecretKey, KeyError> {
+        self.told.may_ask(request.file)?;
+        let tell = |attempt: &Attempt<'_>| self.told.tell(request.file, attempt);
         let opens = |key: &SecretKey| {
             file_keys::commitment_matches(key, &request.file, &request.commitment)
         };
         let mut by_volume = request
             .slots
             .iter()
-            .filter_map(|slot| self.unwrap_by_volume(slot));
-        if let Some(key) = by_volume.find(opens) {
+            .filter_map(|slot| Some((slot, self.unwrap_by_volume(slot)?)));
+        if let Some((slot, key)) = by_volume.find(|(_slot, key)| opens(key)) {
+            let result = Ok(None);
+            tell(&Attempt { slot, result });
             return Ok(key);
         }
         let volume = request.volume.unwrap_or(VolumeId::NONE);
@@ -251,7 +259,7 @@ impl Wrapping {
                 "the file names no key of this volume, nor was its data key wrapped by it";
             return Err(KeyError::new(KeyErrorKind::Corrupt, message));
         }
-        unwrap_slots(&slots, &context, &self.providers, opens)
+        unwrap_slots_told(&slots, &context, &self.providers, opens, tell)
     }
 
     /// The data key of a slot that the volume key wraps; `None` for other slots.
@@ -325,6 +333,17 @@ pub fn unwrap_slots(
     providers: &Providers,
     opens: impl Fn(&SecretKey) -> bool,
 ) -> Result<SecretKey, KeyError> {
+    unwrap_slots_told(slots, context, providers, opens, |_attempt| {})
+}
+
+/// As [`unwrap_slots`]; `tell` hears what each slot that was tried came to.
+pub(super) fn unwrap_slots_told(
+    slots: &[KeySlot],
+    context: &EncryptionContext,
+    providers: &Providers,
+    opens: impl Fn(&SecretKey) -> bool,
+    tell: impl Fn(&Attempt<'_>),
+) -> Result<SecretKey, KeyError> {
     let mut failure = KeyError::new(KeyErrorKind::Corrupt, "there is no key slot");
     for slot in slots {
         let wrapped = WrappedDek {
@@ -333,15 +352,21 @@ pub fn unwrap_slots(
         };
         match providers
             .open(&slot.key_uri)
-            .and_then(|provider| provider.unwrap(&wrapped, context))
+            .and_then(|provider| provider.unwrap_named(&wrapped, context))
         {
-            Ok(key) if opens(&key) => return Ok(key),
+            Ok((key, request_id)) if opens(&key) => {
+                let result = Ok(request_id);
+                tell(&Attempt { slot, result });
+                return Ok(key);
+            }
             Ok(_) => {
                 failure = KeyError::new(KeyErrorKind::Corrupt, "the slot holds another key")
                     .at(&slot.key_uri);
             }
             Err(error) => failure = error,
         }
+        let result = Err(&failure);
+        tell(&Attempt { slot, result });
     }
     Err(failure)
 }

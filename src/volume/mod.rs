@@ -1,5 +1,6 @@
 //! Create and unlock a volume: the one place where keys, format and storage meet.
 
+mod audit;
 mod create;
 mod error;
 mod file_keys;
@@ -22,6 +23,7 @@ use crate::format::xattrs::XattrKeys;
 use crate::keys::{KeyringStats, Providers};
 use crate::storage::{LockGuard, Node};
 
+pub use audit::Asker;
 pub use create::{CreateOptions, create, create_in};
 pub use error::VolumeError;
 pub use file_keys::{FileMaterial, VOLUME_SCHEME, unwrap_slots, wrap_slots};
@@ -50,6 +52,7 @@ pub struct Volume {
     config: VolumeConfig,
     secrets: Arc<VolumeSecrets>,
     files: FileKeyring,
+    told: Arc<audit::Told>,
     providers: Arc<Providers>,
     unclean: Option<crate::storage::Timestamp>,
     in_use: Option<meta::InUse>,

@@ -1,18 +1,21 @@
 //! Opening a volume: its lock, its key, its configuration.
 
+use std::cell::RefCell;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::crypto::SecretKey;
+use crate::audit::Event;
+use crate::crypto::{Label, SecretKey, derive};
 use crate::format::volume_config::{self, UnverifiedConfig, VolumeConfig};
 use crate::keys::{EncryptionContext, KeyError, KeyErrorKind, KeyringConfig, Providers};
 use crate::storage::{LockGuard, LockKind, Node};
 
 use super::Volume;
+use super::audit::{Attempt, Told};
 use super::error::VolumeError;
-use super::file_keys::{FileKeyring, unwrap_slots};
+use super::file_keys::{FileKeyring, unwrap_slots_told};
 use super::meta::{self, InUse, name};
 use super::secrets::VolumeSecrets;
 
@@ -84,7 +87,9 @@ pub fn open_in(
     };
     let config = read_config(path, &folder)?;
     let lock = lock(path, &folder, options)?;
-    let volume_key = unlock_volume_key(&config, &providers)?;
+    let (volume_key, told) = unlock_volume_key(&config, &providers)?;
+    let audit_key = derive(&volume_key, &config.volume_id().0, Label::VolumeAudit)?;
+    let told = Arc::new(Told::new(audit_key, told));
     let secrets = Arc::new(VolumeSecrets::derive(&volume_key, &config.volume_id())?);
     let config = config.verify(&secrets.config)?;
     let (in_use, unclean) = match options.read_only || options.sharing == Sharing::Shared {
@@ -101,6 +106,7 @@ pub fn open_in(
         &config,
         Arc::clone(&secrets),
         Arc::clone(&providers),
+        Arc::clone(&told),
     );
     Ok(Volume {
         root,
@@ -108,6 +114,7 @@ pub fn open_in(
         config,
         secrets,
         files,
+        told,
         providers,
         unclean,
         in_use,
@@ -165,21 +172,26 @@ fn lock(
 fn unlock_volume_key(
     config: &UnverifiedConfig,
     providers: &Providers,
-) -> Result<SecretKey, VolumeError> {
+) -> Result<(SecretKey, Vec<Event>), VolumeError> {
+    let told = RefCell::new(Vec::new());
+    let tell = |attempt: &Attempt<'_>| {
+        let event = attempt.event("volume-key", "mount");
+        told.borrow_mut().push(event);
+    };
     let context = EncryptionContext {
         volume: config.volume_id(),
         file: None,
     };
-    let key = unwrap_slots(config.slots(), &context, providers, |key| {
-        config.commitment_matches(key)
-    });
-    key.map_err(|error| {
+    let opens = |key: &SecretKey| config.commitment_matches(key);
+    let key = unwrap_slots_told(config.slots(), &context, providers, opens, tell);
+    let key = key.map_err(|error| {
         if is_wrong_key(&error) {
             VolumeError::WrongKey(error)
         } else {
             error.into()
         }
-    })
+    });
+    Ok((key?, told.into_inner()))
 }
 
 fn is_wrong_key(error: &KeyError) -> bool {
