@@ -4,10 +4,11 @@
 //! (`tests/architecture.rs` holds them to it):
 //!
 //! ```text
-//! cli → daemon → fuse → fs → content → volume → { keys, storage } → format → crypto → units
+//! cli → daemon → fuse → fs → content → volume → { keys, storage } → { audit, format } → crypto → units
 //!                 maint beside fs, on content
 //! ```
 
+pub mod audit;
 pub mod cli;
 pub mod content;
 pub mod crypto;

@@ -10,7 +10,7 @@ use std::path::Path;
 const STOREYS: &[&[&str]] = &[
     &["units"],
     &["crypto"],
-    &["format"],
+    &["audit", "format"],
     &["keys", "storage"],
     &["volume"],
     &["content"],
@@ -58,6 +58,7 @@ const PRIVILEGES: &[Privilege] = &[
         holders: &[
             "daemon/",
             "cli/",
+            "audit/file.rs",
             "keys/file",
             "keys/local_file.rs",
             "keys/passphrase_source.rs",

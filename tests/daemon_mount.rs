@@ -119,10 +119,8 @@ fn serve(mountpoint: &Path) {
     let control = control::serve(mountpoint, &(Arc::new(Told(told)) as _)).unwrap();
     let (sender, ended) = mpsc::channel();
     let place = mountpoint.to_owned();
-    let _signals = signals::on_termination(move |_| {
-        unmount::unmount(&place, Detach::Now).unwrap();
-    })
-    .unwrap();
+    let unmount = move |_| unmount::unmount(&place, Detach::Now).unwrap();
+    let _signals = signals::on_termination(unmount, || {}).unwrap();
     std::thread::spawn(move || sender.send(session.join().is_ok()));
     say("ready\n");
     ended.recv().unwrap();

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::cmd::{
-    census, check, decrypt, encrypt, init, inspect, lock, mount, rewrap, slots, speed, status,
-    umount, unlock,
+    audit, census, check, decrypt, encrypt, init, inspect, lock, mount, rewrap, slots, speed,
+    status, umount, unlock,
 };
 use super::exit;
 use super::logging::{LogFormat, LogRequest};
@@ -189,6 +189,8 @@ pub enum Command {
     /// Reads the headers in CIPHERDIR, mounted or not, also of a copy: so that an old key or version can be retired with
     /// certainty. Nothing shown is authenticated.
     Census(census::CensusArgs),
+    /// Verify or print what a mount with --audit told
+    Audit(audit::AuditArgs),
 
     /// Measure how fast this machine seals and opens chunks
     ///

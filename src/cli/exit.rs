@@ -78,6 +78,7 @@ exit_codes! {
     OutputExists = 22, "output-exists", Stable, "the output is there already";
     NoAnswer = 23, "no-answer", Provisional, "a mount is there and its process does not answer";
     Incomplete = 24, "incomplete", Stable, "a run over all files was cut short, or left some as they were: run it again";
+    AuditBroken = 25, "audit-broken", Stable, "audit lines are not as they were written";
 }
 
 impl Exit {

@@ -32,6 +32,8 @@ pub mod volume_run;
 /// A command, its values parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
+    /// `audit`
+    Audit(cmd::audit::AuditRequest),
     /// `census`
     Census(cmd::census::CensusRequest),
     /// `check`
@@ -156,6 +158,7 @@ impl Invocation {
 impl Command {
     fn into_request(self, logs: &mut LogRequest) -> Result<Request, Failure> {
         Ok(match self {
+            Self::Audit(args) => Request::Audit(args.into()),
             Self::Census(args) => Request::Census(args.into()),
             Self::Check(args) => Request::Check(args.into()),
             Self::Decrypt(args) => Request::Decrypt(args.into()),
@@ -188,6 +191,7 @@ fn run(request: Request, logs: &Logs) -> Result<(), Failure> {
         Request::Umount(request) => cmd::umount::run(&request),
         Request::Unlock(request) => cmd::unlock::run(&request),
         Request::Census(request) => cmd::census::run(&request),
+        Request::Audit(request) => cmd::audit::run(&request),
         Request::Check(request) => cmd::check::run(&request),
         Request::Decrypt(request) => cmd::decrypt::run(&request),
         Request::Encrypt(request) => cmd::encrypt::run(&request),

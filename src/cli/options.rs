@@ -7,8 +7,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::cmd::mount::{AuditTo, parse_full, show_full};
 use super::logging::LogFormat;
 use super::values::{self, ValueError};
+use crate::audit::WhenFull;
 
 /// Access times in the plaintext.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +50,10 @@ pub enum MountOption {
     AllowOther,
     /// `allow_unlocked_memory`
     AllowUnlockedMemory,
+    /// `audit=FILE`, `audit=journald`, `audit=-`
+    Audit(AuditTo),
+    /// `audit_full=drop|fail`
+    AuditFull(WhenFull),
     /// `atime` (strict), `relatime`, `noatime`
     Atime(Atime),
     /// `cache_ttl=DURATION`
@@ -233,6 +239,8 @@ pub fn names() -> Vec<&'static str> {
 }
 
 const VALUED: &[&str] = &[
+    "audit",
+    "audit_full",
     "cache_ttl",
     "fsname",
     "key_cache_entries",
@@ -255,6 +263,8 @@ fn valued(name: &str, value: &str) -> Result<MountOption, OptionError> {
     let duration = |range| values::parse_duration_in(value, range).map_err(wrong);
     let count = |range| values::parse_count_in(value, range).map_err(wrong);
     Ok(match name {
+        "audit" => MountOption::Audit(value.parse().map_err(wrong)?),
+        "audit_full" => MountOption::AuditFull(parse_full(value).map_err(wrong)?),
         "cache_ttl" => MountOption::CacheTtl(duration(CACHE_TTL)?),
         "fsname" => MountOption::FsName(value.to_owned()),
         "key_cache_entries" => MountOption::KeyCacheEntries(count(KEY_CACHE_ENTRIES)?),
@@ -291,6 +301,8 @@ impl fmt::Display for MountOption {
             Self::Acl => f.write_str("acl"),
             Self::AllowOther => f.write_str("allow_other"),
             Self::AllowUnlockedMemory => f.write_str("allow_unlocked_memory"),
+            Self::Audit(target) => write!(f, "audit={target}"),
+            Self::AuditFull(full) => write!(f, "audit_full={}", show_full(*full)),
             Self::Atime(Atime::Strict) => f.write_str("atime"),
             Self::Atime(Atime::Relative) => f.write_str("relatime"),
             Self::Atime(Atime::Never) => f.write_str("noatime"),
@@ -420,6 +432,7 @@ mod tests {
             "cache_ttl=5x",
             "key_cache_entries=-1",
             "log_format=xml",
+            "audit_full=wait",
         ] {
             assert!(
                 matches!(parsed(text), Err(OptionError::Value { .. })),
@@ -465,6 +478,9 @@ mod tests {
             secs(0..=86_400).prop_map(MountOption::CacheTtl),
             Just(MountOption::DefaultPermissions),
             any::<bool>().prop_map(MountOption::Dev),
+            "/.*".prop_map(|path| MountOption::Audit(AuditTo::File(path.into()))),
+            Just(MountOption::Audit(AuditTo::Journal)),
+            Just(MountOption::AuditFull(WhenFull::Fail)),
             any::<bool>().prop_map(MountOption::Exec),
             ".+".prop_map(MountOption::FsName),
             KEY_CACHE_ENTRIES.prop_map(MountOption::KeyCacheEntries),

@@ -23,20 +23,28 @@ fn options() -> String {
     let mut text = String::from("### Options of every command\n\n");
     text.push_str(&table(program.get_arguments()));
     for command in program.get_subcommands() {
-        text.push_str(&section(command, command.get_name()));
-        for action in command.get_subcommands() {
-            let name = format!("{} {}", command.get_name(), action.get_name());
-            text.push_str(&section(action, &name));
-        }
+        text.push_str(&sections(command, ""));
     }
     text
 }
 
-fn section(command: &Command, name: &str) -> String {
-    if command.has_subcommands() {
-        let about = plain(command.get_long_about().or(command.get_about()));
-        return format!("\n### {name}\n\n{about}\n");
+/// A command's section and those of the commands below it.
+fn sections(command: &Command, above: &str) -> String {
+    let name = format!("{above}{}", command.get_name());
+    let below = command
+        .get_subcommands()
+        .filter(|below| below.get_name() != "help");
+    let below: Vec<String> = below
+        .map(|below| sections(below, &format!("{name} ")))
+        .collect();
+    if below.is_empty() {
+        section(command, &name)
+    } else {
+        below.concat()
     }
+}
+
+fn section(command: &Command, name: &str) -> String {
     let about = command.get_long_about().or(command.get_about());
     let usage: Vec<String> = command.get_positionals().map(show_positional).collect();
     let mut text = format!(

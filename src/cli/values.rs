@@ -137,7 +137,7 @@ fn split_unit(text: &str) -> (&str, &str) {
     text.split_at(end)
 }
 
-fn malformed(text: &str, expected: &'static str) -> ValueError {
+pub(super) fn malformed(text: &str, expected: &'static str) -> ValueError {
     ValueError::Malformed {
         text: clip(text),
         expected,

@@ -16,12 +16,18 @@ use crate::crypto::secret::{LockedMemoryError, SecretKey};
 /// changes its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Label {
+    /// Of the key of an audit line: the key of the next line.
+    AuditNext,
+    /// Of the volume's key for audit lines, salted with the session id: the key of a session's first line.
+    AuditSession,
     /// Of a data key, salted with the file id: the key commitment in the header.
     Commit,
     /// Of a data key: the XAES key of the file's chunks.
     Content,
     /// Of a data key: the HMAC key of the file's header.
     Header,
+    /// Of the volume key: what the keys of audit lines are derived from.
+    VolumeAudit,
     /// Of the volume key: the HMAC key of `volume.json`.
     VolumeConfig,
     /// Of the volume key: the key-encryption key of data keys wrapped by the volume itself.
@@ -44,10 +50,13 @@ pub enum Label {
 
 impl Label {
     /// Every label there is.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
+        Self::AuditNext,
+        Self::AuditSession,
         Self::Commit,
         Self::Content,
         Self::Header,
+        Self::VolumeAudit,
         Self::VolumeConfig,
         Self::VolumeDekWrap,
         Self::VolumeMembership,
@@ -62,9 +71,12 @@ impl Label {
     /// The bytes that HKDF sees.
     pub fn info(self) -> &'static [u8] {
         match self {
+            Self::AuditNext => b"envelopefs/v1/audit/next",
+            Self::AuditSession => b"envelopefs/v1/audit/session",
             Self::Commit => b"envelopefs/v1/commit",
             Self::Content => b"envelopefs/v1/content",
             Self::Header => b"envelopefs/v1/header",
+            Self::VolumeAudit => b"envelopefs/v1/volume/audit",
             Self::VolumeConfig => b"envelopefs/v1/volume/config",
             Self::VolumeDekWrap => b"envelopefs/v1/volume/dek-wrap",
             Self::VolumeMembership => b"envelopefs/v1/volume/membership",
@@ -175,9 +187,12 @@ mod tests {
     #[test]
     fn derived_keys_are_fixed() {
         let keys = [
+            "4032e979b0a137ba871f15d0c1da8af2fd52c3a3a5d5213ff1aef2af171067ed",
+            "be31fd3256ecf800ebde1da23af725199c0d4c12f2e3c64f04875027879dc76a",
             "79a5bcd755dbf228fa02ef248dbfabc52d97c3f6c2a62e35acd4c19c2282f70c",
             "48c6624ee59f6828134503a73c5871fbeadcdea1bc05c5f9d8781f7e1228f775",
             "ca307a2fcc1bd60483d90dd324fc2ab52e236fd829a89dacb7208d5dd6c1a498",
+            "4e2e8a9bd5087eb6b6da51e97f659589f7c35ea643d30988b543353535efc070",
             "01ee877f38133852456d207ec32b844b4c7ee8c035c46b2be81dc77baddcafbf",
             "e3a094a182a99811ffddb4f4323562d9b30ba355cd8f96acd3131cbac07eb96f",
             "68f63fbd110be9430910e2701f3314a7b03511b2f84766a501e502748968ab65",

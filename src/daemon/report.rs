@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::audit::{Audit, WhenFull};
 use crate::crypto::locked_memory_report;
 use crate::format::volume_config::{KeyScope, NameMode};
 use crate::fs::{FileSystem, LockedBy};
@@ -13,7 +14,7 @@ use crate::volume::VolumeError;
 use super::control::{NotUnlocked, Served};
 use super::harden::HardeningReport;
 use super::runs::{Event, RunFailure, RunHost, RunReport, RunRequest};
-use super::status::{CallCounts, KeyringStatus, MountStatus, ProviderStatus};
+use super::status::{AuditStatus, CallCounts, KeyringStatus, MountStatus, ProviderStatus};
 
 /// What the status of a mount is made of.
 #[derive(Debug)]
@@ -82,6 +83,7 @@ impl StatusReporter {
             bytes_read: stats.bytes_read,
             bytes_written: stats.bytes_written,
             integrity_failures: stats.integrity_failures,
+            audit: volume.audit().map(|audit| audit_status(audit)),
             uptime_secs: self.since.elapsed().as_secs(),
         }
     }
@@ -188,5 +190,21 @@ impl Served for StatusReporter {
                 error => NotUnlocked::Denied(error.to_string()),
             }
         })
+    }
+}
+
+fn audit_status(audit: &Audit) -> AuditStatus {
+    let report = audit.report();
+    AuditStatus {
+        target: audit.target().to_string(),
+        full: match audit.when_full() {
+            WhenFull::Drop => "drop",
+            WhenFull::Fail => "fail",
+        }
+        .to_owned(),
+        head: report.head.show(),
+        waiting: report.waiting as u64,
+        dropped: report.dropped,
+        failure: report.failure.unwrap_or_default(),
     }
 }

@@ -77,6 +77,21 @@ pub fn serve(
     request: ServeRequest,
     works: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), ServeError> {
+    let audit = request.volume.audit().cloned();
+    let served = serve_volume(request, works);
+    if let Some(audit) = audit
+        && !audit.finish(matches!(served, Ok(true)))
+    {
+        tracing::error!("the last audit lines could not be written");
+    }
+    served.map(drop)
+}
+
+/// Says whether everything was committed.
+fn serve_volume(
+    request: ServeRequest,
+    works: impl FnOnce() -> io::Result<()>,
+) -> Result<bool, ServeError> {
     let volume = Arc::new(request.volume);
     look_over(&volume, request.read_only)?;
     let fs = FileSystem::new(Arc::clone(&volume), request.fs)
@@ -101,8 +116,15 @@ pub fn serve(
     });
     let control = start_control(&request.mountpoint, &reporter);
     let place = request.mountpoint.clone();
-    let watch =
-        signals::on_termination(move |termination| unmount_by_signal(&place, termination.times));
+    let audited = Arc::clone(&volume);
+    let watch = signals::on_termination(
+        move |termination| unmount_by_signal(&place, termination.times),
+        move || {
+            if let Some(audit) = audited.audit() {
+                audit.reopen();
+            }
+        },
+    );
     let watch = watch.map_err(ServeError::other("watching for signals"))?;
     let served = run(mounted, || {
         works()?;
@@ -117,7 +139,7 @@ pub fn serve(
     tracing::info!(mountpoint = %request.mountpoint.display(), "unmounted");
     drop((fs, volume, reporter, runs));
     drop(control);
-    served.map(drop)
+    served
 }
 
 /// Who asks once gets an unmount if nobody uses the mount; who asks again gets it detached, to end with its last user.

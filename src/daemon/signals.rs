@@ -1,5 +1,5 @@
-//! Signals: SIGTERM and SIGINT end the mount properly, SIGHUP is ignored (a mount in the
-//! background has no terminal to lose, and no configuration to read again).
+//! Signals: SIGTERM and SIGINT end the mount properly, SIGHUP has the audit file opened anew (a mount in the
+//! background has no terminal to lose).
 //!
 //! SIGPIPE is ignored from the start by Rust's runtime: a write to a closed pipe is an error value.
 
@@ -25,29 +25,35 @@ pub struct SignalWatch {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Calls `terminate` at each SIGTERM or SIGINT, on a thread of its own.
+/// Calls `terminate` at each SIGTERM or SIGINT and `hang_up` at each SIGHUP, on a thread of its own.
 ///
 /// # Errors
 /// The handlers cannot be installed, or no thread can be started.
 pub fn on_termination(
     mut terminate: impl FnMut(Termination) + Send + 'static,
+    mut hang_up: impl FnMut() + Send + 'static,
 ) -> io::Result<SignalWatch> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let handle = signals.handle();
     let thread = std::thread::Builder::new()
         .name("signals".to_owned())
-        .spawn(move || watch(&mut signals, &mut terminate))?;
+        .spawn(move || watch(&mut signals, &mut terminate, &mut hang_up))?;
     Ok(SignalWatch {
         handle,
         thread: Some(thread),
     })
 }
 
-fn watch(signals: &mut SignalsInfo, terminate: &mut dyn FnMut(Termination)) {
+fn watch(
+    signals: &mut SignalsInfo,
+    terminate: &mut dyn FnMut(Termination),
+    hang_up: &mut dyn FnMut(),
+) {
     let mut times = 0;
     for signal in signals.forever() {
         if signal == SIGHUP {
-            tracing::debug!("SIGHUP ignored");
+            tracing::debug!("SIGHUP");
+            hang_up();
             continue;
         }
         times += 1;
@@ -79,13 +85,19 @@ mod tests {
     #[test]
     fn termination_is_counted_and_hangup_is_not() {
         let (sender, receiver) = mpsc::channel();
-        let watch = on_termination(move |termination| sender.send(termination).unwrap()).unwrap();
+        let (hung_up, hang_ups) = mpsc::channel();
+        let watch = on_termination(
+            move |termination| sender.send(termination).unwrap(),
+            move || hung_up.send(()).unwrap(),
+        );
+        let watch = watch.unwrap();
         for (signal, expected) in [(SIGHUP, None), (SIGTERM, Some(1)), (SIGINT, Some(2))] {
             signal_hook::low_level::raise(signal).unwrap();
             let received = receiver.recv_timeout(Duration::from_millis(300)).ok();
             let termination = expected.map(|times| Termination { signal, times });
             assert_eq!(received, termination);
         }
+        assert_eq!(hang_ups.try_iter().count(), 1);
         drop(watch);
         assert!(receiver.recv_timeout(Duration::from_millis(10)).is_err());
     }

@@ -52,8 +52,29 @@ pub struct MountStatus {
     pub bytes_written: u64,
     /// Chunks, headers and names that failed authentication.
     pub integrity_failures: u64,
+    /// The audit; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditStatus>,
     /// Seconds since the mount.
     pub uptime_secs: u64,
+}
+
+/// What becomes of audit events.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AuditStatus {
+    /// The file, or `journald`.
+    pub target: String,
+    /// `drop` or `fail`.
+    pub full: String,
+    /// The last line, `SEQ:HASH`.
+    pub head: String,
+    /// Events that wait to be written.
+    pub waiting: u64,
+    /// Events that were lost.
+    pub dropped: u64,
+    /// Why lines cannot be written just now; empty where they can.
+    pub failure: String,
 }
 
 /// A key provider.

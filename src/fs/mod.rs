@@ -26,6 +26,7 @@ mod prefetch;
 mod resolve;
 mod space;
 mod stats;
+mod subject;
 mod unsynced;
 mod worker;
 
@@ -229,6 +230,7 @@ impl FileSystem {
             error if error.is_integrity_failure() => {
                 self.stats.count_integrity_failure();
                 tracing::error!(operation, ciphertext = path(), %error, "integrity failure");
+                self.tell_integrity_failure(operation, ino, &path(), error);
             }
             error => tracing::warn!(operation, ciphertext = path(), %error, "failed"),
         }

@@ -118,7 +118,7 @@ impl Bench {
     }
 
     fn opened(&self, ino: Ino, write: bool) -> Result<Fh, FsError> {
-        wait(|done| self.fs.open(ino, write, done)).map(|opened| opened.fh)
+        wait(|done| self.fs.open(SELF, ino, write, done)).map(|opened| opened.fh)
     }
 
     fn make(&self, parent: Ino, name: &[u8]) -> Result<(Ino, Fh), FsError> {

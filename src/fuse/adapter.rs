@@ -388,12 +388,15 @@ impl Filesystem for Adapter {
             .entry(reply, &entry));
     }
 
-    fn open(&self, _request: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, request: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let write = flags.acc_mode() != OpenAccMode::O_RDONLY;
         let (fs, exclusive) = (Arc::clone(&self.fs), self.exclusive);
         let notifier = Arc::clone(&self.notifier);
-        self.fs.open(ino(inode), write, move |opened| {
-            match settle(&fs, "open", inode, || opened) {
+        self.fs.open(
+            caller(request),
+            ino(inode),
+            write,
+            move |opened| match settle(&fs, "open", inode, || opened) {
                 Ok(opened) => {
                     if !exclusive {
                         Self::forget_attributes(&notifier, inode);
@@ -402,8 +405,8 @@ impl Filesystem for Adapter {
                     reply.opened(FileHandle(opened.fh.0), flags);
                 }
                 Err(errno) => reply.error(errno),
-            }
-        });
+            },
+        );
     }
 
     fn read(

@@ -67,6 +67,7 @@ pub struct KeyError {
     message: Arc<str>,
     uri: Option<KeyUri>,
     retry: Retry,
+    request_id: Option<Arc<str>>,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -79,6 +80,7 @@ impl KeyError {
             message,
             uri: None,
             retry: Retry::Soon,
+            request_id: None,
             source: None,
         }
     }
@@ -106,6 +108,13 @@ impl KeyError {
         self
     }
 
+    /// The same failure with the key service's own name for the request, by which its logs tell of it.
+    #[must_use]
+    pub fn of_request(mut self, id: impl Into<String>) -> Self {
+        self.request_id = Some(Arc::from(id.into()));
+        self
+    }
+
     /// The same failure with what caused it.
     #[must_use]
     pub fn caused_by(mut self, source: impl Error + Send + Sync + 'static) -> Self {
@@ -129,6 +138,11 @@ impl KeyError {
     /// The failure in words, without the URI and the cause.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// The key service's own name for the request, where it gave one.
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
     }
 
     /// The provider that failed, where one is known.
@@ -208,6 +222,14 @@ mod tests {
             error.to_string(),
             "awskms:///alias/x: key is disabled (revoked)"
         );
+    }
+
+    #[test]
+    fn the_request_is_kept_for_the_audit_and_stays_out_of_the_sentence() {
+        let error = KeyError::unavailable("busy").of_request("7f-3");
+        assert_eq!(error.request_id(), Some("7f-3"));
+        assert_eq!(error.to_string(), "busy (unavailable)");
+        assert_eq!(KeyError::unavailable("busy").request_id(), None);
     }
 
     #[test]

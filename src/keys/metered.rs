@@ -114,6 +114,17 @@ impl KeyProvider for Metered {
         self.named(self.unwrap.count(|| self.inner.unwrap(wrapped, context)))
     }
 
+    fn unwrap_named(
+        &self,
+        wrapped: &WrappedDek,
+        context: &EncryptionContext,
+    ) -> Result<(SecretKey, Option<String>), KeyError> {
+        self.named(
+            self.unwrap
+                .count(|| self.inner.unwrap_named(wrapped, context)),
+        )
+    }
+
     fn rewrap(
         &self,
         wrapped: &WrappedDek,

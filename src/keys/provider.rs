@@ -105,6 +105,19 @@ pub trait KeyProvider: Send + Sync + fmt::Debug {
         context: &EncryptionContext,
     ) -> Result<SecretKey, KeyError>;
 
+    /// As [`unwrap`](KeyProvider::unwrap), with the key service's own name for the request, where it gave one: the
+    /// audit has it, so that the service's logs can be asked. (A failure carries its own.)
+    ///
+    /// # Errors
+    /// Those of [`unwrap`](KeyProvider::unwrap).
+    fn unwrap_named(
+        &self,
+        wrapped: &WrappedDek,
+        context: &EncryptionContext,
+    ) -> Result<(SecretKey, Option<String>), KeyError> {
+        self.unwrap(wrapped, context).map(|key| (key, None))
+    }
+
     /// The same data key under the newest version. A service that can does this itself, so that
     /// the data key never comes to this host.
     ///

@@ -65,7 +65,9 @@ impl Volume {
 
     fn ask_for_volume_key(&self) -> Result<SecretKey, VolumeError> {
         let config = self.config_now()?;
-        unwrap_volume_key(&config, &self.providers)
+        unwrap_volume_key(&config, &self.providers, "refresh", |event| {
+            self.note(|| event);
+        })
     }
 
     /// `volume.json` as it is now: the volume key may have been wrapped anew since the mount.

@@ -14,6 +14,7 @@ use crate::keys::{
 use crate::units::{EpochId, FileId, KeyUri, VolumeId};
 
 use super::Volume;
+use super::audit::{Attempt, Told};
 use super::error::VolumeError;
 use super::live::LiveConfig;
 use super::secrets::VolumeSecrets;
@@ -67,6 +68,7 @@ struct Wrapping {
     live: Arc<LiveConfig>,
     vault: Arc<Vault>,
     providers: Arc<Providers>,
+    told: Arc<Told>,
 }
 
 impl FileKeyring {
@@ -75,6 +77,7 @@ impl FileKeyring {
         live: Arc<LiveConfig>,
         vault: Arc<Vault>,
         providers: Arc<Providers>,
+        told: Arc<Told>,
     ) -> Self {
         let config = live.current();
         let local = config.key_scope == KeyScope::Volume || providers.all_local(&config.keys);
@@ -84,6 +87,7 @@ impl FileKeyring {
             live,
             vault,
             providers,
+            told,
         });
         let (unwrapping, ttl) = (Arc::clone(&wrapping), keyring.ttl);
         let keyring = Keyring::new(
@@ -350,14 +354,18 @@ impl Wrapping {
 
     fn unwrap(&self, request: &DekRequest) -> Result<SecretKey, KeyError> {
         self.vault.secrets()?;
+        self.told.may_ask(request.file)?;
+        let tell = |attempt: &Attempt<'_>| self.told.tell(request.file, attempt);
         let opens = |key: &SecretKey| {
             file_keys::commitment_matches(key, &request.file, &request.commitment)
         };
         let mut by_volume = request
             .slots
             .iter()
-            .filter_map(|slot| self.unwrap_by_volume(slot));
-        if let Some(key) = by_volume.find(opens) {
+            .filter_map(|slot| Some((slot, self.unwrap_by_volume(slot)?)));
+        if let Some((slot, key)) = by_volume.find(|(_slot, key)| opens(key)) {
+            let result = Ok(None);
+            tell(&Attempt { slot, result });
             return Ok(key);
         }
         let volume = request.volume.unwrap_or(VolumeId::NONE);
@@ -376,7 +384,7 @@ impl Wrapping {
                 "the file names no key of this volume, nor was its data key wrapped by it";
             return Err(KeyError::new(KeyErrorKind::Corrupt, message));
         }
-        unwrap_slots(&slots, &context, &self.providers, opens)
+        unwrap_slots_told(&slots, &context, &self.providers, opens, tell)
     }
 
     /// The slots of key URIs that `volume.json` names. Slots stand under no tag: a stranger's URI in one must not make
@@ -463,13 +471,29 @@ pub fn unwrap_slots(
     providers: &Providers,
     opens: impl Fn(&SecretKey) -> bool,
 ) -> Result<SecretKey, KeyError> {
+    unwrap_slots_told(slots, context, providers, opens, |_attempt| {})
+}
+
+/// As [`unwrap_slots`]; `tell` hears what each slot that was tried came to.
+pub(super) fn unwrap_slots_told(
+    slots: &[KeySlot],
+    context: &EncryptionContext,
+    providers: &Providers,
+    opens: impl Fn(&SecretKey) -> bool,
+    tell: impl Fn(&Attempt<'_>),
+) -> Result<SecretKey, KeyError> {
     let mut ordered: Vec<_> = slots.iter().collect();
     ordered.sort_by_key(|slot| std::cmp::Reverse(providers.last_success(&slot.key_uri)));
     let mut failure: Option<KeyError> = None;
     let mut goes_by_first = false;
     for (nth, slot) in ordered.into_iter().enumerate() {
-        let error = match unwrap_slot(slot, context, providers, &opens) {
-            Ok(key) => {
+        let unwrapped = unwrap_slot(slot, context, providers, &opens);
+        let result = unwrapped
+            .as_ref()
+            .map(|(_key, request_id)| request_id.clone());
+        tell(&Attempt { slot, result });
+        let error = match unwrapped {
+            Ok((key, _request_id)) => {
                 providers.note_success(&slot.key_uri);
                 return Ok(key);
             }
@@ -491,13 +515,14 @@ fn unwrap_slot(
     context: &EncryptionContext,
     providers: &Providers,
     opens: &impl Fn(&SecretKey) -> bool,
-) -> Result<SecretKey, KeyError> {
+) -> Result<(SecretKey, Option<String>), KeyError> {
     let wrapped = WrappedDek {
         key_version: slot.key_version.clone(),
         bytes: slot.wrapped_dek.clone(),
     };
-    let key = providers.open(&slot.key_uri)?.unwrap(&wrapped, context)?;
-    opens(&key).then_some(key).ok_or_else(|| {
+    let provider = providers.open(&slot.key_uri)?;
+    let (key, request_id) = provider.unwrap_named(&wrapped, context)?;
+    opens(&key).then_some((key, request_id)).ok_or_else(|| {
         KeyError::new(KeyErrorKind::Corrupt, "the slot holds another key").at(&slot.key_uri)
     })
 }

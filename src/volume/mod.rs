@@ -1,5 +1,6 @@
 //! Create and unlock a volume: the one place where keys, format and storage meet.
 
+mod audit;
 mod create;
 mod custody;
 mod error;
@@ -28,6 +29,7 @@ use crate::format::xattrs::XattrKeys;
 use crate::keys::{KeyError, KeyringStats, Providers};
 use crate::storage::{LockGuard, Node};
 
+pub use audit::Asker;
 pub use create::{CreateOptions, create, create_in};
 pub use error::VolumeError;
 pub use file_keys::{FileMaterial, VOLUME_SCHEME, unwrap_slots, wrap_slots};
@@ -55,6 +57,7 @@ pub struct Volume {
     live: Arc<LiveConfig>,
     vault: Arc<Vault>,
     files: Arc<FileKeyring>,
+    told: Arc<audit::Told>,
     providers: Arc<Providers>,
     unclean: Option<crate::storage::Timestamp>,
     in_use: Option<meta::InUse>,

@@ -1,18 +1,21 @@
 //! Opening a volume: its lock, its key, its configuration.
 
+use std::cell::RefCell;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::crypto::SecretKey;
+use crate::audit::Event;
+use crate::crypto::{Label, SecretKey, derive};
 use crate::format::volume_config::{self, UnverifiedConfig, VolumeConfig};
 use crate::keys::{EncryptionContext, KeyError, KeyErrorKind, KeyringConfig, Providers};
 use crate::storage::{LockGuard, LockKind, Node};
 
 use super::Volume;
+use super::audit::Told;
 use super::error::VolumeError;
-use super::file_keys::{FileKeyring, unwrap_slots};
+use super::file_keys::{FileKeyring, unwrap_slots_told};
 use super::key_set::SeenKeys;
 use super::live::LiveConfig;
 use super::meta::{self, InUse, name};
@@ -81,7 +84,12 @@ pub fn open_in(
     let folder = Arc::new(own_folder(path, &root)?);
     let config = read_config(path, &folder)?;
     let lock = lock(path, &folder, options)?;
-    let volume_key = unwrap_volume_key(&config, &providers)?;
+    let told = RefCell::new(Vec::new());
+    let volume_key = unwrap_volume_key(&config, &providers, "mount", |event| {
+        told.borrow_mut().push(event);
+    })?;
+    let audit_key = derive(&volume_key, &config.volume_id().0, Label::VolumeAudit)?;
+    let told = Arc::new(Told::new(audit_key, told.into_inner()));
     let secrets = VolumeSecrets::derive(&volume_key, &config.volume_id())?;
     let config = config.verify(&secrets.config)?;
     let (in_use, unclean) = match options.read_only || options.sharing == Sharing::Shared {
@@ -106,6 +114,7 @@ pub fn open_in(
         Arc::clone(&live),
         Arc::clone(&vault),
         Arc::clone(&providers),
+        Arc::clone(&told),
     );
     Ok(Volume {
         root,
@@ -116,6 +125,7 @@ pub fn open_in(
         live,
         vault,
         files: Arc::new(files),
+        told,
         providers,
         unclean,
         in_use,
@@ -191,18 +201,25 @@ fn lock(
     }
 }
 
-/// Any one slot is enough. A key that some slot gives but that is not the volume's means a wrong provider.
+/// Any one slot is enough. A key that some slot gives but that is not the volume's means a wrong provider. `tell` hears
+/// what each slot that was tried came to; `cause` says why it was.
 pub(super) fn unwrap_volume_key(
     config: &UnverifiedConfig,
     providers: &Providers,
+    cause: &str,
+    tell: impl Fn(Event),
 ) -> Result<SecretKey, VolumeError> {
     let context = EncryptionContext {
         volume: config.volume_id(),
         file: None,
     };
-    let key = unwrap_slots(config.slots(), &context, providers, |key| {
-        config.commitment_matches(key)
-    });
+    let key = unwrap_slots_told(
+        config.slots(),
+        &context,
+        providers,
+        |key| config.commitment_matches(key),
+        |attempt| tell(attempt.event("volume-key", cause)),
+    );
     key.map_err(|error| {
         if is_wrong_key(&error) {
             VolumeError::WrongKey(error)

@@ -139,7 +139,7 @@ impl Mounted {
 
     pub(crate) fn open(&self, path: &str, write: bool) -> Result<Fh, FsError> {
         let ino = self.find(path)?;
-        wait(|done| self.fs.open(ino, write, done)).map(|opened| opened.fh)
+        wait(|done| self.fs.open(SELF, ino, write, done)).map(|opened| opened.fh)
     }
 
     pub(crate) fn read_all(&self, fh: Fh) -> Result<Vec<u8>, FsError> {
@@ -200,7 +200,7 @@ impl Mounted {
 
     /// The whole of a file that is opened for it.
     pub(crate) fn content(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
-        let fh = wait(|done| self.fs.open(ino, false, done))?.fh;
+        let fh = wait(|done| self.fs.open(SELF, ino, false, done))?.fh;
         let content = self.read_all(fh);
         // The kernel tells nobody how a release went.
         drop(self.fs.release(fh));

@@ -228,6 +228,13 @@ impl Status {
             .unwrap_or_else(|| panic!("{pointer} is no number: {value}"))
     }
 
+    pub(crate) fn text(&self, pointer: &str) -> String {
+        let value = self.at(pointer);
+        let text = value.as_str();
+        text.unwrap_or_else(|| panic!("{pointer} is no text: {value}"))
+            .to_owned()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         u32::try_from(self.number("/pid")).expect("a process id")
     }

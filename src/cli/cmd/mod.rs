@@ -1,5 +1,6 @@
 //! The subcommands, one file each: arguments, the typed request they make, and the run.
 
+pub mod audit;
 pub mod census;
 pub mod check;
 pub mod decrypt;

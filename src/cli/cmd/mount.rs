@@ -1,6 +1,7 @@
 //! `envelopefs mount`: its arguments and the request they make. The request is the same whether
 //! it comes from a person's command line or from mount(8).
 
+mod audit;
 mod run;
 
 use std::path::PathBuf;
@@ -8,11 +9,14 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::audit::WhenFull;
 use crate::cli::args::{PassphraseArgs, PassphraseFrom};
 use crate::cli::failure::Failure;
 use crate::cli::options::{self, Atime, MountOption, UnknownOption};
 use crate::cli::values::{self, ValueError};
 
+pub use audit::AuditTo;
+pub(crate) use audit::{parse_full, show_full};
 pub use run::run;
 
 const AFTER: &str = "\
@@ -27,7 +31,7 @@ MOUNT OPTIONS (-o):
   fsname=TEXT                 the source that mount(8) and df show. Default: CIPHERDIR
   nonempty                    mount over a folder that holds something
   shared                      as --shared; so every other long option, with `_` for `-`:
-                              accept_empty, acl, allow_unlocked_memory, cache_ttl=, export,
+                              accept_empty, acl, allow_unlocked_memory, audit=, audit_full=, cache_ttl=, export,
                               key_cache_entries=, key_cache_ttl=, log_file=, log_format=, offline_grace=,
                               passphrase_command=, passphrase_file=, provider_rate=, threads=
   A backslash before a comma keeps it in a value. Where an option comes twice the last one counts;
@@ -91,6 +95,26 @@ pub struct MountArgs {
     /// Mount options, separated by commas; see MOUNT OPTIONS
     #[arg(short, value_name = "OPTIONS")]
     pub options: Vec<String>,
+
+    /// Tell what happens, in lines that cannot be changed unnoticed: into FILE, or to journald
+    ///
+    /// Keys unwrapped and refused, accesses that the policy denies, damage; for whom, and by which program. FILE is
+    /// made with mode 0600 and gone on from at the next mount; SIGHUP opens it anew (logrotate). docs/AUDIT.md says
+    /// more. `-`, the default: nothing is told.
+    #[arg(
+        long,
+        value_name = "FILE|journald",
+        default_value = "-",
+        hide_default_value = true,
+        help_heading = "Audit"
+    )]
+    pub audit: AuditTo,
+
+    /// When events come faster than they can be written: drop and count them, or fail what would need one
+    ///
+    /// With `fail` a file whose key cannot be had without an event does not open (EAGAIN), as on a full disk.
+    #[arg(long, value_name = "drop|fail", value_parser = parse_full, default_value = "drop", help_heading = "Audit")]
+    pub audit_full: WhenFull,
 
     /// How many data keys stay unwrapped in locked memory, 1 to 1048576
     #[arg(long, value_name = "N", value_parser = parse_entries, default_value = "65536", help_heading = "Keys")]
@@ -240,6 +264,10 @@ pub struct MountRequest {
     pub provider_rate: u32,
     /// Keys may lie in memory that is not locked.
     pub allow_unlocked_memory: bool,
+    /// Where audit lines go.
+    pub audit: AuditTo,
+    /// What becomes of audit events that find no room.
+    pub audit_full: WhenFull,
     /// Where a passphrase comes from.
     pub passphrase: PassphraseFrom,
     /// Threads that serve requests; None: one for each processor.
@@ -288,6 +316,8 @@ impl MountRequest {
             offline_grace: DEFAULT_OFFLINE_GRACE,
             provider_rate: DEFAULT_PROVIDER_RATE,
             allow_unlocked_memory: false,
+            audit: AuditTo::default(),
+            audit_full: WhenFull::default(),
             passphrase: PassphraseFrom::default(),
             threads: None,
             cache_ttl: None,
@@ -331,6 +361,8 @@ impl MountRequest {
             MountOption::Acl => self.kernel.acl = true,
             MountOption::AllowOther => self.kernel.allow_other = true,
             MountOption::AllowUnlockedMemory => self.allow_unlocked_memory = true,
+            MountOption::Audit(target) => self.audit = target,
+            MountOption::AuditFull(full) => self.audit_full = full,
             MountOption::Atime(atime) => self.kernel.atime = atime,
             MountOption::CacheTtl(ttl) => self.cache_ttl = Some(ttl),
             MountOption::DefaultPermissions => self.kernel.default_permissions = true,
@@ -380,6 +412,8 @@ impl MountArgs {
             offline_grace: self.offline_grace,
             provider_rate: self.provider_rate,
             allow_unlocked_memory: self.allow_unlocked_memory,
+            audit: self.audit,
+            audit_full: self.audit_full,
             passphrase: self.passphrase.into(),
             threads: self.threads,
             cache_ttl: self.cache_ttl,
@@ -424,9 +458,10 @@ mod tests {
     fn options_and_flags_make_the_same_request() {
         let flags = "c m --read-only --allow-other --acl --export --shared --key-cache-entries 9 --key-cache-ttl 90s --threads 3 \
                      --offline-grace 0 --provider-rate 7 \
-                     --accept-empty --allow-unlocked-memory --passphrase-file /p --cache-ttl 0";
+                     --accept-empty --allow-unlocked-memory --passphrase-file /p --cache-ttl 0 --audit /a --audit-full fail";
         let options = "c m -o ro,allow_other,acl,export,shared,key_cache_entries=9,key_cache_ttl=90s -o \
-                       offline_grace=0,provider_rate=7,threads=3,accept_empty,allow_unlocked_memory,passphrase_file=/p,cache_ttl=0";
+                       offline_grace=0,provider_rate=7,threads=3,accept_empty,allow_unlocked_memory,passphrase_file=/p,cache_ttl=0 \
+                       -o audit=/a,audit_full=fail";
         assert_eq!(request(flags), request(options));
     }
 
@@ -499,6 +534,7 @@ mod tests {
             "c m --cache-ttl x",
             "c",
             "c m x",
+            "c m --audit-full wait",
             "c m --passphrase-file a --passphrase-command b",
         ] {
             assert!(args(line).is_err(), "{line}");

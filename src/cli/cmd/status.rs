@@ -11,7 +11,7 @@ use crate::cli::failure::Failure;
 use crate::cli::{output, values};
 use crate::daemon::control::{Client, ControlError};
 use crate::daemon::mounts::{self, Mount};
-use crate::daemon::status::{MountStatus, ProviderStatus};
+use crate::daemon::status::{AuditStatus, MountStatus, ProviderStatus};
 
 const AFTER: &str = "\
 EXAMPLES:
@@ -198,12 +198,30 @@ fn render(status: &MountStatus) -> String {
     ];
     let mut lines = vec![format!("{}\n", status.mountpoint)];
     lines.extend(rows.map(|(name, value)| row(name, &value)));
+    lines.extend(status.audit.iter().flat_map(render_audit));
     lines.extend(status.providers.iter().flat_map(render_provider));
     lines.concat()
 }
 
 fn row(name: &str, value: &str) -> String {
     format!("  {name:<20}{value}\n")
+}
+
+fn render_audit(audit: &AuditStatus) -> [String; 2] {
+    let state = match audit.failure.as_str() {
+        "" => format!("{} waiting, {} dropped", audit.waiting, audit.dropped),
+        why => format!(
+            "NOT WRITTEN: {why}; {} waiting, {} dropped",
+            audit.waiting, audit.dropped
+        ),
+    };
+    [
+        row(
+            "audit",
+            &format!("{} ({} when full): {state}", audit.target, audit.full),
+        ),
+        row("audit head", &audit.head),
+    ]
 }
 
 fn render_provider(provider: &ProviderStatus) -> [String; 2] {

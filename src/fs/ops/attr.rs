@@ -130,7 +130,7 @@ impl FileSystem {
         match fh.map(|fh| self.files.find(fh)) {
             Some(Ok(handle)) => finish(Ok(Arc::clone(&handle.file))),
             _ => match self.inode(ino) {
-                Ok(inode) => self.open_file(inode, Access::ReadWrite, finish),
+                Ok(inode) => self.open_file(caller, inode, Access::ReadWrite, finish),
                 Err(error) => finish(Err(error)),
             },
         }

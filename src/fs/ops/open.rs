@@ -8,10 +8,10 @@ use parking_lot::MutexGuard;
 use crate::content::{ContentError, EpochKeys, OpenFile, Probe, exclude_writers, probe};
 use crate::crypto::SecretKey;
 use crate::format::header::FileHeader;
-use crate::fs::FileSystem;
 use crate::fs::error::FsError;
 use crate::fs::handles::{Fh, FileHandle};
 use crate::fs::inodes::{Ino, Inode};
+use crate::fs::{Caller, FileSystem};
 use crate::storage::{Access, StorageFile};
 use crate::volume::FileMaterial;
 
@@ -50,6 +50,7 @@ impl FileSystem {
     /// Opens a regular file for reading, or for writing too. `done` may be called later, on another thread.
     pub fn open(
         self: &Arc<Self>,
+        caller: Caller,
         ino: Ino,
         write: bool,
         done: impl FnOnce(Result<Opened, FsError>) + Send + 'static,
@@ -64,7 +65,7 @@ impl FileSystem {
             Access::Read
         };
         let (fs, of) = (Arc::clone(self), Arc::clone(&inode));
-        self.open_file(Arc::clone(&inode), access, move |file| {
+        self.open_file(caller, Arc::clone(&inode), access, move |file| {
             done(file.map(|file| fs.add_handle(of, file, write)));
         });
         if let Some(prefetch) = &self.prefetch {
@@ -105,17 +106,26 @@ impl FileSystem {
     /// The open file of `inode`, opened now unless a handle has it open already.
     pub(in crate::fs) fn open_file(
         self: &Arc<Self>,
+        caller: Caller,
         inode: Arc<Inode>,
         access: Access,
         done: impl FnOnce(Result<Arc<OpenFile>, FsError>) + Send + 'static,
     ) {
-        self.open_with(inode, access, Material::None, ATTEMPTS, Box::new(done));
+        self.open_with(
+            caller,
+            inode,
+            access,
+            Material::None,
+            ATTEMPTS,
+            Box::new(done),
+        );
     }
 
     /// One attempt after another: each finds out, under the inode's `open` slot, what it still lacks; that is
     /// fetched with no lock held, and what has changed meanwhile is found by the next.
     fn open_with(
         self: &Arc<Self>,
+        caller: Caller,
         inode: Arc<Inode>,
         access: Access,
         material: Material,
@@ -128,24 +138,27 @@ impl FileSystem {
             Ok(attempt) => attempt,
             Err(error) => return done(Err(error)),
         };
-        let (noting, of) = (Arc::clone(self), Arc::clone(&inode));
-        let fs = Arc::clone(self);
+        let (noting, fs, of) = (Arc::clone(self), Arc::clone(self), Arc::clone(&inode));
         let again = move |material: Result<Material, FsError>, done: Box<dyn FnOnce(_) + Send>| {
             match material {
-                Ok(material) => fs.open_with(inode, access, material, attempts - 1, done),
+                Ok(material) => fs.open_with(caller, inode, access, material, attempts - 1, done),
                 Err(error) => done(Err(error)),
             }
         };
         match attempt {
             Attempt::NeedsKeys(header) => {
                 let volume = Arc::clone(&self.volume);
-                volume.fetch_keys(*header, move |header, deks| {
-                    let material = deks.map(|deks| Material::Keys {
-                        header: Box::new(header),
-                        deks,
-                    });
-                    again(material.map_err(FsError::from), done);
-                });
+                volume.fetch_keys_for(
+                    || self.asker(caller, &of),
+                    *header,
+                    move |header, deks| {
+                        let material = deks.map(|deks| Material::Keys {
+                            header: Box::new(header),
+                            deks,
+                        });
+                        again(material.map_err(FsError::from), done);
+                    },
+                );
             }
             Attempt::NeedsNewFile => {
                 let keys = self.volume.key_generation();

@@ -114,7 +114,7 @@ impl Remote {
     }
 
     fn opened(&self, ino: Ino) -> Result<Fh, FsError> {
-        wait(|done| self.fs.open(ino, true, done)).map(|opened| opened.fh)
+        wait(|done| self.fs.open(SELF, ino, true, done)).map(|opened| opened.fh)
     }
 
     fn read(&self, fh: Fh) -> Result<Vec<u8>, FsError> {

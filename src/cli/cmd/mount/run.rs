@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use super::{MountRequest, Sharing};
+use super::{MountRequest, Sharing, audit};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, chain};
 use crate::cli::logging::Logs;
@@ -132,6 +132,7 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
     };
     let cipherdir = std::fs::canonicalize(&request.cipherdir)
         .map_err(|error| Failure::new(Exit::NotAVolume, &what, error))?;
+    audit::begin(&volume, request, &cipherdir, &mountpoint)?;
     Ok(ServeRequest {
         volume,
         fs,

@@ -1,0 +1,519 @@
+//! The queue of events, and the one thread that makes lines of them and writes them. Whoever tells of something never
+//! waits for a disk. Where the queue is full the event is dropped and counted, or ([`WhenFull::Fail`]) what would have
+//! needed one is not done at all.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::{Condvar, Mutex};
+use thiserror::Error;
+
+use super::chain::{Chain, Head, SealKey, SessionId};
+use super::event::{Event, Field, Kind};
+use super::file::AuditFile;
+use super::journal::{self, Journal};
+use crate::crypto::{LockedMemoryError, SecretKey, random};
+
+/// Where lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Appended to this file.
+    File(PathBuf),
+    /// To journald.
+    Journal,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Journal => f.write_str("journald"),
+        }
+    }
+}
+
+/// What becomes of an event that finds no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It is lost, and counted.
+    #[default]
+    Drop,
+    /// What would have needed it is refused.
+    Fail,
+}
+
+/// Events that wait for the writer, at most.
+pub const QUEUE: usize = 8192;
+/// What one permit sets aside: the attempts of one open, each slot of each epoch an event.
+const PER_PERMIT: usize = 16;
+/// Lines written between two looks at the queue.
+const BATCH: usize = 256;
+/// How long the writer waits before it tries again where a line could not be written.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How long the end of a mount waits for lines that cannot be written.
+const LAST_TRIES: Duration = Duration::from_secs(5);
+
+/// What a session is about.
+#[derive(Debug)]
+pub struct Session<'a> {
+    /// The volume's key for audit lines; good for the first line's key only, and not needed any more then.
+    pub root: &'a SecretKey,
+    /// The first event, of kind [`Kind::SessionStart`]; the session's id is added to it.
+    pub start: Event,
+}
+
+/// Why there is no audit.
+#[derive(Debug, Error)]
+pub enum AuditError {
+    /// The file cannot be used.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// journald cannot be reached.
+    #[error("journald: {0}")]
+    Journal(#[source] io::Error),
+    /// No memory for the key of the seals.
+    #[error(transparent)]
+    LockedMemory(#[from] LockedMemoryError),
+    /// No thread.
+    #[error("no thread to write audit lines: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// There is no room for an event, and what would need one is not to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the queue of audit events is full")]
+pub struct QueueFull;
+
+/// How the audit is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditReport {
+    /// The last line that was written.
+    pub head: Head,
+    /// Events that wait.
+    pub waiting: usize,
+    /// Events that were lost.
+    pub dropped: u64,
+    /// Why lines cannot be written just now.
+    pub failure: Option<String>,
+}
+
+/// Takes events, from any thread.
+#[derive(Debug)]
+pub struct Audit {
+    shared: Arc<Shared>,
+    target: Target,
+    when_full: WhenFull,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Room for the events of one thing that is about to be done.
+#[derive(Debug)]
+pub struct Permit {
+    shared: Arc<Shared>,
+    left: usize,
+}
+
+struct Shared {
+    /// Never held while a line is written.
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<(SystemTime, Event)>,
+    /// Taken from the queue, and not written yet.
+    in_flight: usize,
+    /// Set aside by permits.
+    reserved: usize,
+    /// Lost since the last line that says so.
+    dropped: u64,
+    reopen: bool,
+    closed: bool,
+    report: AuditReport,
+}
+
+impl State {
+    fn room(&self) -> usize {
+        QUEUE.saturating_sub(self.queue.len() + self.in_flight + self.reserved)
+    }
+
+    fn drop_one(&mut self) {
+        self.dropped += 1;
+        self.report.dropped += 1;
+    }
+}
+
+impl Audit {
+    /// Begins a session.
+    ///
+    /// # Errors
+    /// The target cannot be used.
+    pub fn start(
+        target: &Target,
+        when_full: WhenFull,
+        session: Session<'_>,
+    ) -> Result<Self, AuditError> {
+        Self::start_with(target, Path::new(journal::SOCKET), when_full, session)
+    }
+
+    fn start_with(
+        target: &Target,
+        socket: &Path,
+        when_full: WhenFull,
+        session: Session<'_>,
+    ) -> Result<Self, AuditError> {
+        let id = SessionId(random::array());
+        let (output, head, start) = open(target, socket, session.start)?;
+        let chain = Chain::new(head, id, SealKey::first(session.root, id)?);
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            wake: Condvar::new(),
+        });
+        shared.state.lock().report.head = head;
+        let audit = Self {
+            shared: Arc::clone(&shared),
+            target: target.clone(),
+            when_full,
+            writer: Mutex::default(),
+        };
+        let start = start.with(Field::Session, id.show());
+        audit.shared.put(start);
+        let mut writer = Writer {
+            shared,
+            output,
+            chain,
+            pending: Pending::default(),
+        };
+        let thread = thread::Builder::new()
+            .name("audit".to_owned())
+            .spawn(move || writer.run());
+        *audit.writer.lock() = Some(thread.map_err(AuditError::Thread)?);
+        Ok(audit)
+    }
+
+    /// Takes an event. Never waits; one that finds no room is lost and counted.
+    pub fn note(&self, event: Event) {
+        let mut state = self.shared.state.lock();
+        if state.room() == 0 {
+            state.drop_one();
+        } else {
+            state.queue.push_back((SystemTime::now(), event));
+        }
+        drop(state);
+        self.shared.wake.notify_one();
+    }
+
+    /// Sets room aside for what is about to be done. Where a full queue only loses events, there is always room.
+    ///
+    /// # Errors
+    /// There is none, so it must not be done.
+    pub fn permit(&self) -> Result<Permit, QueueFull> {
+        let mut state = self.shared.state.lock();
+        let left = match self.when_full {
+            WhenFull::Drop => PER_PERMIT.min(state.room()),
+            WhenFull::Fail if state.room() < PER_PERMIT => return Err(QueueFull),
+            WhenFull::Fail => PER_PERMIT,
+        };
+        state.reserved += left;
+        drop(state);
+        Ok(Permit {
+            shared: Arc::clone(&self.shared),
+            left,
+        })
+    }
+
+    /// Where lines go.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// What becomes of an event that finds no room.
+    pub fn when_full(&self) -> WhenFull {
+        self.when_full
+    }
+
+    /// The file may have been moved away: goes on in the one that has its name now.
+    pub fn reopen(&self) {
+        self.shared.state.lock().reopen = true;
+        self.shared.wake.notify_one();
+    }
+
+    /// How it is.
+    pub fn report(&self) -> AuditReport {
+        let state = self.shared.state.lock();
+        AuditReport {
+            waiting: state.queue.len() + state.in_flight,
+            ..state.report.clone()
+        }
+    }
+
+    /// Ends the session: writes what waits, and then that it ended. Says whether all was written.
+    pub fn finish(&self, clean: bool) -> bool {
+        self.shared
+            .put(Event::new(Kind::SessionEnd).with(Field::Clean, clean));
+        self.close();
+        let state = self.shared.state.lock();
+        state.queue.is_empty() && state.in_flight == 0
+    }
+
+    fn close(&self) {
+        self.shared.state.lock().closed = true;
+        self.shared.wake.notify_one();
+        if let Some(writer) = self.writer.lock().take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the thread that writes audit lines panicked");
+        }
+    }
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Permit {
+    /// Takes an event, into the room that was set aside.
+    pub fn note(&mut self, event: Event) {
+        let mut state = self.shared.state.lock();
+        if self.left > 0 {
+            self.left -= 1;
+            state.reserved -= 1;
+        }
+        if state.room() == 0 {
+            state.drop_one();
+        } else {
+            state.queue.push_back((SystemTime::now(), event));
+        }
+        drop(state);
+        self.shared.wake.notify_one();
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.shared.state.lock().reserved -= self.left;
+    }
+}
+
+impl Shared {
+    /// Takes an event for which there is always room.
+    fn put(&self, event: Event) {
+        let mut state = self.state.lock();
+        state.queue.push_back((SystemTime::now(), event));
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Waits for work. `None` once all is written and nothing more comes.
+    fn next_work(&self) -> Option<Work> {
+        let mut state = self.state.lock();
+        loop {
+            let reopen = std::mem::take(&mut state.reopen);
+            let dropped = std::mem::take(&mut state.dropped);
+            if reopen || dropped > 0 || !state.queue.is_empty() {
+                let count = state.queue.len().min(BATCH);
+                let mut events: Vec<_> = state.queue.drain(..count).collect();
+                if dropped > 0 {
+                    let lost = Event::new(Kind::Dropped).with(Field::Count, dropped);
+                    events.push((SystemTime::now(), lost));
+                }
+                state.in_flight = events.len();
+                return Some(Work { events, reopen });
+            }
+            if state.closed {
+                return None;
+            }
+            self.wake.wait(&mut state);
+        }
+    }
+
+    fn wrote_one(&self, head: Head) {
+        let mut state = self.state.lock();
+        state.in_flight = state.in_flight.saturating_sub(1);
+        state.report.head = head;
+        state.report.failure = None;
+    }
+
+    /// Notes why a line could not be written, and waits a little; says whether the session is ending.
+    fn failed(&self, why: &str) -> bool {
+        let mut state = self.state.lock();
+        if state.report.failure.as_deref() != Some(why) {
+            tracing::error!(why, "audit lines cannot be written; trying on");
+            state.report.failure = Some(why.to_owned());
+        }
+        let until = Instant::now() + PAUSE;
+        // New events wake too, and are no reason to try sooner.
+        while !state.closed && !self.wake.wait_until(&mut state, until).timed_out() {}
+        let closed = state.closed;
+        drop(state);
+        if closed {
+            thread::sleep(PAUSE / 10);
+        }
+        closed
+    }
+}
+
+struct Work {
+    events: Vec<(SystemTime, Event)>,
+    reopen: bool,
+}
+
+#[derive(Debug)]
+enum Output {
+    File(AuditFile),
+    Journal(Journal),
+}
+
+/// Opens the target, and says what the first line goes on from.
+fn open(target: &Target, socket: &Path, start: Event) -> Result<(Output, Head, Event), AuditError> {
+    match target {
+        Target::Journal => {
+            let journal = Journal::connect(socket).map_err(AuditError::Journal)?;
+            Ok((Output::Journal(journal), Head::default(), start))
+        }
+        Target::File(path) => {
+            let opened = AuditFile::open(path);
+            let (file, earlier) = opened.map_err(|source| AuditError::File {
+                path: path.clone(),
+                source,
+            })?;
+            let start = match &earlier.torn {
+                Some(torn) => torn.told_by(start),
+                None => start,
+            };
+            Ok((Output::File(file), earlier.head, start))
+        }
+    }
+}
+
+/// A line on its way out.
+#[derive(Debug, Default)]
+struct Pending {
+    line: String,
+    written: usize,
+}
+
+#[derive(Debug)]
+struct Writer {
+    shared: Arc<Shared>,
+    output: Output,
+    chain: Chain,
+    pending: Pending,
+}
+
+impl Writer {
+    /// The life of the thread.
+    fn run(&mut self) {
+        while let Some(work) = self.shared.next_work() {
+            if work.reopen {
+                self.reopen();
+            }
+            for (time, event) in work.events {
+                if !self.write(time, &event) {
+                    return;
+                }
+                self.shared.wrote_one(self.chain.head());
+            }
+            self.sync();
+        }
+    }
+
+    /// Writes one line, however long it takes; false where the session ends without it.
+    fn write(&mut self, time: SystemTime, event: &Event) -> bool {
+        let mut given_up = None;
+        loop {
+            let made = if self.pending.line.is_empty() {
+                let made = self.chain.line(time, event);
+                made.map(|line| self.pending = Pending { line, written: 0 })
+            } else {
+                Ok(())
+            };
+            let why = match made {
+                Err(error) => error.to_string(),
+                Ok(()) => match self.send(event.kind().name()) {
+                    Ok(()) => {
+                        self.pending = Pending::default();
+                        return true;
+                    }
+                    Err(error) => error.to_string(),
+                },
+            };
+            if self.shared.failed(&why) {
+                let end = *given_up.get_or_insert_with(|| Instant::now() + LAST_TRIES);
+                if Instant::now() >= end {
+                    tracing::error!(why, "audit lines are lost");
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Goes on with the pending line where it stopped.
+    fn send(&mut self, event: &str) -> io::Result<()> {
+        let Pending { line, written } = &mut self.pending;
+        match &mut self.output {
+            Output::Journal(journal) => journal.send(line, event),
+            Output::File(file) => {
+                while let Some(rest) = line
+                    .as_bytes()
+                    .get(*written..)
+                    .filter(|rest| !rest.is_empty())
+                {
+                    match file.write(rest) {
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                        result => *written += result?,
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn sync(&self) {
+        if let Output::File(file) = &self.output
+            && let Err(error) = file.sync()
+        {
+            tracing::error!(%error, "audit lines may not be durable");
+        }
+    }
+
+    /// A further file begins with a line that says what it goes on from.
+    fn reopen(&mut self) {
+        let Output::File(file) = &self.output else {
+            return;
+        };
+        match file.reopened() {
+            Ok(None) => {}
+            Ok(Some(other)) => {
+                self.sync();
+                self.output = Output::File(other);
+                let continued = self.chain.continued();
+                self.write(SystemTime::now(), &continued);
+            }
+            Err(error) => tracing::error!(%error, "the audit goes on in the file that it has"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! Who asks and for what path, for the audit and the policy: looked up where it is needed, and never for every request.
+
+use std::sync::Arc;
+
+use crate::audit::{Event, Field, Kind, Subject};
+use crate::storage::{self, CName, Credentials, Executable, Unit};
+use crate::volume::{Asker, Listed};
+
+use super::FileSystem;
+use super::caller::Caller;
+use super::error::FsError;
+use super::inodes::{Ino, Inode, Whereabouts};
+
+impl Caller {
+    /// His user and group. Where mounts may map ids the kernel tells them only of who makes an inode; then /proc does.
+    pub(super) fn known_ids(self) -> Option<storage::Caller> {
+        if self.ids.uid != u32::MAX {
+            return Some(self.ids);
+        }
+        let known = Credentials::of(self.pid).ok()?;
+        Some(storage::Caller {
+            uid: known.uid,
+            gid: *known.groups.first()?,
+        })
+    }
+
+    /// What the audit says of him.
+    pub(super) fn subject(self) -> Subject {
+        let ids = self.known_ids();
+        let seen = Some(self.pid).filter(|pid| *pid != 0);
+        Subject {
+            pid: seen,
+            uid: ids.map(|ids| ids.uid),
+            gid: ids.map(|ids| ids.gid),
+            exe: seen
+                .and_then(|pid| Executable::of(pid).ok())
+                .map(|exe| exe.path.to_string_lossy().into_owned()),
+            unit: seen.and_then(|pid| match Unit::of(pid) {
+                Ok(Unit::Named(unit)) => Some(unit),
+                _ => None,
+            }),
+        }
+    }
+}
+
+impl FileSystem {
+    /// Whom the audit shall name for the unwrapping of this file's key.
+    pub(super) fn asker(&self, caller: Caller, inode: &Arc<Inode>) -> Asker {
+        Asker {
+            path: self.path_of(inode).map(|path| show_path(&path)),
+            subject: caller.subject(),
+        }
+    }
+
+    /// Tells the audit of damage.
+    pub(super) fn tell_integrity_failure(
+        &self,
+        operation: &'static str,
+        ino: Option<Ino>,
+        ciphertext: &str,
+        error: &FsError,
+    ) {
+        self.volume.note(|| {
+            let inode = ino.and_then(|ino| self.inodes.find(ino));
+            let path = inode.and_then(|inode| self.path_of(&inode));
+            Event::new(Kind::IntegrityFailure)
+                .with(Field::Operation, operation)
+                .with_some(Field::Path, path.map(|path| show_path(&path)))
+                .with(Field::Ciphertext, ciphertext)
+                .with(Field::Message, error.to_string())
+        });
+    }
+
+    /// The path in the mount by which the inode was last found, `/` for the root; `None` where its name is gone, or
+    /// where it was found without one.
+    pub(super) fn path_of(&self, inode: &Arc<Inode>) -> Option<Vec<u8>> {
+        let mut names = Vec::new();
+        let mut at = Arc::clone(inode);
+        while at.ino() != Ino::ROOT {
+            let (parent, cname) = match &*at.whereabouts().read() {
+                Whereabouts::At { parent, cname } => (Arc::clone(parent), cname.clone()),
+                Whereabouts::Held(_) | Whereabouts::ByHandle(_) => return None,
+            };
+            names.push(self.plain_name(&parent, &cname)?);
+            at = parent;
+        }
+        names.push(Vec::new());
+        names.reverse();
+        Some(match names.len() {
+            1 => b"/".to_vec(),
+            _ => names.join(&b'/'),
+        })
+    }
+
+    fn plain_name(&self, parent: &Arc<Inode>, cname: &CName) -> Option<Vec<u8>> {
+        let dir = self.folder_node(parent).ok()?;
+        let dir_id = self.dir_id(parent, &dir).ok()?;
+        match self.volume.open_name(&dir, dir_id.as_ref(), cname) {
+            Ok(Listed::Name(name)) => Some(name),
+            Ok(Listed::Own(_) | Listed::Foreign(_)) | Err(_) => None,
+        }
+    }
+}
+
+pub(super) fn show_path(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}
