@@ -68,14 +68,15 @@ impl OpenFile {
             } else if self.shared {
                 self.announce_shrink(state, len)?;
             }
-            let was_hole = self.is_hole(state, last)?;
-            if cuts || was_hole {
-                // The cut may reach the disk before the chunk, and the file would end in a hole, which is none.
-                let durability = if lowers && was_hole {
-                    Durability::Durable
-                } else {
-                    Durability::Lazy
-                };
+            // In a file with holes the disk may have one here still, whatever was written since. The cut may reach the
+            // disk before the chunk, and the file would end in a hole, which is none.
+            let may_be_hole = lowers && state.header.flags.sparse;
+            let durability = if may_be_hole {
+                Durability::Durable
+            } else {
+                Durability::Lazy
+            };
+            if may_be_hole || cuts || self.is_hole(state, last)? {
                 self.reseal(state, last, len, durability)?;
             }
         }

@@ -295,6 +295,9 @@ pub(crate) const PUNCH: Scenario<'_> = scenario(
         Write("f", 60_000, 1_000, 5),
         Punch("f", 45_000, 8_000),
         Truncate("f", 30_000),
+        SyncData("f"),
+        Write("f", 12_000, 9_000, 6),
+        Truncate("f", 17_000),
         Close("f"),
     ],
 );
