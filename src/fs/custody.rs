@@ -38,7 +38,7 @@ impl FileSystem {
             self.commit_everything();
         }
         let message = "the mount is locked; `envelopefs unlock` opens it";
-        self.close_down(&KeyError::new(KeyErrorKind::NotFound, message));
+        self.close_down(&KeyError::new(KeyErrorKind::NotFound, message).of_this_host());
         self.volume.forget_providers();
         *locked = Some(LockedBy::User);
         tracing::warn!("the mount is locked: its keys are gone");

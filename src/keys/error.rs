@@ -155,6 +155,11 @@ impl KeyError {
         self.kind == KeyErrorKind::Unavailable && self.retry != Retry::Never
     }
 
+    /// Whether it is no word of a provider: its cause is on this host.
+    pub fn is_of_this_host(&self) -> bool {
+        self.retry == Retry::Never
+    }
+
     pub(crate) fn retry(&self) -> Retry {
         self.retry
     }

@@ -90,6 +90,11 @@ impl FileKeyring {
             told,
         });
         let (unwrapping, ttl) = (Arc::clone(&wrapping), keyring.ttl);
+        // Who opens a file at the last moment needs the rest of the time to have its key asked for again.
+        let keyring = KeyringConfig {
+            ttl: ttl.saturating_sub(ttl / 10),
+            ..keyring
+        };
         let keyring = Keyring::new(
             keyring,
             Arc::new(move |request: &DekRequest| unwrapping.unwrap(request)),

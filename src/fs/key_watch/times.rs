@@ -73,8 +73,18 @@ impl Limits {
             KeyErrorKind::Corrupt
             | KeyErrorKind::Denied
             | KeyErrorKind::NotFound
-            | KeyErrorKind::Revoked => Verdict::Refused,
-            KeyErrorKind::Config | KeyErrorKind::Unavailable => {
+            | KeyErrorKind::Revoked
+                if !why.is_of_this_host() =>
+            {
+                Verdict::Refused
+            }
+            // The last ones: the mount was locked while the provider was being asked.
+            KeyErrorKind::Config
+            | KeyErrorKind::Unavailable
+            | KeyErrorKind::Corrupt
+            | KeyErrorKind::Denied
+            | KeyErrorKind::NotFound
+            | KeyErrorKind::Revoked => {
                 let age = now.saturating_duration_since(times.confirmed);
                 match age >= self.ttl.saturating_add(self.grace) {
                     true => Verdict::Expired,
@@ -143,6 +153,17 @@ mod tests {
             let verdict = LIMITS.not_confirmed(&mut times, &error(kind), late);
             assert_eq!(verdict, later, "{kind}");
         }
+    }
+
+    #[test]
+    fn a_lock_that_came_between_is_no_refusal() {
+        let now = Instant::now();
+        let mut times = LIMITS.confirmed(now);
+        let locked = error(KeyErrorKind::NotFound).of_this_host();
+        assert_eq!(
+            LIMITS.not_confirmed(&mut times, &locked, now),
+            Verdict::Silent
+        );
     }
 
     #[test]

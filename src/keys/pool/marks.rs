@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 const FIRST_MARK: usize = 32;
 const HIGHEST_MARK: usize = 1024;
 /// Items that a service makes at a time, at most.
-const MAKERS_MAX: usize = 128;
+const MAKERS_MAX: usize = 256;
 /// A mark that nobody had to wait below for so long falls back to the first one.
 const GROWN_FOR: Duration = Duration::from_secs(60);
 
