@@ -21,11 +21,12 @@ use data_encoding::BASE64;
 use crate::crypto::secret::SecretKey;
 use crate::keys::error::KeyError;
 use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
+use crate::keys::service::ciphertext::Ciphertext;
 use crate::keys::service::context::Context;
 use crate::keys::service::refusal::Failure;
 use crate::keys::service::{ServiceOptions, UriForm, wire};
 use crate::units::KeyUri;
-use api::{Blob, DataKey, Described, Encrypted, Opened};
+use api::{DataKey, Described, Encrypted, Opened};
 use key::KeyName;
 use kms::Kms;
 
@@ -109,7 +110,7 @@ impl AliKmsProvider {
     ) -> Result<SecretKey, Failure> {
         key::check_version(&wrapped.key_version)?;
         let context = api::context(&Context::of(context))?;
-        let blob = Blob::of(&wrapped.bytes)?;
+        let blob = Ciphertext::of(&wrapped.bytes)?;
         let opened: Opened = self.kms.call(
             "Decrypt",
             &[
@@ -130,7 +131,7 @@ impl AliKmsProvider {
     ) -> Result<WrappedDek, Failure> {
         key::check_version(&wrapped.key_version)?;
         let context = api::context(&Context::of(context))?;
-        let blob = Blob::of(&wrapped.bytes)?;
+        let blob = Ciphertext::of(&wrapped.bytes)?;
         let made: Encrypted = self.kms.call(
             "ReEncrypt",
             &[

@@ -23,11 +23,12 @@ use data_encoding::BASE64;
 use crate::crypto::secret::SecretKey;
 use crate::keys::error::KeyError;
 use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
+use crate::keys::service::ciphertext::Ciphertext;
 use crate::keys::service::context::Context;
 use crate::keys::service::refusal::Failure;
 use crate::keys::service::{ServiceOptions, UriForm, wire};
 use crate::units::KeyUri;
-use api::{Blob, DataKey, Described, Encrypted, Opened};
+use api::{DataKey, Described, Encrypted, Opened};
 use key::KeyName;
 use kms::Kms;
 
@@ -117,7 +118,7 @@ impl AwsKmsProvider {
         let key = self.key.of_version(&wrapped.key_version)?;
         let request = api::Decrypt {
             key: &key.as_text(),
-            blob: Blob::of(&wrapped.bytes)?,
+            blob: Ciphertext::of(&wrapped.bytes)?,
             context: Context::of(context),
         };
         let opened: Opened = self.kms.call("Decrypt", &request)?;
@@ -132,7 +133,7 @@ impl AwsKmsProvider {
     ) -> Result<WrappedDek, Failure> {
         let source = self.key.of_version(&wrapped.key_version)?;
         let request = api::ReEncrypt {
-            blob: Blob::of(&wrapped.bytes)?,
+            blob: Ciphertext::of(&wrapped.bytes)?,
             source: &source.as_text(),
             destination: self.key.as_text(),
             source_context: Context::of(context),
@@ -144,7 +145,7 @@ impl AwsKmsProvider {
     }
 
     /// What the service made by the key with this ARN.
-    fn wrapped(&self, arn: &str, blob: &Blob) -> Result<WrappedDek, Failure> {
+    fn wrapped(&self, arn: &str, blob: &Ciphertext) -> Result<WrappedDek, Failure> {
         Ok(WrappedDek {
             key_version: self.key.check(arn)?,
             bytes: blob.bytes()?,

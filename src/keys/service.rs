@@ -5,6 +5,7 @@
 //! machine is are said on the machine ([`Reach`], [`Environment`]): a volume that could say it
 //! would send credentials and data keys to a server of its author's choice.
 
+pub(crate) mod ciphertext;
 pub(crate) mod clock;
 pub(crate) mod context;
 pub(crate) mod credentials;

@@ -1,21 +1,18 @@
 //! What Alibaba Cloud KMS answers: JSON of the API of 2016-01-20, and the values of its requests.
 //! <https://www.alibabacloud.com/help/en/kms/key-management-service/developer-reference/>
 
-use data_encoding::BASE64;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::failure;
 use crate::keys::error::KeyError;
 use crate::keys::provider::EncryptionContext;
+use crate::keys::service::ciphertext::Ciphertext;
 use crate::keys::service::context::Context;
 use crate::units::VolumeId;
 
 /// The version of the API.
 pub(super) const VERSION: &str = "2016-01-20";
-
-/// The longest ciphertext that this program sends, in bytes: what a slot holds, and more.
-const BLOB_MAX: usize = 6144;
 
 /// A context for what is wrapped for trial and thrown away.
 pub(super) const TRIAL: EncryptionContext = EncryptionContext {
@@ -31,41 +28,6 @@ pub(super) fn context(context: &Context) -> Result<String, KeyError> {
     serde_json::to_string(context).map_err(|error| KeyError::config("no context").caused_by(error))
 }
 
-/// A ciphertext in base64.
-#[derive(Deserialize)]
-#[serde(transparent)]
-pub(super) struct Blob(String);
-
-impl Blob {
-    /// # Errors
-    /// `Corrupt` for a length that no ciphertext has.
-    pub(super) fn of(bytes: &[u8]) -> Result<Self, KeyError> {
-        if (1..=BLOB_MAX).contains(&bytes.len()) {
-            Ok(Self(BASE64.encode(bytes)))
-        } else {
-            Err(KeyError::corrupt(
-                "the wrapped key is no ciphertext of Alibaba Cloud KMS",
-            ))
-        }
-    }
-
-    pub(super) fn as_text(&self) -> &str {
-        &self.0
-    }
-
-    /// # Errors
-    /// `Unavailable` for what is no base64, or of nothing.
-    pub(super) fn bytes(&self) -> Result<Vec<u8>, KeyError> {
-        let bytes = BASE64.decode(self.0.as_bytes()).unwrap_or_default();
-        if bytes.is_empty() {
-            return Err(KeyError::unavailable(
-                "the answer holds no ciphertext in base64",
-            ));
-        }
-        Ok(bytes)
-    }
-}
-
 /// Of Encrypt and ReEncrypt, and a part of that of GenerateDataKey.
 #[derive(Deserialize)]
 pub(super) struct Encrypted {
@@ -74,7 +36,7 @@ pub(super) struct Encrypted {
     #[serde(rename = "KeyVersionId")]
     pub(super) version: String,
     #[serde(rename = "CiphertextBlob")]
-    pub(super) blob: Blob,
+    pub(super) blob: Ciphertext,
 }
 
 /// Of GenerateDataKey.
@@ -91,7 +53,7 @@ pub(super) struct DataKey {
 struct FlatDataKey {
     key_id: String,
     key_version_id: String,
-    ciphertext_blob: Blob,
+    ciphertext_blob: Ciphertext,
     plaintext: Zeroizing<String>,
 }
 
@@ -166,16 +128,6 @@ impl Described {
 mod tests {
     use super::*;
     use crate::keys::error::KeyErrorKind;
-
-    #[test]
-    fn ciphertexts_have_their_bounds() {
-        assert!(Blob::of(&[]).is_err());
-        assert!(Blob::of(&[0; BLOB_MAX + 1]).is_err());
-        assert_eq!(Blob::of(&[0; 100]).unwrap().bytes().unwrap(), [0; 100]);
-        for text in ["", "A", "!", "AAA", "AAF="] {
-            assert!(Blob(text.to_owned()).bytes().is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn only_an_enabled_key_for_encryption_is_usable() {

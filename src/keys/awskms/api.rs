@@ -1,45 +1,13 @@
 //! What AWS KMS is sent and what it answers: JSON of the API of 2014-11-01.
 //! <https://docs.aws.amazon.com/kms/latest/APIReference/>
 
-use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::failure;
 use crate::keys::error::{KeyError, KeyErrorKind};
+use crate::keys::service::ciphertext::Ciphertext;
 use crate::keys::service::context::Context;
-
-/// The longest ciphertext that the service takes, in bytes.
-const BLOB_MAX: usize = 6144;
-
-/// A ciphertext in base64.
-#[derive(Deserialize, Serialize)]
-#[serde(transparent)]
-pub(super) struct Blob(String);
-
-impl Blob {
-    /// # Errors
-    /// `Corrupt` for a length that no ciphertext has.
-    pub(super) fn of(bytes: &[u8]) -> Result<Self, KeyError> {
-        if (1..=BLOB_MAX).contains(&bytes.len()) {
-            Ok(Self(BASE64.encode(bytes)))
-        } else {
-            Err(KeyError::corrupt(
-                "the wrapped key is no ciphertext of AWS KMS",
-            ))
-        }
-    }
-
-    /// # Errors
-    /// `Unavailable` for what is no base64, or of nothing.
-    pub(super) fn bytes(&self) -> Result<Vec<u8>, KeyError> {
-        let bytes = BASE64.decode(self.0.as_bytes()).unwrap_or_default();
-        if bytes.is_empty() {
-            return Err(KeyError::unavailable("the answer holds no ciphertext"));
-        }
-        Ok(bytes)
-    }
-}
 
 #[derive(Serialize)]
 pub(super) struct GenerateDataKey<'a> {
@@ -66,7 +34,7 @@ pub(super) struct Decrypt<'a> {
     #[serde(rename = "KeyId")]
     pub(super) key: &'a str,
     #[serde(rename = "CiphertextBlob")]
-    pub(super) blob: Blob,
+    pub(super) blob: Ciphertext,
     #[serde(rename = "EncryptionContext")]
     pub(super) context: Context,
 }
@@ -74,7 +42,7 @@ pub(super) struct Decrypt<'a> {
 #[derive(Serialize)]
 pub(super) struct ReEncrypt<'a> {
     #[serde(rename = "CiphertextBlob")]
-    pub(super) blob: Blob,
+    pub(super) blob: Ciphertext,
     #[serde(rename = "SourceKeyId")]
     pub(super) source: &'a str,
     #[serde(rename = "DestinationKeyId")]
@@ -99,7 +67,7 @@ pub(super) struct DataKey {
     #[serde(rename = "Plaintext")]
     pub(super) plaintext: Zeroizing<String>,
     #[serde(rename = "CiphertextBlob")]
-    pub(super) blob: Blob,
+    pub(super) blob: Ciphertext,
 }
 
 /// Of Encrypt and ReEncrypt.
@@ -110,7 +78,7 @@ pub(super) struct Encrypted {
     #[serde(rename = "SourceKeyId")]
     pub(super) source: Option<String>,
     #[serde(rename = "CiphertextBlob")]
-    pub(super) blob: Blob,
+    pub(super) blob: Ciphertext,
 }
 
 /// Of Decrypt.
@@ -177,19 +145,6 @@ impl Described {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ciphertexts_have_their_bounds() {
-        assert!(Blob::of(&[]).is_err());
-        assert!(Blob::of(&[0; BLOB_MAX + 1]).is_err());
-        assert_eq!(
-            Blob::of(&[0; BLOB_MAX]).unwrap().bytes().unwrap(),
-            [0; BLOB_MAX]
-        );
-        for text in ["", "A", "!", "AAA"] {
-            assert!(Blob(text.to_owned()).bytes().is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn only_an_enabled_key_for_encryption_is_usable() {

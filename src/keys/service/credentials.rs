@@ -9,6 +9,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::clock;
+use super::environment::Environment;
 use crate::keys::error::KeyError;
 use crate::keys::passphrase_source::Locked;
 
@@ -58,6 +59,29 @@ impl AccessKey {
                 .transpose()?,
             expires,
         })
+    }
+
+    /// The access key that three variables hold: its id, the secret, and the token of a temporary
+    /// one; `None` where neither id nor secret is set.
+    ///
+    /// # Errors
+    /// `Config` where one of id and secret is missing, and as [`new`](Self::new).
+    pub(crate) fn of_environment(
+        environment: &Environment,
+        [id, secret, token]: [&str; 3],
+    ) -> Result<Option<Self>, KeyError> {
+        let text = |name| Ok::<_, KeyError>(environment.text(name)?.map(Zeroizing::new));
+        match (text(id)?, text(secret)?) {
+            (None, None) => Ok(None),
+            (Some(id), Some(secret)) => {
+                let token = text(token)?;
+                let token = token.as_ref().map(|token| token.as_str());
+                Self::new(&id, &secret, token, None).map(Some)
+            }
+            _ => Err(KeyError::config(format!(
+                "{id} and {secret} must both be set, or neither"
+            ))),
+        }
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -321,6 +345,24 @@ mod tests {
         let credentials = Credentials::new(Box::new(source));
         let first = credentials.current(at(0)).unwrap();
         assert!(credentials.other_than(&first, at(1)).unwrap().is_none());
+    }
+
+    #[test]
+    fn variables_hold_a_whole_access_key_or_none() {
+        let of = |variables: &[(&str, &str)]| {
+            AccessKey::of_environment(&Environment::of(variables), ["ID", "SECRET", "TOKEN"])
+        };
+        let all = [("ID", "AKID"), ("SECRET", "hunter2"), ("TOKEN", "t")];
+        let key = of(&all).unwrap().unwrap();
+        assert_eq!((key.id(), &*key.secret()), ("AKID", &b"hunter2".to_vec()));
+        assert_eq!(*key.token().unwrap(), "t");
+        assert!(of(&all[..2]).unwrap().unwrap().token().is_none());
+        assert!(of(&all[2..]).unwrap().is_none());
+        for half in [&all[..1], &all[1..2]] {
+            let error = of(half).unwrap_err();
+            assert!(error.message().contains("ID and SECRET"), "{error}");
+            assert!(!format!("{error:?}").contains("hunter2"));
+        }
     }
 
     #[test]
