@@ -16,6 +16,7 @@ mod keys;
 mod probe;
 mod reader;
 mod recovery;
+mod reencrypt;
 mod resize;
 mod shared;
 mod slots;
@@ -35,7 +36,7 @@ use crate::format::chunk::{ChunkContext, WriterNonces};
 use crate::format::header::{FileHeader, HeaderFlags};
 use crate::format::layout::Layout;
 use crate::storage::{Access, Node, Stat, StorageFile, TimeSet};
-use crate::units::{ChunkIndex, FileId, PlainLen};
+use crate::units::{ChunkIndex, EpochId, FileId, PlainLen};
 use crate::volume::FileMaterial;
 
 pub use buffers::with_buffer;
@@ -44,6 +45,7 @@ pub use error::{ContentError, Damage};
 pub use holes::Seek;
 pub use keys::EpochKeys;
 pub use probe::{Probe, probe, probe_any_layout};
+pub use reencrypt::Resealed;
 pub use shared::exclude_writers;
 pub use slots::exchange_slots;
 pub use verify::{Extent, Lost};
@@ -55,7 +57,6 @@ use keys::SubkeyCache;
 pub struct OpenFile {
     layout: Layout,
     context: ChunkContext,
-    keys: EpochKeys,
     subkeys: SubkeyCache,
     /// Whether other mounts may write the file too.
     shared: bool,
@@ -68,6 +69,8 @@ pub struct OpenFile {
 struct State {
     file: Arc<StorageFile>,
     header: FileHeader,
+    /// The keys of the header's epochs.
+    keys: Arc<EpochKeys>,
     /// False only in a new file's first moments: the header goes to disk with the first data.
     header_on_disk: bool,
     /// Which header was last read from disk, or written there.
@@ -104,6 +107,8 @@ impl OnDisk {
 struct WriterSession {
     nonces: WriterNonces,
     subkey: Arc<crate::crypto::xaes::Subkey>,
+    /// The epoch of that key.
+    epoch: EpochId,
 }
 
 impl OpenFile {
@@ -130,8 +135,7 @@ impl OpenFile {
         let keys = EpochKeys::derive(&header, &[new.dek])?;
         Ok(Self::with_state(
             layout,
-            keys,
-            State::new(file, header, false),
+            State::new(file, header, keys, false),
         ))
     }
 
@@ -162,16 +166,14 @@ impl OpenFile {
         }
         Ok(Self::with_state(
             layout,
-            keys,
-            State::new(file, header, true),
+            State::new(file, header, keys, true),
         ))
     }
 
-    fn with_state(layout: Layout, keys: EpochKeys, state: State) -> Self {
+    fn with_state(layout: Layout, state: State) -> Self {
         Self {
             layout,
             context: ChunkContext::new(layout, state.header.file_id),
-            keys,
             subkeys: SubkeyCache::default(),
             shared: false,
             state: RwLock::new(state),
@@ -266,13 +268,14 @@ impl OpenFile {
 const ATOMIC_WRITE_LEN: u64 = 4096;
 
 impl State {
-    fn new(file: StorageFile, header: FileHeader, header_on_disk: bool) -> Self {
+    fn new(file: StorageFile, header: FileHeader, keys: EpochKeys, header_on_disk: bool) -> Self {
         Self {
             file: Arc::new(file),
             on_disk: OnDisk::of(&header),
             sparse_durable: header_on_disk && header.flags.sparse,
             len: header.committed_len,
             header,
+            keys: Arc::new(keys),
             header_on_disk,
             untidy_tail: false,
             session: None,

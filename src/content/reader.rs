@@ -144,10 +144,10 @@ impl OpenFile {
             }));
         }
         if out.len() == sealed.len() {
-            return self.open_chunk(index, &sealed, last, out);
+            return self.open_chunk(state, index, &sealed, last, out);
         }
         with_buffer(sealed.len(), |whole| {
-            self.open_chunk(index, &sealed, last, whole)?;
+            self.open_chunk(state, index, &sealed, last, whole)?;
             out.copy_from_slice(&whole[skip..skip + out.len()]);
             Ok(())
         })
@@ -156,6 +156,7 @@ impl OpenFile {
     /// Opens a sealed chunk into `out`, which is as long as it.
     pub(super) fn open_chunk(
         &self,
+        state: &State,
         index: ChunkIndex,
         sealed: &SealedChunk<'_>,
         last: &mut LastSubkey,
@@ -170,7 +171,7 @@ impl OpenFile {
                 subkey
             }
             _ => {
-                let found = self.subkeys.subkey(&self.keys, (epoch, prefix));
+                let found = self.subkeys.subkey(&state.keys, (epoch, prefix));
                 let subkey = found.ok_or_else(|| self.damaged(Damage::UnknownEpoch { index }))?;
                 &last.insert((epoch, prefix, subkey)).2
             }

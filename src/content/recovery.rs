@@ -133,7 +133,7 @@ impl OpenFile {
                 Err(_) => return Ok(Found::Nothing),
             };
             let opened = with_buffer(sealed.len(), |out| {
-                self.open_chunk(index, &sealed, &mut None, out)
+                self.open_chunk(state, index, &sealed, &mut None, out)
             });
             let len = sealed.len() as u64;
             Ok(match opened {

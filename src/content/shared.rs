@@ -219,7 +219,7 @@ impl OpenFile {
         let same_file =
             header.file_id == self.file_id() && same_keys(&header.epochs, &state.header.epochs);
         let newer = header.generation > state.on_disk.generation;
-        if !same_file || !newer || !header.verify(self.keys.header_key()) {
+        if !same_file || !newer || !header.verify(state.keys.header_key()) {
             return Err(self.damaged(Damage::Header));
         }
         state.on_disk = OnDisk::of(&header);

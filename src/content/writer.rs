@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use crate::format::chunk::{self, NonceRun, WriterNonces};
 use crate::storage::{Access, TimeSet};
-use crate::units::{ChunkIndex, CipherLen, CipherOffset, PlainLen, PlainOffset};
+use crate::units::{ChunkIndex, CipherLen, CipherOffset, EpochId, PlainLen, PlainOffset};
 
 use super::buffers::with_buffer;
 use super::error::{ContentError, Damage};
+use super::keys::EpochKeys;
 use super::{OnDisk, OpenFile, State, WriterSession};
 
 /// How a write must reach the disk.
@@ -240,7 +241,13 @@ impl OpenFile {
         })
     }
 
-    fn seal_block(&self, run: &mut SealingRun, index: ChunkIndex, plain: &[u8], block: &mut [u8]) {
+    pub(super) fn seal_block(
+        &self,
+        run: &mut SealingRun,
+        index: ChunkIndex,
+        plain: &[u8],
+        block: &mut [u8],
+    ) {
         let header = if index.0 == 0 {
             self.layout.header_len()
         } else {
@@ -254,7 +261,7 @@ impl OpenFile {
             &self.context,
             &run.subkey,
             &nonce,
-            self.keys.newest_epoch(),
+            run.epoch,
             index,
             plain,
             &mut block[header..],
@@ -262,28 +269,36 @@ impl OpenFile {
     }
 
     /// `count` nonces of this writer, and their key. A new session begins when the counter is used up.
-    fn nonces(&self, state: &mut State, count: usize) -> SealingRun {
+    pub(super) fn nonces(&self, state: &mut State, count: usize) -> SealingRun {
         let count = u32::try_from(count).expect("a request has far fewer than 2^32 blocks");
         loop {
-            let session = state.session.get_or_insert_with(|| self.begin_session());
+            let keys = &state.keys;
+            let session = state
+                .session
+                .get_or_insert_with(|| self.begin_session(keys));
             if let Some(nonces) = session.nonces.take(count) {
                 return SealingRun {
                     nonces,
                     subkey: Arc::clone(&session.subkey),
+                    epoch: session.epoch,
                 };
             }
             state.session = None;
         }
     }
 
-    fn begin_session(&self) -> WriterSession {
+    fn begin_session(&self, keys: &EpochKeys) -> WriterSession {
         let nonces = WriterNonces::new();
-        let id = (self.keys.newest_epoch(), *nonces.prefix());
+        let epoch = keys.newest_epoch();
         let subkey = self
             .subkeys
-            .subkey(&self.keys, id)
+            .subkey(keys, (epoch, *nonces.prefix()))
             .expect("the newest epoch has a key");
-        WriterSession { nonces, subkey }
+        WriterSession {
+            nonces,
+            subkey,
+            epoch,
+        }
     }
 
     /// Puts sealed blocks on disk from chunk `first` on; `len` is the file's length afterwards. Block 0 takes
@@ -327,7 +342,7 @@ impl OpenFile {
     ) -> Result<(), ContentError> {
         let before = std::mem::replace(&mut state.header.committed_len, committed);
         state.header.generation += 1;
-        state.header.seal(self.keys.header_key());
+        state.header.seal(state.keys.header_key());
         let encoded = state.header.encode(&mut bytes[..self.layout.header_len()]);
         let written = encoded
             .map_err(ContentError::from)
@@ -353,12 +368,13 @@ impl OpenFile {
 }
 
 /// Nonces for one write, and the AES-GCM key of their prefix.
-struct SealingRun {
+pub(super) struct SealingRun {
     nonces: NonceRun,
     subkey: Arc<crate::crypto::xaes::Subkey>,
+    epoch: EpochId,
 }
 
-fn write_to(
+pub(super) fn write_to(
     state: &State,
     bytes: &[u8],
     at: CipherOffset,

@@ -15,11 +15,13 @@ pub(super) const CONFIG: &[u8] = b"volume.json";
 pub(super) const LOCK: &[u8] = b"lock";
 /// Locked by a run that changes keys or headers all over.
 pub(super) const RUN: &[u8] = b"run";
+/// Which files a `reencrypt` has done that was cut short.
+pub(super) const DONE: &[u8] = b"reencrypt";
 /// There while a mount may write.
 const IN_USE: &[u8] = b"in-use";
 
 /// The entries that belong in the folder.
-pub(super) const ENTRIES: [&[u8]; 4] = [CONFIG, LOCK, RUN, IN_USE];
+pub(super) const ENTRIES: [&[u8]; 5] = [CONFIG, LOCK, RUN, DONE, IN_USE];
 
 /// A name of this module's own.
 pub(super) fn name(bytes: &[u8]) -> CName {

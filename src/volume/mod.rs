@@ -1,6 +1,7 @@
 //! Create and unlock a volume: the one place where keys, format and storage meet.
 
 mod create;
+mod done_list;
 mod error;
 mod file_keys;
 mod key_set;
@@ -27,6 +28,7 @@ use crate::keys::{KeyringStats, Providers};
 use crate::storage::{LockGuard, Node};
 
 pub use create::{CreateOptions, create, create_in};
+pub use done_list::DoneList;
 pub use error::VolumeError;
 pub use file_keys::{FileMaterial, VOLUME_SCHEME, unwrap_slots, wrap_slots};
 

@@ -7,6 +7,7 @@ pub mod encrypt;
 pub mod init;
 pub mod inspect;
 pub mod mount;
+pub mod reencrypt;
 pub mod rewrap;
 pub mod slots;
 pub mod speed;
