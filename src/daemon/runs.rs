@@ -240,3 +240,54 @@ fn carry_out(
         RunRequest::Reencrypt(run) => reencrypt::carry_out(fs, run, reins),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(value: Value) -> Result<RunRequest, serde_json::Error> {
+        serde_json::from_value(value)
+    }
+
+    #[test]
+    fn requests_read_back_and_what_is_none_is_refused() {
+        let slots = RunRequest::Slots(SlotsRun {
+            add: vec!["passphrase:".parse().unwrap()],
+            rotate: true,
+            ..SlotsRun::default()
+        });
+        let reencrypt = RunRequest::Reencrypt(ReencryptRun {
+            paths: vec!["a/b".into()],
+            ..ReencryptRun::default()
+        });
+        for request in [slots, reencrypt] {
+            let json = serde_json::to_value(&request).unwrap();
+            assert_eq!(read(json.clone()).unwrap(), request);
+            let mut other = json;
+            other["from_the_future"] = json!(1);
+            // Not passed over: what is not understood is not done.
+            assert!(read(other).is_err());
+        }
+        for wrong in [
+            json!({}),
+            json!({ "run": "wipe" }),
+            json!({ "run": "slots", "add": ["x"] }),
+        ] {
+            assert!(read(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_report_of_another_version_reads_as_far_as_it_is_known() {
+        let report: RunReport =
+            serde_json::from_value(json!({ "files": 7, "complete": true, "new": [] })).unwrap();
+        assert_eq!((report.counts.files, report.complete), (7, true));
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(serde_json::from_value::<RunReport>(json).unwrap(), report);
+        let failure: RunFailure =
+            serde_json::from_value(json!({ "class": "melted", "why": "x" })).unwrap();
+        assert_eq!(failure.class, FailureClass::Other);
+    }
+}

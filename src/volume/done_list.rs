@@ -68,7 +68,7 @@ impl DoneList {
             match file.write_at(&record, CipherOffset(*end)) {
                 Ok(()) => *end += RECORD_LEN as u64,
                 Err(error) => {
-                    tracing::warn!(%error, "not noted as done: a run that goes on does the file again")
+                    tracing::warn!(%error, "not noted as done: a run that goes on does the file again");
                 }
             }
         }
@@ -104,7 +104,9 @@ impl Volume {
         };
         if kept {
             let head = list.head();
-            let put = self.folder.replace_file(&name(meta::DONE), 0o600, &head);
+            let put = meta::as_owner(&self.folder, || {
+                self.folder.replace_file(&name(meta::DONE), 0o600, &head)
+            });
             put.map_err(VolumeError::io("writing .envelopefs/reencrypt"))?;
             list.state.lock().file = Some((self.done_file()?, head.len() as u64));
         }

@@ -210,10 +210,7 @@ impl Volume {
         Work {
             renewal,
             providers: &self.providers,
-            context: EncryptionContext {
-                volume: header.volume_id.unwrap_or(VolumeId::NONE),
-                file: Some(header.file_id),
-            },
+            context: context_of(header),
             unwrap: &|| Ok(Arc::clone(dek)),
             opens: &|key| file_keys::commitment_matches(key, &header.file_id, &commitment),
             key: None,
@@ -262,10 +259,7 @@ impl Volume {
         Work {
             renewal,
             providers: &self.providers,
-            context: EncryptionContext {
-                volume: header.volume_id.unwrap_or(VolumeId::NONE),
-                file: Some(header.file_id),
-            },
+            context: context_of(header),
             unwrap: &|| match self.files.cached(&request) {
                 Some(key) => Ok(key),
                 None => {
@@ -422,6 +416,14 @@ impl Work<'_> {
             }
         }
         Err(failure)
+    }
+}
+
+/// What the data keys of a file are wrapped for.
+fn context_of(header: &FileHeader) -> EncryptionContext {
+    EncryptionContext {
+        volume: header.volume_id.unwrap_or(VolumeId::NONE),
+        file: Some(header.file_id),
     }
 }
 
