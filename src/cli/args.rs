@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::cmd::{
-    audit, census, check, decrypt, encrypt, init, inspect, lock, mount, rewrap, slots, speed,
-    status, umount, unlock,
+    audit, census, check, decrypt, encrypt, init, inspect, lock, mount, reencrypt, rewrap, slots,
+    speed, status, umount, unlock,
 };
 use super::exit;
 use super::logging::{LogFormat, LogRequest};
@@ -183,6 +183,13 @@ pub enum Command {
     /// mounted or not. Every file gets exactly one slot for each of the volume's keys; each new slot is unwrapped once
     /// before an old one goes. A run that was cut short, at any point, is gone on with by running it again.
     Rewrap(rewrap::RewrapArgs),
+
+    /// Give files new data keys, after a suspected leak
+    ///
+    /// Each file's content is sealed again under a data key that was not there before, in place, while it is read and
+    /// written, mounted or not, but not with --shared. A run that was cut short leaves every file readable; --resume goes
+    /// on with it.
+    Reencrypt(reencrypt::ReencryptArgs),
 
     /// Count files by key and key version, without any key
     ///

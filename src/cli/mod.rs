@@ -52,6 +52,8 @@ pub enum Request {
     Mount(Box<cmd::mount::MountRequest>),
     /// A correct call that asks for nothing: `mount.envelopefs -f`
     Nothing,
+    /// `reencrypt`
+    Reencrypt(cmd::reencrypt::ReencryptRequest),
     /// `rewrap`
     Rewrap(cmd::rewrap::RewrapRequest),
     /// `slots`
@@ -171,6 +173,7 @@ impl Command {
                 logs.format = said.format.unwrap_or(logs.format);
                 Request::Mount(Box::new(request))
             }
+            Self::Reencrypt(args) => Request::Reencrypt(args.try_into()?),
             Self::Rewrap(args) => Request::Rewrap(args.into()),
             Self::Slots(command) => Request::Slots(command.into()),
             Self::Speed(args) => Request::Speed(args.into()),
@@ -197,6 +200,7 @@ fn run(request: Request, logs: &Logs) -> Result<(), Failure> {
         Request::Encrypt(request) => cmd::encrypt::run(&request),
         Request::Init(request) => cmd::init::run(&request),
         Request::Inspect(request) => cmd::inspect::run(&request),
+        Request::Reencrypt(request) => cmd::reencrypt::run(&request),
         Request::Rewrap(request) => cmd::rewrap::run(&request),
         Request::Slots(request) => cmd::slots::run(&request),
         Request::Mount(request) => cmd::mount::run(&request, logs),

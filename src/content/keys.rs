@@ -17,8 +17,8 @@ use crate::units::EpochId;
 /// The keys of every epoch that a header lists.
 #[derive(Debug)]
 pub struct EpochKeys {
-    older: Vec<(EpochId, FileKeys)>,
-    newest: (EpochId, FileKeys),
+    older: Vec<(EpochId, Arc<FileKeys>)>,
+    newest: (EpochId, Arc<FileKeys>),
 }
 
 impl EpochKeys {
@@ -36,7 +36,8 @@ impl EpochKeys {
             "one data key for each epoch"
         );
         let derive = |(epoch, dek): (&KeyEpoch, &Arc<SecretKey>)| {
-            Ok((epoch.epoch, FileKeys::derive(dek, &header.file_id)?))
+            let keys = FileKeys::derive(dek, &header.file_id)?;
+            Ok((epoch.epoch, Arc::new(keys)))
         };
         let mut older = header
             .epochs
@@ -46,6 +47,32 @@ impl EpochKeys {
             .collect::<Result<Vec<_>, _>>()?;
         let newest = older.pop().expect("a header has an epoch");
         Ok(Self { older, newest })
+    }
+
+    /// One key.
+    pub(super) fn of(epoch: EpochId, keys: FileKeys) -> Self {
+        Self {
+            older: Vec::new(),
+            newest: (epoch, Arc::new(keys)),
+        }
+    }
+
+    /// These keys, and one more that new chunks are sealed with.
+    pub(super) fn with_newest(&self, epoch: EpochId, keys: FileKeys) -> Self {
+        let mut older = self.older.clone();
+        older.push(self.newest.clone());
+        Self {
+            older,
+            newest: (epoch, Arc::new(keys)),
+        }
+    }
+
+    /// The newest key alone.
+    pub(super) fn only_newest(&self) -> Self {
+        Self {
+            older: Vec::new(),
+            newest: self.newest.clone(),
+        }
     }
 
     /// The epoch that new chunks are sealed under.
@@ -87,10 +114,8 @@ impl SubkeyCache {
         self.0.lock().put(id, Arc::clone(&subkey));
         Some(subkey)
     }
-}
 
-impl SubkeyCache {
-    /// Drops them all.
+    /// Forgets every key: one that was taken away, or of an epoch that is gone, must open nothing.
     pub(super) fn clear(&self) {
         self.0.lock().clear();
     }

@@ -3,6 +3,8 @@
 //! Without keys nothing can be read, written, resized or committed. What was sealed before stays in the ciphertext
 //! file; a length that was not committed yet is found again when the file is opened anew, as after a crash.
 
+use std::sync::Arc;
+
 use crate::format::header::FileHeader;
 use crate::keys::KeyError;
 
@@ -34,7 +36,7 @@ impl OpenFile {
         if state.header_on_disk && !state.header.verify(keys.header_key()) {
             return Err(self.damaged(Damage::Header));
         }
-        state.keys = Ok(keys);
+        state.keys = Ok(Arc::new(keys));
         Ok(())
     }
 
@@ -71,7 +73,7 @@ impl OpenFile {
 
     /// The keys, where they are at hand.
     pub(super) fn keys<'s>(&self, state: &'s State) -> Result<&'s EpochKeys, ContentError> {
-        state.keys.as_ref().map_err(|why| ContentError::KeysGone {
+        state.keys.as_deref().map_err(|why| ContentError::KeysGone {
             file_id: self.file_id(),
             why: why.clone(),
         })

@@ -17,6 +17,7 @@ mod keys_gone;
 mod probe;
 mod reader;
 mod recovery;
+mod reencrypt;
 mod resize;
 mod shared;
 mod slots;
@@ -46,6 +47,7 @@ pub use error::{ContentError, Damage};
 pub use holes::Seek;
 pub use keys::EpochKeys;
 pub use probe::{Probe, probe, probe_any_layout};
+pub use reencrypt::Resealed;
 pub use shared::exclude_writers;
 pub use slots::exchange_slots;
 pub use verify::{Extent, Lost};
@@ -67,8 +69,8 @@ pub struct OpenFile {
 
 #[derive(Debug)]
 struct State {
-    /// The file's keys, or why they were taken away.
-    keys: Result<EpochKeys, KeyError>,
+    /// The keys of the header's epochs, or why they were taken away.
+    keys: Result<Arc<EpochKeys>, KeyError>,
     file: Arc<StorageFile>,
     header: FileHeader,
     /// False only in a new file's first moments: the header goes to disk with the first data.
@@ -106,8 +108,9 @@ impl OnDisk {
 #[derive(Debug)]
 struct WriterSession {
     nonces: WriterNonces,
-    epoch: EpochId,
     subkey: Arc<crate::crypto::xaes::Subkey>,
+    /// The epoch of that key.
+    epoch: EpochId,
 }
 
 impl OpenFile {
@@ -273,7 +276,7 @@ const ATOMIC_WRITE_LEN: u64 = 4096;
 impl State {
     fn new(keys: EpochKeys, file: StorageFile, header: FileHeader, header_on_disk: bool) -> Self {
         Self {
-            keys: Ok(keys),
+            keys: Ok(Arc::new(keys)),
             file: Arc::new(file),
             on_disk: OnDisk::of(&header),
             sparse_durable: header_on_disk && header.flags.sparse,

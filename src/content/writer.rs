@@ -257,7 +257,13 @@ impl OpenFile {
         })
     }
 
-    fn seal_block(&self, run: &mut SealingRun, index: ChunkIndex, plain: &[u8], block: &mut [u8]) {
+    pub(super) fn seal_block(
+        &self,
+        run: &mut SealingRun,
+        index: ChunkIndex,
+        plain: &[u8],
+        block: &mut [u8],
+    ) {
         let header = if index.0 == 0 {
             self.layout.header_len()
         } else {
@@ -279,7 +285,11 @@ impl OpenFile {
     }
 
     /// `count` nonces of this writer, and their key. A new session begins when the counter is used up.
-    fn nonces(&self, state: &mut State, count: usize) -> Result<SealingRun, ContentError> {
+    pub(super) fn nonces(
+        &self,
+        state: &mut State,
+        count: usize,
+    ) -> Result<SealingRun, ContentError> {
         let count = u32::try_from(count).expect("a request has far fewer than 2^32 blocks");
         loop {
             let begun = match state.session.take() {
@@ -383,13 +393,13 @@ impl OpenFile {
 }
 
 /// Nonces for one write, and the AES-GCM key of their prefix.
-struct SealingRun {
+pub(super) struct SealingRun {
     nonces: NonceRun,
     epoch: EpochId,
     subkey: Arc<crate::crypto::xaes::Subkey>,
 }
 
-fn write_to(
+pub(super) fn write_to(
     state: &State,
     bytes: &[u8],
     at: CipherOffset,

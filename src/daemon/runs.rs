@@ -6,8 +6,10 @@
 
 mod host;
 mod pass;
+mod reencrypt;
 mod slots;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::fs::FileSystem;
 use crate::keys::{KeyError, KeyErrorKind};
 use crate::units::KeyUri;
-use crate::volume::VolumeError;
+use crate::volume::{Volume, VolumeError};
 
 pub use host::{RunHost, offline};
 
@@ -25,6 +27,8 @@ pub use host::{RunHost, offline};
 pub enum RunRequest {
     /// Their key slots become what they should be.
     Slots(SlotsRun),
+    /// They get new data keys.
+    Reencrypt(ReencryptRun),
 }
 
 /// A run over key slots: the keys of the volume change first where they are to, then every file follows.
@@ -47,11 +51,28 @@ pub struct SlotsRun {
     pub calls_per_second: u32,
 }
 
+/// A run that gives files new data keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReencryptRun {
+    /// Files and folders, as paths from the mount's root on; none for all.
+    pub paths: Vec<String>,
+    /// Files that a run has done which was cut short are left as they are.
+    pub resume: bool,
+    /// Also where blocks are so large that a power cut may tear one.
+    pub allow_tearing: bool,
+    /// Nothing is changed, but counted.
+    pub dry_run: bool,
+    /// Calls of key providers a second, at most; 0 for no limit.
+    pub calls_per_second: u32,
+}
+
 impl RunRequest {
     /// Whether it may be done while other mounts of the volume run.
     pub fn may_share(&self) -> bool {
         match self {
             Self::Slots(_) => true,
+            Self::Reencrypt(_) => false,
         }
     }
 
@@ -59,6 +80,7 @@ impl RunRequest {
     pub fn is_dry(&self) -> bool {
         match self {
             Self::Slots(run) => run.dry_run,
+            Self::Reencrypt(run) => run.dry_run,
         }
     }
 }
@@ -98,6 +120,8 @@ pub struct Counts {
     pub foreign: u64,
     /// That were left as they were, though they should not be.
     pub failed: u64,
+    /// Bytes of ciphertext that were written anew, headers aside.
+    pub bytes: u64,
 }
 
 /// How a run ended.
@@ -191,6 +215,14 @@ fn class_of(error: &KeyError) -> FailureClass {
     }
 }
 
+/// Makes all that a run did durable.
+fn sync(volume: &Volume) -> Result<(), RunFailure> {
+    volume.root().sync_fs().map_err(|error| {
+        let why = format!("syncing the ciphertext folder: {error}");
+        RunFailure::new(FailureClass::Other, why)
+    })
+}
+
 /// Where a run hears that it is to stop, and says what it does. Who is told answers whether he still listens.
 pub(super) struct Reins<'a> {
     pub(super) stop: &'a AtomicBool,
@@ -199,11 +231,63 @@ pub(super) struct Reins<'a> {
 
 /// Does what was asked for, on a volume that is served or was opened for it.
 fn carry_out(
-    fs: &FileSystem,
+    fs: &Arc<FileSystem>,
     request: &RunRequest,
     reins: &mut Reins<'_>,
 ) -> Result<RunReport, RunFailure> {
     match request {
         RunRequest::Slots(run) => slots::carry_out(fs, run, reins),
+        RunRequest::Reencrypt(run) => reencrypt::carry_out(fs, run, reins),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(value: Value) -> Result<RunRequest, serde_json::Error> {
+        serde_json::from_value(value)
+    }
+
+    #[test]
+    fn requests_read_back_and_what_is_none_is_refused() {
+        let slots = RunRequest::Slots(SlotsRun {
+            add: vec!["passphrase:".parse().unwrap()],
+            rotate: true,
+            ..SlotsRun::default()
+        });
+        let reencrypt = RunRequest::Reencrypt(ReencryptRun {
+            paths: vec!["a/b".into()],
+            ..ReencryptRun::default()
+        });
+        for request in [slots, reencrypt] {
+            let json = serde_json::to_value(&request).unwrap();
+            assert_eq!(read(json.clone()).unwrap(), request);
+            let mut other = json;
+            other["from_the_future"] = json!(1);
+            // Not passed over: what is not understood is not done.
+            assert!(read(other).is_err());
+        }
+        for wrong in [
+            json!({}),
+            json!({ "run": "wipe" }),
+            json!({ "run": "slots", "add": ["x"] }),
+        ] {
+            assert!(read(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_report_of_another_version_reads_as_far_as_it_is_known() {
+        let report: RunReport =
+            serde_json::from_value(json!({ "files": 7, "complete": true, "new": [] })).unwrap();
+        assert_eq!((report.counts.files, report.complete), (7, true));
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(serde_json::from_value::<RunReport>(json).unwrap(), report);
+        let failure: RunFailure =
+            serde_json::from_value(json!({ "class": "melted", "why": "x" })).unwrap();
+        assert_eq!(failure.class, FailureClass::Other);
     }
 }

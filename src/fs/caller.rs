@@ -15,6 +15,18 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// This process, at work of its own accord.
+    pub(super) fn this_process() -> Self {
+        Self {
+            ids: storage::Caller {
+                uid: rustix::process::geteuid().as_raw(),
+                gid: rustix::process::getegid().as_raw(),
+            },
+            pid: std::process::id(),
+            umask: 0,
+        }
+    }
+
     /// Whether he may give files of the group `gid` the set-group-id bit. The kernel asks the same of each caller
     /// (`in_group_or_capable`, linux/fs/attr.c), but not who is root in a user namespace of his own.
     pub(super) fn is_in_group(&self, gid: u32) -> bool {

@@ -56,6 +56,7 @@ pub use ops::attr::{AttrChange, TimeChange};
 pub use ops::create::Created;
 pub use ops::folder::FolderEntry;
 pub use ops::open::Opened;
+pub use ops::reencrypt::Step;
 pub use ops::slots::Renewed;
 pub use stats::{Stats, StatsReport};
 

@@ -46,8 +46,10 @@ pub enum VolumeError {
     /// Another run changes keys or headers all over.
     #[error("another run of slots, rewrap or reencrypt is under way on this volume")]
     RunUnderWay,
-    /// A file that was made outside the volume and that a key on its way out alone opens.
-    #[error("the file was made outside the volume, and only a key that is being removed opens it")]
+    /// A file that was made outside the volume, by keys that are not the volume's to use.
+    #[error(
+        "the file was made outside the volume, and its keys are not all the volume's, or are being removed"
+    )]
     Stranded,
     /// A folder's id is not one.
     #[error("the folder's id: {0}")]

@@ -159,6 +159,12 @@ impl FileKeyring {
         file_keys::commitment_matches(&key, &request.file, &request.commitment).then_some(key)
     }
 
+    /// The slot of a data key that the volume key wraps.
+    pub(super) fn wrap_by_volume(&self, dek: &SecretKey) -> Result<Vec<KeySlot>, KeyError> {
+        let secrets = self.wrapping.vault.secrets()?;
+        wrap_by_volume(dek, self.wrapping.volume_id, &secrets)
+    }
+
     /// Unwraps a data key on this thread, past the keyring.
     pub(super) fn unwrap(&self, request: &DekRequest) -> Result<SecretKey, KeyError> {
         self.wrapping.unwrap(request)
@@ -421,19 +427,7 @@ pub(super) fn wrap_for_file(
     providers: &Providers,
 ) -> Result<Vec<KeySlot>, KeyError> {
     match scope {
-        KeyScope::Volume => {
-            let key_uri = format!("{VOLUME_SCHEME}:{volume}")
-                .parse()
-                .map_err(|error| {
-                    KeyError::new(KeyErrorKind::Config, "the volume's own key URI").caused_by(error)
-                })?;
-            let wrapped_dek = kwp::wrap(&secrets.dek_wrap, dek);
-            Ok(vec![KeySlot {
-                key_uri,
-                key_version: String::new(),
-                wrapped_dek,
-            }])
-        }
+        KeyScope::Volume => wrap_by_volume(dek, volume, secrets),
         KeyScope::File => wrap_slots(
             keys,
             dek,
@@ -444,6 +438,25 @@ pub(super) fn wrap_for_file(
             providers,
         ),
     }
+}
+
+/// The one slot of a data key that the volume key wraps.
+fn wrap_by_volume(
+    dek: &SecretKey,
+    volume: VolumeId,
+    secrets: &VolumeSecrets,
+) -> Result<Vec<KeySlot>, KeyError> {
+    let key_uri = format!("{VOLUME_SCHEME}:{volume}")
+        .parse()
+        .map_err(|error| {
+            KeyError::new(KeyErrorKind::Config, "the volume's own key URI").caused_by(error)
+        })?;
+    let wrapped_dek = kwp::wrap(&secrets.dek_wrap, dek);
+    Ok(vec![KeySlot {
+        key_uri,
+        key_version: String::new(),
+        wrapped_dek,
+    }])
 }
 
 /// One slot for each key URI.

@@ -69,7 +69,9 @@ impl Volume {
     /// # Errors
     /// [`VolumeError::RunUnderWay`].
     pub fn begin_run(&self) -> Result<SoleRun, VolumeError> {
-        let locked = self.folder.lock_file(&name(meta::RUN), LockKind::Exclusive);
+        let locked = meta::as_owner(&self.folder, || {
+            self.folder.lock_file(&name(meta::RUN), LockKind::Exclusive)
+        });
         let guard = locked.map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => VolumeError::RunUnderWay,
             _ => VolumeError::io("locking .envelopefs/run")(error),

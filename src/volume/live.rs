@@ -68,7 +68,9 @@ impl LiveConfig {
     pub(super) fn replace(&self, config: VolumeConfig) -> Result<(), VolumeError> {
         let io = VolumeError::io("writing volume.json");
         let bytes = config.encode(&self.vault.secrets()?.config);
-        let written = self.folder.replace_file(&name(meta::CONFIG), 0o600, &bytes);
+        let written = meta::as_owner(&self.folder, || {
+            self.folder.replace_file(&name(meta::CONFIG), 0o600, &bytes)
+        });
         // A failure of the last sync alone leaves the new file in place: what is there counts.
         if let Err(error) = written {
             self.reload()?;

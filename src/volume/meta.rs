@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::storage::{CName, Node, Timestamp};
+use crate::storage::{CName, Caller, Node, Timestamp, as_caller};
 
 use super::error::VolumeError;
 
@@ -15,15 +15,31 @@ pub(super) const CONFIG: &[u8] = b"volume.json";
 pub(super) const LOCK: &[u8] = b"lock";
 /// Locked by a run that changes keys or headers all over.
 pub(super) const RUN: &[u8] = b"run";
+/// Which files a `reencrypt` has done that was cut short.
+pub(super) const DONE: &[u8] = b"reencrypt";
 /// There while a mount may write.
 const IN_USE: &[u8] = b"in-use";
 
 /// The entries that belong in the folder.
-pub(super) const ENTRIES: [&[u8]; 4] = [CONFIG, LOCK, RUN, IN_USE];
+pub(super) const ENTRIES: [&[u8]; 5] = [CONFIG, LOCK, RUN, DONE, IN_USE];
 
 /// A name of this module's own.
 pub(super) fn name(bytes: &[u8]) -> CName {
     CName::new(bytes).expect("the volume's own names are components")
+}
+
+/// Makes something in the folder that belongs to the folder's owner, also where root does it for him: a `volume.json` of
+/// root's he could not read.
+pub(super) fn as_owner<T>(folder: &Node, make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    if !rustix::process::geteuid().is_root() {
+        return make();
+    }
+    let stat = folder.stat()?;
+    let owner = Caller {
+        uid: stat.uid,
+        gid: stat.gid,
+    };
+    as_caller(owner, make)?
 }
 
 /// The mark of a mount that may write. It is there at the next mount if this one ends without an unmount.

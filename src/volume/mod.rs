@@ -3,6 +3,7 @@
 mod audit;
 mod create;
 mod custody;
+mod done_list;
 mod error;
 mod file_keys;
 mod key_set;
@@ -31,6 +32,7 @@ use crate::storage::{LockGuard, Node};
 
 pub use audit::Asker;
 pub use create::{CreateOptions, create, create_in};
+pub use done_list::DoneList;
 pub use error::VolumeError;
 pub use file_keys::{FileMaterial, VOLUME_SCHEME, unwrap_slots, wrap_slots};
 

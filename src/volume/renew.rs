@@ -2,6 +2,7 @@
 //! what was made before anything goes.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::crypto::SecretKey;
 use crate::format::file_keys;
@@ -11,11 +12,11 @@ use crate::keys::{
     DekRequest, EncryptionContext, KeyError, KeyErrorKind, KeyProvider as _, Pace, Providers,
     WrappedDek,
 };
-use crate::units::{KeyUri, VolumeId};
+use crate::units::{EpochId, KeyUri, VolumeId};
 
 use super::Volume;
 use super::error::VolumeError;
-use super::file_keys::VOLUME_SCHEME;
+use super::file_keys::{FileMaterial, VOLUME_SCHEME};
 use super::slots::{Keys, Plan, Step, Target, plan};
 
 /// How slots are to be renewed.
@@ -139,6 +140,91 @@ impl Volume {
         Ok(Some(epochs))
     }
 
+    /// A new data key for a file, under the next number, wrapped for the keys that the file should have. Waits for key
+    /// providers.
+    ///
+    /// # Errors
+    /// [`VolumeError::Key`]; [`VolumeError::Stranded`] for a file from elsewhere that names a key which the volume does not.
+    pub fn new_file_key(
+        &self,
+        header: &FileHeader,
+        renewal: &Renewal,
+    ) -> Result<FileMaterial, VolumeError> {
+        let dek = Arc::new(SecretKey::random()?);
+        let commitment = file_keys::commitment(&dek, &header.file_id);
+        let newest = header.newest();
+        let number = newest.epoch.0.checked_add(1);
+        let too_many = || {
+            KeyError::new(
+                KeyErrorKind::Config,
+                "the file has had every number of a data key",
+            )
+        };
+        let epoch = EpochId(number.ok_or_else(too_many)?);
+        let own = self.wrote(header)?;
+        let slots = match (own, self.config().key_scope) {
+            (true, KeyScope::Volume) => self.files.wrap_by_volume(&dek)?,
+            (true, KeyScope::File) => {
+                let keys = renewal.targets.iter().map(|target| target.uri.clone());
+                self.wrap_new(header, &dek, commitment, keys.collect(), renewal)?
+            }
+            (false, _) => {
+                let keys: Vec<_> = newest
+                    .slots
+                    .iter()
+                    .map(|slot| slot.key_uri.clone())
+                    .collect();
+                let known = |uri: &KeyUri| renewal.targets.iter().any(|target| target.uri == *uri);
+                if !keys.iter().all(known) {
+                    return Err(VolumeError::Stranded);
+                }
+                self.wrap_new(header, &dek, commitment, keys, renewal)?
+            }
+        };
+        Ok(FileMaterial {
+            made: Instant::now(),
+            file_id: header.file_id,
+            volume_id: header.volume_id,
+            membership_tag: match own {
+                true => self
+                    .vault
+                    .secrets()?
+                    .membership
+                    .tag(&[&header.file_id.0, &commitment]),
+                false => header.membership_tag,
+            },
+            epoch: KeyEpoch {
+                epoch,
+                commitment,
+                slots,
+            },
+            dek,
+        })
+    }
+
+    fn wrap_new(
+        &self,
+        header: &FileHeader,
+        dek: &Arc<SecretKey>,
+        commitment: [u8; 32],
+        keys: Vec<KeyUri>,
+        renewal: &Renewal,
+    ) -> Result<Vec<KeySlot>, KeyError> {
+        Work {
+            renewal,
+            providers: &self.providers,
+            context: context_of(header),
+            unwrap: &|| Ok(Arc::clone(dek)),
+            opens: &|key| file_keys::commitment_matches(key, &header.file_id, &commitment),
+            key: None,
+            proven: false,
+        }
+        .carry_out(Plan {
+            steps: keys.into_iter().map(Step::Wrap).collect(),
+            drops: 0,
+        })
+    }
+
     fn plans(&self, header: &FileHeader, renewal: &Renewal) -> Result<Vec<Plan>, VolumeError> {
         let keys = match self.wrote(header)? {
             true => Keys::Volume,
@@ -176,10 +262,7 @@ impl Volume {
         Work {
             renewal,
             providers: &self.providers,
-            context: EncryptionContext {
-                volume: header.volume_id.unwrap_or(VolumeId::NONE),
-                file: Some(header.file_id),
-            },
+            context: context_of(header),
             unwrap: &|| match self.files.cached(&request) {
                 Some(key) => Ok(key),
                 None => {
@@ -336,6 +419,14 @@ impl Work<'_> {
             }
         }
         Err(failure)
+    }
+}
+
+/// What the data keys of a file are wrapped for.
+fn context_of(header: &FileHeader) -> EncryptionContext {
+    EncryptionContext {
+        volume: header.volume_id.unwrap_or(VolumeId::NONE),
+        file: Some(header.file_id),
     }
 }
 

@@ -32,7 +32,7 @@ fn said(command: &mut Command) -> (String, Option<i32>) {
 }
 
 /// The ciphertext files, by descending length.
-fn ciphertexts(volume: &Volume) -> Vec<PathBuf> {
+pub(crate) fn ciphertexts(volume: &Volume) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut waiting = vec![volume.cipher_dir()];
     while let Some(folder) = waiting.pop() {

@@ -18,6 +18,16 @@ pub(crate) fn blocks<'a>(document: &'a str, kind: &str) -> Vec<&'a str> {
         .collect()
 }
 
+/// The part of a document below a heading of the second level.
+pub(crate) fn section<'a>(document: &'a str, heading: &str) -> &'a str {
+    let start = document
+        .find(&format!("\n## {heading}"))
+        .expect("the heading")
+        + 1;
+    let rest = &document[start..];
+    rest[3..].find("\n## ").map_or(rest, |end| &rest[..end + 3])
+}
+
 /// A line without what differs from run to run: ids, sealed names, paths, and memory that the machine grants.
 fn normal(line: &str) -> String {
     let word = |word: &str| {
@@ -102,7 +112,7 @@ fn assert_prints(expected: &str, printed: &str) {
         let line = normal(line);
         assert!(
             rest.any(|printed| *printed == line),
-            "the README has the line\n  {line}\nand this was printed:\n  {}",
+            "the document has the line\n  {line}\nand this was printed:\n  {}",
             printed.join("\n  ")
         );
     }
@@ -122,6 +132,22 @@ fn the_readme_does_what_it_says() {
         if let Some(expected) = outputs.get(nth) {
             assert_prints(expected, &printed);
         }
+    }
+}
+
+#[test]
+fn the_page_about_keys_does_what_it_says_of_rotation_and_more_keys() {
+    require_fuse();
+    let home = tempfile::tempdir().unwrap();
+    let run_folder = home.path().join("run");
+    fs::create_dir(&run_folder).unwrap();
+    set_mode(&run_folder, 0o700);
+    let _unmounts = Unmounts(home.path().join("office"));
+    let page = section(include_str!("../../docs/KEYS.md"), "Rotation, more keys");
+    let (commands, outputs) = (blocks(page, "sh"), blocks(page, "text"));
+    assert_eq!((commands.len(), outputs.len()), (3, 3));
+    for (script, expected) in commands.iter().zip(outputs) {
+        assert_prints(expected, &output_of(script, home.path()));
     }
 }
 

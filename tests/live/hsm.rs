@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::documents::{Unmounts, home, printed_by};
+use crate::documents::{Unmounts, home, printed_by, section};
 use crate::harness::{Volume, errno, refuses, run, set_mode, wait_until};
 use crate::keys::{Mapped, read_again};
 
@@ -200,6 +200,61 @@ fn libc_enokey() -> i32 {
     rustix::io::Errno::NOKEY.raw_os_error()
 }
 
+/// Each key of the label is a version: the newest by its id.
+#[test]
+fn a_rotated_key_is_followed_by_rewrap_and_the_old_one_may_be_destroyed() {
+    let hsm = Hsm::new();
+    hsm.init();
+    let _unmounts = hsm.mount();
+    for number in 0..20 {
+        fs::write(hsm.path(&format!("f{number}")), vec![number; 9000]).unwrap();
+    }
+    let new = [
+        "--keygen",
+        "--key-type",
+        "aes:32",
+        "--label",
+        "files",
+        "--id",
+        "02",
+        "--sensitive",
+    ];
+    hsm.tool(&new);
+    let mut rewrap = hsm.volume.envelopefs("rewrap");
+    let said = run(rewrap.arg(hsm.volume.mountpoint()));
+    assert!(
+        said.contains("20 files: 20 rewrapped") && said.contains("volume key: rewrapped"),
+        "{said}"
+    );
+    fs::write(hsm.path("late"), "by the new key").unwrap();
+    hsm.volume.unmount();
+    let census = run(hsm.volume.envelopefs("census").arg(hsm.volume.cipher_dir()));
+    assert!(
+        census.contains(" 02 ") && !census.contains(" 01 "),
+        "{census}"
+    );
+    hsm.tool(&["--delete-object", "--type", "secrkey", "--id", "01"]);
+    let _again = hsm.mount();
+    for number in 0..20 {
+        assert_eq!(
+            fs::read(hsm.path(&format!("f{number}"))).unwrap(),
+            vec![number; 9000]
+        );
+    }
+    assert_eq!(fs::read(hsm.path("late")).unwrap(), b"by the new key");
+    hsm.volume.unmount();
+
+    // From the HSM to a key file, of a volume that is not mounted.
+    let file = hsm.volume.key();
+    let mut rewrap = hsm.volume.envelopefs("rewrap");
+    rewrap
+        .arg(hsm.volume.cipher_dir())
+        .args(["--from", KEY, "--to", &file]);
+    run(hsm.with(&mut rewrap));
+    let mount = hsm.volume.mount();
+    assert_eq!(fs::read(mount.path("late")).unwrap(), b"by the new key");
+}
+
 #[test]
 fn a_query_is_followed_and_not_stored() {
     let hsm = Hsm::new();
@@ -280,7 +335,7 @@ fn what_is_missing_is_named_and_no_secret_is() {
 fn the_page_about_keys_does_what_it_says() {
     let home = home();
     let _unmounts = Unmounts(home.path().join("hsm-files"));
-    let page = include_str!("../../docs/KEYS.md");
+    let page = section(include_str!("../../docs/KEYS.md"), "pkcs11");
     let printed = printed_by(page, 2, home.path());
     assert!(
         printed[1].contains("key version 01, AES-GCM"),

@@ -27,6 +27,7 @@ mod names;
 mod options;
 mod random_io;
 mod real_work;
+mod reencrypt;
 mod rights;
 mod shared;
 mod single_files;

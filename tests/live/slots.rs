@@ -551,3 +551,35 @@ fn a_process_that_is_stopped_hard_leaves_the_run_to_the_next() {
     assert_eq!(counted.values().sum::<u64>(), 30, "{counted:?}");
     assert_eq!(counted.len(), 1, "{counted:?}");
 }
+
+#[test]
+fn what_root_does_for_a_user_stays_the_users() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    crate::harness::require_root();
+    let (volume, files) = filled(4);
+    let mut waiting = vec![volume.cipher_dir()];
+    let user = crate::harness::NOBODY;
+    while let Some(path) = waiting.pop() {
+        std::os::unix::fs::lchown(&path, Some(user), Some(user)).unwrap();
+        if path.symlink_metadata().unwrap().is_dir() {
+            waiting.extend(
+                fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
+        }
+    }
+    chown(volume.cipher_dir(), Some(user), Some(user)).unwrap();
+    run(&mut on(&volume, &["rewrap"], &["--rotate"]));
+    run(volume.envelopefs("reencrypt").arg(volume.cipher_dir()));
+    for path in all_ciphertext(&volume).keys() {
+        assert_eq!(
+            fs::metadata(path).unwrap().uid(),
+            user,
+            "{}",
+            path.display()
+        );
+    }
+    let mount = volume.mount();
+    verify(mount.root(), &files);
+}

@@ -124,6 +124,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::daemon::runs::{Counts, FailureClass, ReencryptRun, SlotsRun};
 
     fn me() -> u32 {
         rustix::process::geteuid().as_raw()
@@ -271,6 +272,120 @@ mod tests {
             "{shown}"
         );
         assert_eq!(**request.passphrase.unwrap().bytes(), *b"secret");
+    }
+
+    /// Carries out runs by a closure.
+    struct Runs<F>(F);
+
+    impl<F> Served for Runs<F>
+    where
+        F: Fn(&RunRequest, &mut dyn FnMut(Event) -> bool) -> Result<RunReport, RunFailure>
+            + Send
+            + Sync,
+    {
+        fn status(&self) -> Value {
+            json!({})
+        }
+
+        fn lock(&self) {}
+
+        fn unlock(&self, _passphrase: Option<&[u8]>) -> Result<(), NotUnlocked> {
+            Ok(())
+        }
+
+        fn run(
+            &self,
+            request: &RunRequest,
+            tell: &mut dyn FnMut(Event) -> bool,
+        ) -> Result<RunReport, RunFailure> {
+            (self.0)(request, tell)
+        }
+    }
+
+    fn start_with(
+        folder: &Path,
+        runs: impl Fn(&RunRequest, &mut dyn FnMut(Event) -> bool) -> Result<RunReport, RunFailure>
+        + Send
+        + Sync
+        + 'static,
+    ) -> ControlServer {
+        server::serve_in(folder, Path::new("/m"), Arc::new(Runs(runs))).unwrap()
+    }
+
+    fn progress(files: u64) -> Event {
+        Event::Progress(Counts {
+            files,
+            ..Counts::default()
+        })
+    }
+
+    #[test]
+    fn a_run_is_told_of_line_by_line_and_then_reported() {
+        let dir = tempfile::tempdir().unwrap();
+        let runs = |request: &RunRequest, tell: &mut dyn FnMut(Event) -> bool| {
+            assert_eq!(request, &RunRequest::Slots(SlotsRun::default()));
+            assert!((0..3000).all(|files| tell(progress(files))));
+            Ok(RunReport {
+                complete: true,
+                ..RunReport::default()
+            })
+        };
+        let _server = start_with(dir.path(), runs);
+        let mut heard = 0;
+        let request = RunRequest::Slots(SlotsRun::default());
+        let asked = client(dir.path()).unwrap();
+        let done = asked.run(&request, |event| {
+            assert_eq!(event, progress(heard));
+            heard += 1;
+        });
+        assert!(done.unwrap().unwrap().complete);
+        assert_eq!(heard, 3000);
+    }
+
+    #[test]
+    fn a_run_that_fails_says_how_and_one_without_work_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let failure = RunFailure {
+            class: FailureClass::Busy,
+            why: "another".into(),
+        };
+        let told = failure.clone();
+        let _server = start_with(dir.path(), move |_, _| Err(told.clone()));
+        let request = RunRequest::Reencrypt(ReencryptRun::default());
+        let asked = client(dir.path()).unwrap().run(&request, |_event| ());
+        assert_eq!(asked.unwrap(), Err(failure));
+        for request in [
+            "{\"op\":\"run\"}\n",
+            "{\"op\":\"run\",\"work\":{\"run\":\"wipe\"}}\n",
+            "{\"op\":\"run\",\"work\":{\"run\":\"reencrypt\",\"x\":1}}\n",
+        ] {
+            let answer = client(dir.path()).unwrap().ask_raw(request.as_bytes());
+            assert!(matches!(answer, Ok(Answer::Error { .. })), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_hears_that_its_asker_has_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let (sender, left) = std::sync::mpsc::channel();
+        let sender = std::sync::Mutex::new(sender);
+        let runs = move |_request: &RunRequest, tell: &mut dyn FnMut(Event) -> bool| {
+            while tell(progress(1)) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            sender.lock().unwrap().send(()).unwrap();
+            Ok(RunReport::default())
+        };
+        let _server = start_with(dir.path(), runs);
+        let request = Request {
+            op: Op::Run,
+            passphrase: None,
+            work: Some(RunRequest::Slots(SlotsRun::default())),
+        };
+        let mut line = serde_json::to_vec(&request).unwrap();
+        line.push(b'\n');
+        drop(client(dir.path()).unwrap().ask_raw(&line).unwrap());
+        left.recv_timeout(Duration::from_secs(10)).unwrap();
     }
 
     #[test]

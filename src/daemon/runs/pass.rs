@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::{Counts, Event, Failed, Reins};
-use crate::fs::{FileSystem, FsError, Renewed};
+use crate::fs::{FileSystem, FsError, MoveWatch, Renewed};
 use crate::maint::{Folder, Unread, join, walk};
 use crate::storage::{CName, FileKind, Node};
 use crate::volume::{Listed, Volume};
@@ -53,10 +53,16 @@ impl Tally {
         };
     }
 
+    /// So many bytes were written anew.
+    pub(super) fn wrote(&self, bytes: u64) {
+        self.counts.lock().bytes += bytes;
+    }
+
     pub(super) fn fail(&self, path: String, why: &dyn std::fmt::Display) {
         self.counts.lock().failed += 1;
         let why = why.to_string();
-        tracing::warn!(path, why, "left as it was");
+        // Names are for whoever asked: a log may lie where others read it.
+        tracing::warn!(why, "a run left a file as it was");
         self.failures.lock().push(Failed { path, why });
     }
 
@@ -68,7 +74,7 @@ impl Tally {
         };
         let mut counts = self.counts.lock();
         match done {
-            Ok(Renewed::Gone) => return,
+            Ok(Renewed::Gone | Renewed::Unfinished) => return,
             Ok(Renewed::Changed) => counts.changed += 1,
             Ok(Renewed::Right) => counts.right += 1,
             Ok(Renewed::Empty) => counts.empty += 1,
@@ -169,6 +175,28 @@ pub(super) enum Start {
     Folder(Arc<Node>, String),
     /// At an entry of a folder, and below it where it is a folder itself.
     Entry(Arc<Node>, CName, String),
+}
+
+/// The whole volume.
+pub(super) fn whole(volume: &Volume) -> Vec<Start> {
+    vec![Start::Folder(Arc::clone(volume.root()), String::new())]
+}
+
+/// Works on what came or moved since `watch` began, until nothing did. Says whether it came to that.
+pub(super) fn moved_files(pass: &Pass<'_>, watch: &MoveWatch<'_>, reins: &mut Reins<'_>) -> bool {
+    loop {
+        let moved = watch.take();
+        if moved.is_empty() {
+            return true;
+        }
+        let start = |(dir, cname): (Arc<_>, CName)| {
+            let path = format!("(moved)/{}", cname.to_string_lossy());
+            Start::Entry(dir, cname, path)
+        };
+        if !pass.run(moved.into_iter().map(start).collect(), reins) {
+            return false;
+        }
+    }
 }
 
 /// The pass was stopped.

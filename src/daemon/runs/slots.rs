@@ -1,8 +1,6 @@
 //! The run over key slots.
 
-use std::sync::Arc;
-
-use super::pass::{Pass, Place, Start, Tally};
+use super::pass::{Pass, Place, Tally, moved_files, whole};
 use super::{Reins, RunFailure, RunReport, SlotsRun};
 use crate::format::volume_config::{ForeignFiles, KeyScope};
 use crate::fs::{FileSystem, MoveWatch};
@@ -81,11 +79,7 @@ fn real_run(
     let pass = pass(fs, &tally, &work);
     let seen_all = !touches_files(volume) || all_files(&pass, &watch, run, reins);
     // Before anything is said to be done: a slot must not go while the headers that need it may come back.
-    let synced = volume.root().sync_fs();
-    synced.map_err(|error| {
-        let why = format!("syncing the ciphertext folder: {error}");
-        RunFailure::new(super::FailureClass::Other, why)
-    })?;
+    super::sync(volume)?;
     let counts = tally.counts();
     let complete = seen_all && counts.failed == 0;
     let removed = match complete {
@@ -126,22 +120,6 @@ fn all_files(
     true
 }
 
-fn moved_files(pass: &Pass<'_>, watch: &MoveWatch<'_>, reins: &mut Reins<'_>) -> bool {
-    loop {
-        let moved = watch.take();
-        if moved.is_empty() {
-            return true;
-        }
-        let start = |(dir, cname): (Arc<_>, crate::storage::CName)| {
-            let path = format!("(moved)/{}", cname.to_string_lossy());
-            Start::Entry(dir, cname, path)
-        };
-        if !pass.run(moved.into_iter().map(start).collect(), reins) {
-            return false;
-        }
-    }
-}
-
 fn pass<'a>(fs: &'a FileSystem, tally: &'a Tally, work: &'a super::pass::Work<'a>) -> Pass<'a> {
     let keys = &fs.volume().config().keys;
     let workers = match fs.volume().providers().all_local(keys) {
@@ -154,10 +132,6 @@ fn pass<'a>(fs: &'a FileSystem, tally: &'a Tally, work: &'a super::pass::Work<'a
         workers,
         work,
     }
-}
-
-fn whole(volume: &Volume) -> Vec<Start> {
-    vec![Start::Folder(Arc::clone(volume.root()), String::new())]
 }
 
 /// Whether any file may have slots of the volume's keys.

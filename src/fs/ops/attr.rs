@@ -203,11 +203,19 @@ impl FileSystem {
     }
 
     fn change_times(&self, inode: &Inode, atime: TimeSet, mtime: TimeSet) -> Result<(), FsError> {
-        match inode.open_file() {
-            Some(open) => open.set_times(atime, mtime)?,
+        let slot = inode.open_slot().lock();
+        match slot.upgrade() {
+            Some(open) => {
+                drop(slot);
+                open.set_times(atime, mtime)?;
+            }
             // With each unlink the kernel sends the times of the inode. No program has it open that could ask for them.
             None if inode.unlinked().load(Ordering::Acquire) => {}
-            None => self.node(inode)?.set_times(atime, mtime)?,
+            // The slot stays locked: whoever exchanges a closed file's key slots sets its time back.
+            None => {
+                let node = self.with_descriptors(|| self.node_by_name(inode))?;
+                node.set_times(atime, mtime)?;
+            }
         }
         Ok(())
     }

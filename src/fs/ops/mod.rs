@@ -8,6 +8,7 @@ pub(super) mod folder;
 pub(super) mod io;
 pub(super) mod link;
 pub(super) mod open;
+pub(super) mod reencrypt;
 pub(super) mod remove;
 pub(super) mod rename;
 pub(super) mod settle;

@@ -13,7 +13,7 @@ use crate::volume::Renewal;
 /// What became of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewed {
-    /// Its slots were exchanged, or would be where nothing is to be changed.
+    /// It was changed, or would be where nothing is to be.
     Changed,
     /// A crash left it without a header, or a writer is about to give it one.
     Empty,
@@ -21,8 +21,10 @@ pub enum Renewed {
     Foreign,
     /// It is not there any more, or is no file.
     Gone,
-    /// Its slots are what they should be.
+    /// It is as it should be.
     Right,
+    /// The run was stopped in the middle of it; the next goes on.
+    Unfinished,
 }
 
 /// A file found by name in a ciphertext folder, held in the inode table while a run is at it.
@@ -58,18 +60,9 @@ impl FileSystem {
             return Ok(Renewed::Gone);
         };
         for _ in 0..ATTEMPTS {
-            let header = match self.current_header(&visit.inode) {
-                Err(FsError::Content(ContentError::NotReadable(HeaderError::NotOurs))) => {
-                    return Ok(Renewed::Foreign);
-                }
-                probed => probed?,
-            };
-            let header = match header {
-                Probe::Empty => return Ok(Renewed::Empty),
-                Probe::Sealed(header) if !self.volume.admits(&header)? => {
-                    return Ok(Renewed::Foreign);
-                }
-                Probe::Sealed(header) => header,
+            let header = match self.admitted_header(&visit.inode)? {
+                Ok(header) => header,
+                Err(other) => return Ok(other),
             };
             if dry_run {
                 return Ok(match self.volume.is_due(&header, renewal)? {
@@ -104,6 +97,22 @@ impl FileSystem {
         let held = || Whereabouts::Held(Arc::new(node));
         let inode = self.inodes.count_look_up(&stat, held);
         Ok(Some(Visit { fs: self, inode }))
+    }
+
+    /// The header of a file that the volume takes, or what the file is instead.
+    pub(in crate::fs) fn admitted_header(
+        &self,
+        inode: &Inode,
+    ) -> Result<Result<FileHeader, Renewed>, FsError> {
+        Ok(match self.current_header(inode) {
+            Err(FsError::Content(ContentError::NotReadable(HeaderError::NotOurs))) => {
+                Err(Renewed::Foreign)
+            }
+            Err(error) => return Err(error),
+            Ok(Probe::Empty) => Err(Renewed::Empty),
+            Ok(Probe::Sealed(header)) if !self.volume.admits(&header)? => Err(Renewed::Foreign),
+            Ok(Probe::Sealed(header)) => Ok(header),
+        })
     }
 
     fn current_header(&self, inode: &Inode) -> Result<Probe, FsError> {

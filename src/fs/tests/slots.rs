@@ -5,7 +5,7 @@ use crate::content::{Probe, SyncKind, probe};
 use crate::format::header::FileHeader;
 use crate::storage::{Access, CName, Node};
 use crate::units::KeyUri;
-use crate::volume::{KeyChange, Renewal, RenewalOptions};
+use crate::volume::{DoneList, KeyChange, Renewal, RenewalOptions};
 
 /// A volume of scope `file`, or its mount.
 fn bench(options: FsOptions) -> Bench {
@@ -278,4 +278,177 @@ fn files_made_while_keys_change_are_of_the_new_keys_or_noted() {
         let header = on_disk(&bench, format!("{number}").as_bytes());
         assert_eq!(header.epochs[0].slots[0].key_uri, other, "{number}");
     }
+}
+
+fn done_list(bench: &Bench) -> DoneList {
+    let run = bench.fs.volume.begin_run().unwrap();
+    bench.fs.volume.new_done_list(&run, false).unwrap()
+}
+
+fn rekey(bench: &Bench, name: &[u8], done: &DoneList) -> Result<Renewed, FsError> {
+    let (dir, cname) = place(bench, name);
+    let renewal = renewal(bench);
+    bench
+        .fs
+        .reencrypt(&dir, &cname, &renewal, Some(done), &mut |_step| true)
+}
+
+#[test]
+fn every_file_gets_a_new_data_key_that_any_of_its_keys_opens_and_keeps_its_content() {
+    for scope in [KeyScope::File, KeyScope::Volume] {
+        let bench = Bench::with_scope(NameMode::Encrypted, scope, FsOptions::default());
+        let contents: [(&[u8], usize); 4] = [
+            (b"none", 0),
+            (b"small", 100),
+            (b"large", 700_000),
+            (b"open", 9000),
+        ];
+        for (name, len) in contents {
+            bench.put(ROOT, name, &pattern(len));
+        }
+        let bench = bench.reopened();
+        let before = contents.map(|(name, _)| on_disk(&bench, name));
+        let open = bench
+            .opened(bench.find(ROOT, b"open").unwrap().ino, false)
+            .unwrap();
+        let done = done_list(&bench);
+        for (name, _) in contents {
+            assert_eq!(rekey(&bench, name, &done).unwrap(), Renewed::Changed);
+            assert_eq!(rekey(&bench, name, &done).unwrap(), Renewed::Right);
+        }
+        assert_eq!(bench.read_all(open).unwrap(), pattern(9000));
+        bench.fs.release(open).unwrap();
+        let bench = bench.reopened();
+        for ((name, len), before) in contents.into_iter().zip(before) {
+            let after = on_disk(&bench, name);
+            assert_eq!(after.epochs.len(), 1);
+            assert_eq!(after.epochs[0].epoch.0, before.epochs[0].epoch.0 + 1);
+            assert_ne!(after.epochs[0].commitment, before.epochs[0].commitment);
+            assert!(bench.fs.volume.wrote(&after).unwrap());
+            let ino = bench.find(ROOT, name).unwrap().ino;
+            assert_eq!(bench.content(ino).unwrap(), pattern(len));
+        }
+    }
+}
+
+#[test]
+fn one_that_was_stopped_in_the_middle_reads_on_and_the_next_run_ends_it() {
+    let bench = bench(FsOptions::default());
+    let content = pattern(900_000);
+    bench.put(ROOT, b"f", &content);
+    let done = done_list(&bench);
+    let (dir, cname) = place(&bench, b"f");
+    let stopped = bench
+        .fs
+        .reencrypt(&dir, &cname, &renewal(&bench), Some(&done), &mut |_step| {
+            false
+        });
+    assert_eq!(stopped.unwrap(), Renewed::Unfinished);
+    assert!(done.is_empty());
+    let bench = bench.reopened();
+    assert_eq!(on_disk(&bench, b"f").epochs.len(), 2);
+    let ino = bench.find(ROOT, b"f").unwrap().ino;
+    assert_eq!(bench.content(ino).unwrap(), content);
+    // Slots of both keys follow a rotation meanwhile.
+    assert_eq!(
+        renew(&bench, b"f", &rotated(&bench)).unwrap(),
+        Renewed::Changed
+    );
+    let header = on_disk(&bench, b"f");
+    assert!(
+        header
+            .epochs
+            .iter()
+            .all(|epoch| epoch.slots[0].key_version == "2")
+    );
+    assert_eq!(
+        rekey(&bench, b"f", &done_list(&bench)).unwrap(),
+        Renewed::Changed
+    );
+    let header = on_disk(&bench, b"f");
+    // The key that the stopped run gave is not trusted to be new enough.
+    assert_eq!(
+        header
+            .epochs
+            .iter()
+            .map(|epoch| epoch.epoch.0)
+            .collect::<Vec<_>>(),
+        [3]
+    );
+    let bench = bench.reopened();
+    let ino = bench.find(ROOT, b"f").unwrap().ino;
+    assert_eq!(bench.content(ino).unwrap(), content);
+}
+
+#[test]
+fn what_gets_no_new_key_is_told() {
+    let bench = bench(FsOptions::default());
+    bench.folder(ROOT, b"folder");
+    bench.put(ROOT, b"f", &pattern(10));
+    let done = done_list(&bench);
+    assert_eq!(rekey(&bench, b"folder", &done).unwrap(), Renewed::Gone);
+    assert_eq!(rekey(&bench, b"missing", &done).unwrap(), Renewed::Gone);
+    let (dir, cname) = place(&bench, b"f");
+    let before = std::fs::read(bench.on_disk(b"f")).unwrap();
+    let dry = bench
+        .fs
+        .reencrypt(&dir, &cname, &renewal(&bench), None, &mut |_step| true);
+    assert_eq!(dry.unwrap(), Renewed::Changed);
+    assert_eq!(std::fs::read(bench.on_disk(b"f")).unwrap(), before);
+}
+
+#[test]
+fn paths_are_found_from_the_root_on_and_inodes_given_back() {
+    let bench = bench(FsOptions::default());
+    let folder = bench.folder(ROOT, b"folder");
+    let file = bench.put(folder, b"file", b"x");
+    bench.fs.forget(file, 1);
+    bench.fs.forget(folder, 1);
+    let before = bench.fs.stats().inodes;
+    let (dir, cname) = bench.fs.locate(b"/folder//file").unwrap().unwrap();
+    assert!(dir.stat_child(&cname).is_ok());
+    assert!(bench.fs.locate(b"/").unwrap().is_none());
+    refused(bench.fs.locate(b"folder/none"), libc::ENOENT);
+    refused(bench.fs.locate(b"none/file"), libc::ENOENT);
+    refused(bench.fs.locate(b"folder/file/below"), libc::ENOTDIR);
+    assert_eq!(bench.fs.stats().inodes, before);
+}
+
+#[test]
+fn readers_and_writers_go_on_while_a_file_gets_a_new_key() {
+    let bench = bench(FsOptions::default());
+    let content = pattern(600_000);
+    let ino = bench.put(ROOT, b"f", &content);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for number in 0..2_u64 {
+            let (bench, done, content) = (&bench, &done, &content);
+            scope.spawn(move || {
+                let fh = bench.opened(ino, true).unwrap();
+                let mut round = number;
+                while !done.load(std::sync::atomic::Ordering::Acquire) {
+                    // Each of the two rewrites what is there, in its own half.
+                    let at = (number * 300_000 + round * 4999 % 290_000) as usize;
+                    bench
+                        .fs
+                        .write(fh, at as u64, &content[at..at + 5000], false)
+                        .unwrap();
+                    let mut read = vec![0; 7000];
+                    let got = bench.fs.read(fh, at as u64, &mut read).unwrap();
+                    assert_eq!(read[..got], content[at..at + got]);
+                    round += 1;
+                }
+                bench.fs.release(fh).unwrap();
+            });
+        }
+        for _ in 0..3 {
+            let list = done_list(&bench);
+            assert_eq!(rekey(&bench, b"f", &list).unwrap(), Renewed::Changed);
+        }
+        done.store(true, std::sync::atomic::Ordering::Release);
+    });
+    assert_eq!(on_disk(&bench, b"f").epochs[0].epoch.0, 4);
+    let bench = bench.reopened();
+    let ino = bench.find(ROOT, b"f").unwrap().ino;
+    assert_eq!(bench.content(ino).unwrap(), content);
 }

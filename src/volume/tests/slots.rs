@@ -339,3 +339,65 @@ fn a_forged_configuration_is_not_taken_over() {
     assert_eq!(new_file(&other).epoch.slots.len(), 1);
     assert_eq!(other.config().keys.len(), 1);
 }
+
+fn commitments(count: u8) -> Vec<[u8; 32]> {
+    (0..count).map(|byte| [byte + 1; 32]).collect()
+}
+
+#[test]
+fn a_run_that_goes_on_knows_what_was_done_and_a_new_one_does_not() {
+    let (bench, _) = bench();
+    let volume = bench.open().unwrap();
+    let run = volume.begin_run().unwrap();
+    assert!(volume.kept_done_list(&run).unwrap().is_none());
+    let list = volume.new_done_list(&run, true).unwrap();
+    assert!(list.is_empty());
+    commitments(5).into_iter().for_each(|done| list.note(done));
+    drop((list, run, volume));
+    let volume = bench.open().unwrap();
+    let run = volume.begin_run().unwrap();
+    let list = volume.kept_done_list(&run).unwrap().unwrap();
+    assert_eq!(list.len(), 5);
+    assert!(commitments(5).iter().all(|done| list.has(done)) && !list.has(&[9; 32]));
+    list.note([9; 32]);
+    assert!(volume.kept_done_list(&run).unwrap().unwrap().has(&[9; 32]));
+    // A run over some files keeps no list, and leaves that of another.
+    drop(volume.new_done_list(&run, false).unwrap());
+    assert_eq!(volume.kept_done_list(&run).unwrap().unwrap().len(), 6);
+    assert!(volume.new_done_list(&run, true).unwrap().is_empty());
+    assert!(volume.kept_done_list(&run).unwrap().unwrap().is_empty());
+    volume.drop_done_list(&run).unwrap();
+    volume.drop_done_list(&run).unwrap();
+    assert!(volume.kept_done_list(&run).unwrap().is_none());
+}
+
+#[test]
+fn what_of_the_list_is_not_whole_or_not_authentic_counts_for_nothing() {
+    let (bench, _) = bench();
+    let volume = bench.open().unwrap();
+    let run = volume.begin_run().unwrap();
+    let list = volume.new_done_list(&run, true).unwrap();
+    commitments(4).into_iter().for_each(|done| list.note(done));
+    let path = bench.meta("reencrypt");
+    let whole = std::fs::read(&path).unwrap();
+    for cut in 0..whole.len() {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        let kept = volume.kept_done_list(&run).unwrap();
+        let records = cut.checked_sub(56).map(|rest| rest / 48);
+        assert_eq!(kept.map(|list| list.len()), records, "cut to {cut}");
+    }
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let kept = volume.kept_done_list(&run).unwrap();
+        let records = at.checked_sub(56).map(|rest| rest / 48);
+        assert_eq!(kept.map(|list| list.len()), records, "flipped at {at}");
+    }
+    // Another volume's.
+    let other = Bench::new().made();
+    std::fs::write(other.meta("reencrypt"), &whole).unwrap();
+    let volume = other.open().unwrap();
+    let run = volume.begin_run().unwrap();
+    assert!(volume.kept_done_list(&run).unwrap().is_none());
+}
