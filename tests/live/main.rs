@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod acls;
+mod awskms;
 mod bad_input;
 mod callers;
 mod check;
