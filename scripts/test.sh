@@ -40,6 +40,7 @@ stage_deny() {
 need_judges() {
     need_pypi "moto[server]" 5.2.5
     need_pypi boto3 1.44.8
+    need_pypi botocore 1.44.8
     need_pypi alibabacloud-tea-openapi 0.4.6
     need_pypi PyKMIP 0.11.0
 }
@@ -68,6 +69,8 @@ stage_live() {
     need_packages sqlite3 nginx openssl rsync git getfattr:attr setfacl:acl python3 jq \
         softhsm2-util:softhsm2 pkcs11-tool:opensc
     need_pypi PyKMIP 0.11.0
+    need_pypi "moto[server]" 5.2.5
+    need_pypi awscli 1.46.3
     build_release
     local tests
     tests=$(cargo test --locked --test live --no-run --message-format=json |

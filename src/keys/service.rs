@@ -29,6 +29,8 @@ pub(crate) mod double;
 #[cfg(test)]
 pub(crate) mod failures;
 #[cfg(test)]
+pub(crate) mod pages;
+#[cfg(test)]
 pub(crate) mod python;
 
 pub(crate) use client::{Client, Request, Response};

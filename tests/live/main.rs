@@ -7,6 +7,7 @@
 
 mod acls;
 mod audit;
+mod awskms;
 mod bad_input;
 mod callers;
 mod check;

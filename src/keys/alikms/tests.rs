@@ -15,6 +15,7 @@ use crate::keys::registry::{ProviderOptions, Providers};
 use crate::keys::service::double::{Double, answer, json as json_answer};
 use crate::keys::service::failures::{self, Subject, service_failures};
 use crate::keys::service::metadata::{Dialect, testing};
+use crate::keys::service::pages::Page;
 use crate::keys::service::{Endpoint, Environment, Reach, ServiceOptions};
 use crate::units::KeyUri;
 
@@ -364,6 +365,21 @@ fn a_given_uri_is_followed_and_its_endpoint_not_stored() {
         let error = AliKmsProvider::open(&uri, &ServiceOptions::default()).unwrap_err();
         assert_eq!(error.kind(), KeyErrorKind::Config, "{uri}");
     }
+}
+
+#[test]
+fn the_page_says_what_the_sources_do() {
+    let page = Page {
+        text: include_str!("../../../docs/keys/alikms.md"),
+        form: &super::FORM,
+        sources: &[
+            include_str!("kms.rs"),
+            include_str!("credentials.rs"),
+            include_str!("failure.rs"),
+        ],
+        prefixes: &["ALIBABA_CLOUD_", "ENVELOPEFS_ALIKMS_"],
+    };
+    page.check();
 }
 
 fn with_subject(check: impl Fn(&Subject<'_>)) {

@@ -11,6 +11,7 @@ use crate::keys::conformance::{CONTEXT, assert_hides};
 use crate::keys::error::{KeyError, KeyErrorKind};
 use crate::keys::provider::{KeyProvider, WrappedDek};
 use crate::keys::service::double::{self, Double, Received};
+use crate::keys::service::pages::Page;
 use crate::keys::service::{Environment, Reach, ServiceOptions};
 use crate::units::KeyUri;
 
@@ -446,4 +447,22 @@ fn a_uri_that_says_where_to_send_credentials_is_refused_where_it_is_stored() {
         let error = AwsKmsProvider::open(&uri, &ServiceOptions::default()).unwrap_err();
         assert_eq!(error.kind(), KeyErrorKind::Config, "{uri}");
     }
+}
+
+#[test]
+fn the_page_says_what_the_sources_do() {
+    let page = Page {
+        text: include_str!("../../../docs/keys/awskms.md"),
+        form: &super::FORM,
+        sources: &[
+            include_str!("kms.rs"),
+            include_str!("credentials.rs"),
+            include_str!("credentials/metadata.rs"),
+            include_str!("credentials/profile.rs"),
+            include_str!("credentials/web_identity.rs"),
+            include_str!("failure.rs"),
+        ],
+        prefixes: &["AWS_"],
+    };
+    page.check();
 }

@@ -46,22 +46,28 @@ impl Temporary {
 /// # Errors
 /// `Config` for a place that cannot be followed, `Unavailable` where it does not answer.
 pub(super) fn of_container(environment: &Environment) -> Result<Option<AccessKey>, KeyError> {
-    let relative = environment.text("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")?;
-    let full = environment.text("AWS_CONTAINER_CREDENTIALS_FULL_URI")?;
-    let relative = relative.map(|path| format!("http://{}{path}", CONTAINER[0]));
-    let Some(place) = relative.or(full) else {
+    let Some((variable, place)) = container_at(environment)? else {
         return Ok(None);
     };
-    let endpoint = Endpoint::parse_or_plain(&place, &CONTAINER).map_err(|error| {
-        let why = error.message();
-        KeyError::config(format!("AWS_CONTAINER_CREDENTIALS_…_URI: {why}"))
-    })?;
+    let endpoint = Endpoint::parse_or_plain(&place, &CONTAINER)
+        .map_err(|error| KeyError::config(format!("{variable}: {}", error.message())))?;
     let mut request = Request::get(endpoint.url());
     if let Some(token) = container_token(environment)? {
         request = request.header("authorization", &token)?;
     }
     let answer = Client::direct(metadata::TIMEOUT)?.send(request)?;
     temporary("the container's credentials", &answer).map(Some)
+}
+
+/// The variable that names a place for a container's credentials, and the place.
+fn container_at(environment: &Environment) -> Result<Option<(&'static str, String)>, KeyError> {
+    const RELATIVE: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
+    const FULL: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
+    let [host, ..] = CONTAINER;
+    Ok(match environment.text(RELATIVE)? {
+        Some(path) => Some((RELATIVE, format!("http://{host}{path}"))),
+        None => environment.text(FULL)?.map(|place| (FULL, place)),
+    })
 }
 
 fn container_token(environment: &Environment) -> Result<Option<Zeroizing<String>>, KeyError> {
