@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use tempfile::TempDir;
+
 use crate::harness::{clear_mountpoint, program, require_fuse, run, set_mode};
 
 const README: &str = include_str!("../../README.md");
@@ -63,6 +65,17 @@ fn without_sealed_names(path: &str) -> String {
     path.split('/').map(part).collect::<Vec<_>>().join("/")
 }
 
+/// An empty home for a reader of the documents.
+pub(crate) fn reader_home() -> TempDir {
+    require_fuse();
+    let home = tempfile::tempdir().unwrap();
+    for folder in [home.path().to_owned(), home.path().join("run")] {
+        fs::create_dir_all(&folder).unwrap();
+        set_mode(&folder, 0o700);
+    }
+    home
+}
+
 /// Everything that `script` prints, with the home folder under the name that it has in the README.
 pub(crate) fn output_of(script: &str, home: &Path) -> String {
     let path = std::env::var("PATH").unwrap();
@@ -97,12 +110,7 @@ fn assert_prints(expected: &str, printed: &str) {
 
 #[test]
 fn the_readme_does_what_it_says() {
-    require_fuse();
-    let home = tempfile::tempdir().unwrap();
-    for folder in [home.path().to_owned(), home.path().join("run")] {
-        fs::create_dir_all(&folder).unwrap();
-        set_mode(&folder, 0o700);
-    }
+    let home = reader_home();
     let (commands, outputs) = (blocks(README, "sh"), blocks(README, "text"));
     assert!(
         commands.len() >= 4 && outputs.len() == 3,
@@ -119,11 +127,7 @@ fn the_readme_does_what_it_says() {
 
 #[test]
 fn the_page_about_keys_does_what_it_says_of_rotation_and_more_keys() {
-    require_fuse();
-    let home = tempfile::tempdir().unwrap();
-    let run_folder = home.path().join("run");
-    fs::create_dir(&run_folder).unwrap();
-    set_mode(&run_folder, 0o700);
+    let home = reader_home();
     let _unmounts = Unmounts(home.path().join("office"));
     let page = section(include_str!("../../docs/KEYS.md"), "Rotation, more keys");
     let (commands, outputs) = (blocks(page, "sh"), blocks(page, "text"));

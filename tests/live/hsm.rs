@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::documents::{Unmounts, blocks, output_of, section};
+use crate::documents::{Unmounts, blocks, output_of, reader_home, section};
 use crate::harness::{Volume, errno, refuses, require_fuse, run, set_mode, wait_until};
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
@@ -47,17 +47,14 @@ impl Hsm {
             PIN,
         ]);
         run(init.env("SOFTHSM2_CONF", hsm.config()));
-        hsm.tool(&[
-            "--keygen",
-            "--key-type",
-            "aes:32",
-            "--label",
-            "files",
-            "--id",
-            "01",
-            "--sensitive",
-        ]);
+        hsm.make_key("01");
         hsm
+    }
+
+    /// A key of the volume's label, or a version more of it.
+    fn make_key(&self, id: &str) {
+        let key = ["--key-type", "aes:32", "--label", "files", "--sensitive"];
+        self.tool(&[&["--keygen", "--id", id][..], &key].concat());
     }
 
     fn tokens(&self) -> PathBuf {
@@ -168,17 +165,7 @@ fn a_rotated_key_is_followed_by_rewrap_and_the_old_one_may_be_destroyed() {
     for number in 0..20 {
         fs::write(hsm.path(&format!("f{number}")), vec![number; 9000]).unwrap();
     }
-    let new = [
-        "--keygen",
-        "--key-type",
-        "aes:32",
-        "--label",
-        "files",
-        "--id",
-        "02",
-        "--sensitive",
-    ];
-    hsm.tool(&new);
+    hsm.make_key("02");
     let mut rewrap = hsm.volume.envelopefs("rewrap");
     let said = run(rewrap.arg(hsm.volume.mountpoint()));
     assert!(
@@ -292,11 +279,7 @@ fn what_is_missing_is_named_and_no_secret_is() {
 
 #[test]
 fn the_page_about_keys_does_what_it_says() {
-    require_fuse();
-    let home = tempfile::tempdir().unwrap();
-    let run_folder = home.path().join("run");
-    fs::create_dir(&run_folder).unwrap();
-    set_mode(&run_folder, 0o700);
+    let home = reader_home();
     let _unmounts = Unmounts(home.path().join("hsm-files"));
     let page = section(include_str!("../../docs/KEYS.md"), "pkcs11");
     let printed: Vec<_> = blocks(page, "sh")
