@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::documents::{Unmounts, blocks, output_of, reader_home, section};
-use crate::harness::{Volume, errno, refuses, require_fuse, run, set_mode, wait_until};
+use crate::harness::{Volume, errno, refuses, run, set_mode, wait_until};
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 const PIN: &str = "648219";
