@@ -17,7 +17,7 @@ use crate::daemon::control::{Client, ControlError};
 use crate::daemon::mounts::{self, Mount};
 use crate::daemon::runs::{self, Event, Failed, FailureClass, RunFailure, RunReport, RunRequest};
 use crate::daemon::status::MountStatus;
-use crate::keys::Confirm;
+use crate::keys::{Confirm, passphrase};
 use crate::volume::{self, Sharing, UnlockOptions, Volume, VolumeError};
 
 /// Options of every run over all files.
@@ -121,12 +121,14 @@ fn serving(path: &Path) -> Option<Mount> {
         return Some(mount.clone());
     }
     let folder = std::fs::canonicalize(path).ok()?;
-    let serves = |mount: &&Mount| cipherdir_of(mount) == folder;
-    let ours = all.iter().rev().filter(|mount| mount.is_ours());
-    ours.filter(|mount| !mount.read_only)
-        .find(serves)
-        .or_else(|| all.iter().filter(|mount| mount.is_ours()).find(serves))
-        .cloned()
+    let ours = || all.iter().rev().filter(|mount| mount.is_ours());
+    let by_source = ours().find(|mount| mount.source == folder);
+    // Asking takes its time. It is due where the source is a name that somebody chose.
+    let named = || {
+        let mut named = ours().filter(|mount| !mount.source.is_dir());
+        named.find(|mount| cipherdir_of(mount) == folder)
+    };
+    by_source.or_else(named).cloned()
 }
 
 /// The ciphertext folder that `path` is, or that is mounted there.
@@ -199,7 +201,13 @@ fn open(
             read_only: request.is_dry(),
             ..UnlockOptions::default()
         };
-        let providers = given.providers(&options.passphrase, Confirm::No);
+        // Only a passphrase that is new is asked for twice.
+        let is_new = given
+            .uris
+            .iter()
+            .any(|uri| uri.scheme() == passphrase::SCHEME);
+        let confirm = if is_new { Confirm::Yes } else { Confirm::No };
+        let providers = given.providers(&options.passphrase, confirm);
         volume::open(path, &unlock, providers)
     };
     let shared = || open(Sharing::Shared).map(|volume| (volume, true));
@@ -287,4 +295,69 @@ pub(super) fn counts_line(report: &RunReport, changed: &str) -> String {
         }
     }
     format!("{}: {}\n", counted(counts.files, "file"), parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::runs::Counts;
+
+    fn outcome(complete: bool, dry_run: bool, failed: u64) -> Outcome {
+        Outcome {
+            report: RunReport {
+                complete,
+                dry_run,
+                counts: Counts {
+                    files: 3,
+                    changed: 1,
+                    right: 1,
+                    failed,
+                    ..Counts::default()
+                },
+                ..RunReport::default()
+            },
+            failures: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_not_complete_has_a_code_of_its_own() {
+        let exit = |outcome: &Outcome| {
+            let finished = finish("x", &RunOptions::default(), outcome, |_| String::new());
+            finished.err().map(|failure| failure.exit())
+        };
+        for (complete, dry_run, failed, expected) in [
+            (true, false, 0, None),
+            (true, true, 0, None),
+            (false, true, 0, None),
+            (false, false, 0, Some(Exit::Incomplete)),
+            (false, false, 2, Some(Exit::Incomplete)),
+            (false, true, 2, Some(Exit::Incomplete)),
+        ] {
+            assert_eq!(exit(&outcome(complete, dry_run, failed)), expected);
+        }
+    }
+
+    #[test]
+    fn counts_are_told_in_words() {
+        let line = counts_line(&outcome(false, false, 1).report, "rewrapped");
+        assert_eq!(
+            line,
+            "3 files: 1 rewrapped, 1 as they should be, 1 failed\n"
+        );
+    }
+
+    #[test]
+    fn a_failure_keeps_its_class_as_exit_code() {
+        for (class, exit) in [
+            (FailureClass::Busy, Exit::Busy),
+            (FailureClass::KeyDenied, Exit::KeyDenied),
+            (FailureClass::KeyUnavailable, Exit::KeyUnavailable),
+            (FailureClass::Usage, Exit::Usage),
+            (FailureClass::Other, Exit::Failure),
+        ] {
+            let why = "why".to_owned();
+            assert_eq!(failed("what", &RunFailure { class, why }).exit(), exit);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod reencrypt;
 mod shared;
+mod slots;
 
 use std::path::PathBuf;
 

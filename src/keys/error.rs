@@ -62,7 +62,11 @@ pub(crate) enum Retry {
 /// A key provider's failure. Cheap to clone: one failure answers every waiter of a single flight.
 /// Carries no secret: messages name keys, versions and files, never key bytes or passphrases.
 #[derive(Clone, Debug)]
-pub struct KeyError {
+pub struct KeyError(Box<Failure>);
+
+/// Behind one pointer, for a failure stands in the result of nearly every call.
+#[derive(Clone, Debug)]
+struct Failure {
     kind: KeyErrorKind,
     message: Arc<str>,
     uri: Option<KeyUri>,
@@ -75,21 +79,21 @@ impl KeyError {
     /// A failure of this kind; `message` is one line in plain words, and may say what to do.
     pub fn new(kind: KeyErrorKind, message: impl Into<String>) -> Self {
         let message = Arc::from(message.into());
-        Self {
+        Self(Box::new(Failure {
             kind,
             message,
             uri: None,
             retry: Retry::Soon,
             request_id: None,
             source: None,
-        }
+        }))
     }
 
     /// The same failure, with the time that the provider wants to be left alone for, as a service
     /// says in `Retry-After` (RFC 9110 §10.2.3). Counts for `Unavailable` alone.
     #[must_use]
     pub fn retry_after(mut self, time: Duration) -> Self {
-        self.retry = Retry::After(time);
+        self.0.retry = Retry::After(time);
         self
     }
 
@@ -97,28 +101,28 @@ impl KeyError {
     /// tries again at once, and the provider is not taken to be down.
     #[must_use]
     pub fn of_this_host(mut self) -> Self {
-        self.retry = Retry::Never;
+        self.0.retry = Retry::Never;
         self
     }
 
     /// The same failure, said to be that of the provider at `uri`. The innermost one stays.
     #[must_use]
     pub fn at(mut self, uri: &KeyUri) -> Self {
-        self.uri.get_or_insert_with(|| uri.clone());
+        self.0.uri.get_or_insert_with(|| uri.clone());
         self
     }
 
     /// The same failure with the key service's own name for the request, by which its logs tell of it.
     #[must_use]
     pub fn of_request(mut self, id: impl Into<String>) -> Self {
-        self.request_id = Some(Arc::from(id.into()));
+        self.0.request_id = Some(Arc::from(id.into()));
         self
     }
 
     /// The same failure with what caused it.
     #[must_use]
     pub fn caused_by(mut self, source: impl Error + Send + Sync + 'static) -> Self {
-        self.source = Some(Arc::new(source));
+        self.0.source = Some(Arc::new(source));
         self
     }
 
@@ -126,42 +130,45 @@ impl KeyError {
     #[must_use]
     pub fn after(mut self, earlier: &Self) -> Self {
         let of = earlier.uri().map_or("", KeyUri::as_str);
-        self.message = Arc::from(format!("{}; and {of}: {}", self.message, earlier.message));
+        self.0.message = Arc::from(format!(
+            "{}; and {of}: {}",
+            self.0.message, earlier.0.message
+        ));
         self
     }
 
     /// What the failure means.
     pub fn kind(&self) -> KeyErrorKind {
-        self.kind
+        self.0.kind
     }
 
     /// The failure in words, without the URI and the cause.
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     /// The key service's own name for the request, where it gave one.
     pub fn request_id(&self) -> Option<&str> {
-        self.request_id.as_deref()
+        self.0.request_id.as_deref()
     }
 
     /// The provider that failed, where one is known.
     pub fn uri(&self) -> Option<&KeyUri> {
-        self.uri.as_ref()
+        self.0.uri.as_ref()
     }
 
     /// Whether the provider gave no answer, and is to blame for it.
     pub(crate) fn is_outage(&self) -> bool {
-        self.kind == KeyErrorKind::Unavailable && self.retry != Retry::Never
+        self.0.kind == KeyErrorKind::Unavailable && self.0.retry != Retry::Never
     }
 
     /// Whether it is no word of a provider: its cause is on this host.
     pub fn is_of_this_host(&self) -> bool {
-        self.retry == Retry::Never
+        self.0.retry == Retry::Never
     }
 
     pub(crate) fn retry(&self) -> Retry {
-        self.retry
+        self.0.retry
     }
 
     pub(crate) fn config(message: impl Into<String>) -> Self {
@@ -183,16 +190,16 @@ impl KeyError {
 
 impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(uri) = &self.uri {
+        if let Some(uri) = &self.0.uri {
             write!(f, "{uri}: ")?;
         }
-        write!(f, "{} ({})", self.message, self.kind)
+        write!(f, "{} ({})", self.0.message, self.0.kind)
     }
 }
 
 impl Error for KeyError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.source {
+        match &self.0.source {
             Some(source) => Some(source.as_ref()),
             None => None,
         }

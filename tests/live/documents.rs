@@ -137,11 +137,7 @@ fn the_readme_does_what_it_says() {
 
 #[test]
 fn the_page_about_keys_does_what_it_says_of_rotation_and_more_keys() {
-    require_fuse();
-    let home = tempfile::tempdir().unwrap();
-    let run_folder = home.path().join("run");
-    fs::create_dir(&run_folder).unwrap();
-    set_mode(&run_folder, 0o700);
+    let home = home();
     let _unmounts = Unmounts(home.path().join("office"));
     let page = section(include_str!("../../docs/KEYS.md"), "Rotation, more keys");
     let (commands, outputs) = (blocks(page, "sh"), blocks(page, "text"));

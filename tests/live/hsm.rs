@@ -50,17 +50,14 @@ impl Hsm {
             PIN,
         ]);
         run(init.env("SOFTHSM2_CONF", hsm.config()));
-        hsm.tool(&[
-            "--keygen",
-            "--key-type",
-            "aes:32",
-            "--label",
-            "files",
-            "--id",
-            "01",
-            "--sensitive",
-        ]);
+        hsm.make_key("01");
         hsm
+    }
+
+    /// A key of the volume's label, or a version more of it.
+    fn make_key(&self, id: &str) {
+        let key = ["--key-type", "aes:32", "--label", "files", "--sensitive"];
+        self.tool(&[&["--keygen", "--id", id][..], &key].concat());
     }
 
     fn tokens(&self) -> PathBuf {
@@ -209,17 +206,7 @@ fn a_rotated_key_is_followed_by_rewrap_and_the_old_one_may_be_destroyed() {
     for number in 0..20 {
         fs::write(hsm.path(&format!("f{number}")), vec![number; 9000]).unwrap();
     }
-    let new = [
-        "--keygen",
-        "--key-type",
-        "aes:32",
-        "--label",
-        "files",
-        "--id",
-        "02",
-        "--sensitive",
-    ];
-    hsm.tool(&new);
+    hsm.make_key("02");
     let mut rewrap = hsm.volume.envelopefs("rewrap");
     let said = run(rewrap.arg(hsm.volume.mountpoint()));
     assert!(

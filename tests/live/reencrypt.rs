@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
-use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -13,6 +12,7 @@ use serde_json::Value;
 use crate::check::ciphertexts;
 use crate::crash::kill;
 use crate::harness::{Volume, noise, refuses, run};
+use crate::slots::{kill_child, moments, spawn};
 
 const USAGE: i32 = 2;
 const IN_USE: i32 = 15;
@@ -198,20 +198,13 @@ fn a_sparse_file_stays_sparse() {
     assert_eq!(blocks(), before);
 }
 
-/// Moments for a kill: another one each time.
-fn moments(count: u64) -> impl Iterator<Item = Duration> {
-    (0..count).map(|number| Duration::from_millis(30 + number * 83 % 330))
-}
-
 #[test]
 fn a_kill_at_any_point_loses_nothing_and_the_run_is_gone_on_with() {
     let (volume, files) = filled(&[]);
     for (number, moment) in moments(8).enumerate() {
         let mounted = (number % 2 == 0).then(|| volume.mount());
         let options: &[&str] = if number > 1 { &["--resume"] } else { &[] };
-        let mut command = on(&volume, options);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.args(["--rate", "30"]).spawn().unwrap();
+        let mut child = spawn(on(&volume, options).args(["--rate", "30"]));
         thread::sleep(moment);
         match &mounted {
             Some(mount) => kill(mount, Signal::KILL),
@@ -248,19 +241,13 @@ fn a_kill_at_any_point_loses_nothing_and_the_run_is_gone_on_with() {
 #[test]
 fn a_run_that_goes_on_leaves_what_was_done() {
     let (volume, files) = filled(&[]);
-    let mut command = on(&volume, &["--rate", "10"]);
-    let mut child = command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let child = spawn(&mut on(&volume, &["--rate", "10"]));
     // Two calls a file: some are done by now, and not all.
     let list = volume.cipher_dir().join(".envelopefs/reencrypt");
     crate::harness::wait_until("two files to be done", || {
         fs::metadata(&list).is_ok_and(|list| list.len() >= 56 + 2 * 48)
     });
-    child.kill().unwrap();
-    child.wait().unwrap();
+    kill_child(child);
     let done = json(&mut on(&volume, &["--resume"]));
     assert_eq!(done["complete"], true, "{done:#}");
     let right = done["right"].as_u64().unwrap();

@@ -364,13 +364,13 @@ fn what_cannot_be_rewrapped_is_named_and_keeps_its_key_in_the_volume() {
     verify(mount.root(), &files);
 }
 
-fn spawn(command: &mut Command) -> Child {
+pub(crate) fn spawn(command: &mut Command) -> Child {
     let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
     quiet.spawn().expect("the command starts")
 }
 
 /// Kills a process that this test started, if it still runs.
-fn kill_child(mut child: Child) {
+pub(crate) fn kill_child(mut child: Child) {
     child.kill().unwrap();
     child.wait().unwrap();
 }
@@ -412,7 +412,7 @@ fn an_unmount_stops_a_run_and_the_next_goes_on() {
 }
 
 /// Moments for a kill: another one each time.
-fn moments(count: u64) -> impl Iterator<Item = Duration> {
+pub(crate) fn moments(count: u64) -> impl Iterator<Item = Duration> {
     (0..count).map(|number| Duration::from_millis(60 + number * 137 % 420))
 }
 

@@ -59,7 +59,11 @@ impl FileSystem {
             return Ok(Renewed::Unfinished);
         }
         let (commitment, whole) = self.give_key(&open, renewal)?;
-        if !whole && !self.finish(&open, goes_on)? {
+        if whole {
+            goes_on(Step {
+                bytes: self.volume.layout().block_len(),
+            });
+        } else if !self.finish(&open, goes_on)? {
             return Ok(Renewed::Unfinished);
         }
         done.note(commitment);

@@ -147,12 +147,12 @@ impl Login {
                     role_id: &role_id.read()?,
                     secret_id: secret_id.as_ref().map(|text| text.as_str()),
                 };
-                self.log_in_at(mount, "AppRole", wire::body(&body)?)
+                self.log_in_at(mount, "AppRole", &wire::body(&body)?)
             }
             Identity::Kubernetes { mount, role, jwt } => {
                 let jwt = files::secret_line("service account token", jwt)?;
                 let body = KubernetesLogin { role, jwt: &jwt };
-                self.log_in_at(mount, "Kubernetes", wire::body(&body)?)
+                self.log_in_at(mount, "Kubernetes", &wire::body(&body)?)
             }
         }
     }
@@ -161,14 +161,14 @@ impl Login {
         &self,
         mount: &str,
         method: &str,
-        body: Zeroizing<Vec<u8>>,
+        body: &Zeroizing<Vec<u8>>,
     ) -> Result<Lease, KeyError> {
         let path: Vec<_> = ["auth"]
             .into_iter()
             .chain(mount.split('/').filter(|part| !part.is_empty()))
             .chain(["login"])
             .collect();
-        let response = self.vault.send(&path, Some(&body), None)?;
+        let response = self.vault.send(&path, Some(body), None)?;
         if response.is_success() {
             return lease(&response);
         }
