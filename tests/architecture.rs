@@ -344,11 +344,16 @@ impl Code {
 
     /// The names in `#[cfg(test)] mod name;`.
     fn test_module_files(&self) -> Vec<&str> {
-        let declares = |at: &usize| self.is_at(*at, CFG_TEST) && self.is_at(at + 7, &["mod"]);
+        let after_visibility = |at: usize| match () {
+            () if self.is_at(at, &["pub", "("]) => at + 4,
+            () if self.is_at(at, &["pub"]) => at + 1,
+            () => at,
+        };
         (0..self.tokens.len())
-            .filter(declares)
-            .filter(|at| self.text(at + 9) == ";")
-            .map(|at| self.text(at + 8))
+            .filter(|at| self.is_at(*at, CFG_TEST))
+            .map(|at| after_visibility(at + CFG_TEST.len()))
+            .filter(|at| self.is_at(*at, &["mod"]) && self.text(at + 2) == ";")
+            .map(|at| self.text(at + 1))
             .collect()
     }
 
