@@ -228,13 +228,14 @@ fn failed(what: &str, failure: &RunFailure) -> Failure {
         FailureClass::Busy => (Exit::Busy, "wait until it is done, or stop it"),
         FailureClass::KeyDenied => (
             Exit::KeyDenied,
-            "see that the key is still there, enabled, and allowed to whoever serves the volume",
+            "see that the key is there and enabled, and that the process that has the volume open may use it: a mount has its own environment",
         ),
         FailureClass::KeyUnavailable => (
             Exit::KeyUnavailable,
             "see that the key provider is reachable",
         ),
-        FailureClass::Usage => (Exit::Usage, "`envelopefs slots list` shows the keys"),
+        // These say what is wrong by themselves.
+        FailureClass::Usage => return Failure::new(Exit::Usage, what, chain(failure)),
         FailureClass::Other => return Failure::new(Exit::Failure, what, chain(failure)),
     };
     Failure::new(exit, what, chain(failure)).advise(advice)

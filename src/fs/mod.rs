@@ -6,7 +6,7 @@
 //!
 //! Locks, in the order in which they may be taken: a folder's `names` (two of them by inode number),
 //! an inode's `open` slot, an inode's `whereabouts` (two of them by inode number, or a child's and then
-//! its folder's), a shard of a table, the folder-handle cache, the committer's list.
+//! its folder's), a shard of a table, the folder-handle cache, the committer's list, the names noted for a run.
 //! None is held while a key provider is waited for.
 
 mod attr;

@@ -1,5 +1,6 @@
-//! Bringing key slots to what they should be: wrapping anew, wrapping for a key that has no slot yet, and proving
-//! what was made before anything goes.
+//! Bringing the key slots of files, and of the volume key, to what they should be.
+
+mod work;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,16 +9,15 @@ use crate::crypto::SecretKey;
 use crate::format::file_keys;
 use crate::format::header::{FileHeader, HeaderError, KeyEpoch, KeySlot, epochs_len, epochs_room};
 use crate::format::volume_config::KeyScope;
-use crate::keys::{
-    DekRequest, EncryptionContext, KeyError, KeyErrorKind, KeyProvider as _, Pace, Providers,
-    WrappedDek,
-};
+use crate::keys::{DekRequest, EncryptionContext, KeyError, KeyErrorKind, KeyProvider as _, Pace};
 use crate::units::{EpochId, KeyUri, VolumeId};
 
 use super::Volume;
 use super::error::VolumeError;
 use super::file_keys::{FileMaterial, VOLUME_SCHEME};
 use super::slots::{Keys, Plan, Step, Target, plan};
+
+use work::Work;
 
 /// How slots are to be renewed.
 #[derive(Debug, Clone)]
@@ -306,133 +306,10 @@ impl Volume {
     }
 }
 
-/// The work on the slots of one key.
-struct Work<'a> {
-    renewal: &'a Renewal,
-    providers: &'a Providers,
-    /// What the key is wrapped for.
-    context: EncryptionContext,
-    /// Gets at the key by the slots that there are.
-    unwrap: &'a dyn Fn() -> Result<Arc<SecretKey>, KeyError>,
-    /// Whether a key is the one.
-    opens: &'a dyn Fn(&SecretKey) -> bool,
-    key: Option<Arc<SecretKey>>,
-    /// Whether some slot of the result was seen to open.
-    proven: bool,
-}
-
-impl Work<'_> {
-    fn carry_out(mut self, plan: Plan) -> Result<Vec<KeySlot>, KeyError> {
-        let mut slots = Vec::with_capacity(plan.steps.len());
-        for step in plan.steps {
-            slots.push(match step {
-                Step::Keep(slot) => slot,
-                Step::Wrap(uri) => self.wrap(&uri)?,
-                // A slot that does not open any more is made anew from another that does.
-                Step::Rewrap(slot) => match self.rewrap(&slot) {
-                    Ok(slot) => slot,
-                    Err(error) => self.wrap(&slot.key_uri).map_err(|_also| error)?,
-                },
-            });
-        }
-        if plan.drops > 0 && self.renewal.verify && !self.proven {
-            self.prove_one_of(&mut slots)?;
-        }
-        Ok(slots)
-    }
-
-    fn rewrap(&mut self, slot: &KeySlot) -> Result<KeySlot, KeyError> {
-        let provider = self.providers.open(&slot.key_uri)?;
-        self.renewal.pace.wait();
-        let wrapped = provider.rewrap(&wrapped_in(slot), &self.context)?;
-        self.proved(&slot.key_uri, wrapped)
-    }
-
-    fn wrap(&mut self, uri: &KeyUri) -> Result<KeySlot, KeyError> {
-        let key = self.key()?;
-        let provider = self.providers.open(uri)?;
-        self.renewal.pace.wait();
-        let wrapped = provider.wrap(&key, &self.context)?;
-        self.proved(uri, wrapped)
-    }
-
-    fn key(&mut self) -> Result<Arc<SecretKey>, KeyError> {
-        if self.key.is_none() {
-            self.key = Some((self.unwrap)()?);
-        }
-        self.key
-            .clone()
-            .ok_or_else(|| KeyError::new(KeyErrorKind::Corrupt, "no key"))
-    }
-
-    /// A new slot, once it was seen to open.
-    fn proved(&mut self, uri: &KeyUri, wrapped: WrappedDek) -> Result<KeySlot, KeyError> {
-        let slot = KeySlot {
-            key_uri: uri.clone(),
-            key_version: wrapped.key_version,
-            wrapped_dek: wrapped.bytes,
-        };
-        if self.renewal.verify {
-            self.prove(&slot).map_err(|error| match error.kind() {
-                KeyErrorKind::Denied => {
-                    let message = format!(
-                        "the new slot cannot be verified, for this host may not unwrap by the key ({}); --no-verify goes without",
-                        error.message()
-                    );
-                    KeyError::new(KeyErrorKind::Denied, message).at(uri)
-                }
-                _ => error,
-            })?;
-        }
-        Ok(slot)
-    }
-
-    fn prove(&mut self, slot: &KeySlot) -> Result<(), KeyError> {
-        self.renewal.pace.wait();
-        let provider = self.providers.open(&slot.key_uri)?;
-        let key = provider.unwrap(&wrapped_in(slot), &self.context)?;
-        if !(self.opens)(&key) {
-            let message = "the slot holds another key";
-            return Err(KeyError::new(KeyErrorKind::Corrupt, message).at(&slot.key_uri));
-        }
-        self.proven = true;
-        Ok(())
-    }
-
-    /// Before a slot goes, one of those that stay is seen to open. One that was altered is made anew from those that
-    /// there still are.
-    fn prove_one_of(&mut self, slots: &mut [KeySlot]) -> Result<(), KeyError> {
-        let mut failure = KeyError::new(KeyErrorKind::Corrupt, "no slot would be left");
-        for slot in slots {
-            match self.prove(slot) {
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind() == KeyErrorKind::Corrupt => {
-                    match self.wrap(&slot.key_uri.clone()) {
-                        Ok(made) => {
-                            *slot = made;
-                            return Ok(());
-                        }
-                        Err(error) => failure = error,
-                    }
-                }
-                Err(error) => failure = error,
-            }
-        }
-        Err(failure)
-    }
-}
-
 /// What the data keys of a file are wrapped for.
 fn context_of(header: &FileHeader) -> EncryptionContext {
     EncryptionContext {
         volume: header.volume_id.unwrap_or(VolumeId::NONE),
         file: Some(header.file_id),
-    }
-}
-
-fn wrapped_in(slot: &KeySlot) -> WrappedDek {
-    WrappedDek {
-        key_version: slot.key_version.clone(),
-        bytes: slot.wrapped_dek.clone(),
     }
 }

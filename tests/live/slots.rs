@@ -5,7 +5,8 @@ use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -115,21 +116,22 @@ fn all_ciphertext(volume: &Volume) -> BTreeMap<PathBuf, Vec<u8>> {
 
 /// Writers that go on until they are told to stop: content, new files, moves between folders.
 struct Crowd {
-    stop: std::sync::Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
     threads: Vec<thread::JoinHandle<u64>>,
 }
 
 impl Crowd {
     fn start(root: &Path) -> Self {
-        let stop = std::sync::Arc::new(AtomicBool::new(false));
+        let stop = Arc::new(AtomicBool::new(false));
+        let rounds = Arc::new(AtomicU64::new(0));
         let start = |number: u64| {
             let folder = root.join(format!("crowd{number}"));
             fs::create_dir_all(folder.join("other")).unwrap();
-            let stop = std::sync::Arc::clone(&stop);
+            let (stop, rounds) = (Arc::clone(&stop), Arc::clone(&rounds));
             thread::spawn(move || {
                 let rewritten = fs::File::create(folder.join("rewritten")).unwrap();
                 let mut round = 0;
-                while !stop.load(Ordering::Acquire) {
+                loop {
                     rewritten
                         .write_all_at(&noise(round, 3000), round % 5 * 4000)
                         .unwrap();
@@ -141,14 +143,19 @@ impl Crowd {
                     fs::rename(&new, &moved).unwrap();
                     assert_eq!(fs::read(&moved).unwrap(), noise(round, 700));
                     round += 1;
+                    rounds.fetch_add(1, Ordering::AcqRel);
+                    if stop.load(Ordering::Acquire) {
+                        break;
+                    }
                 }
                 round
             })
         };
-        Self {
-            threads: (0..3).map(start).collect(),
-            stop,
-        }
+        let threads = (0..3).map(start).collect();
+        // What follows is to meet them at work.
+        let at_work = || rounds.load(Ordering::Acquire) >= 6;
+        crate::harness::wait_until("the writers to write", at_work);
+        Self { stop, threads }
     }
 
     fn finish(self) {

@@ -294,11 +294,7 @@ impl FileSystem {
         Ok(open(file, header, keys)?)
     }
 
-    pub(in crate::fs) fn open_ciphertext(
-        &self,
-        inode: &Inode,
-        access: Access,
-    ) -> Result<StorageFile, FsError> {
+    fn open_ciphertext(&self, inode: &Inode, access: Access) -> Result<StorageFile, FsError> {
         self.stats.count_open();
         self.with_descriptors(|| {
             let node = self.node_by_name(inode)?;

@@ -43,7 +43,7 @@ impl FileSystem {
         let Some(visit) = self.visit(dir, cname)? else {
             return Ok(Renewed::Gone);
         };
-        let header = match self.admitted_header(&visit.inode)? {
+        let header = match self.admitted_header(&visit)? {
             Ok(header) => header,
             Err(other) => return Ok(other),
         };

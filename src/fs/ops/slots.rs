@@ -32,6 +32,8 @@ pub enum Renewed {
 pub(in crate::fs) struct Visit<'a> {
     fs: &'a FileSystem,
     pub(in crate::fs) inode: Arc<Inode>,
+    /// Where it was found: another mount may have moved it from where it is known to be.
+    node: Arc<Node>,
 }
 
 impl Drop for Visit<'_> {
@@ -60,7 +62,7 @@ impl FileSystem {
             return Ok(Renewed::Gone);
         };
         for _ in 0..ATTEMPTS {
-            let header = match self.admitted_header(&visit.inode)? {
+            let header = match self.admitted_header(&visit)? {
                 Ok(header) => header,
                 Err(other) => return Ok(other),
             };
@@ -73,7 +75,7 @@ impl FileSystem {
             let Some(epochs) = self.volume.renew(&header, renewal)? else {
                 return Ok(Renewed::Right);
             };
-            if self.exchange_slots(&visit.inode, &header, &epochs)? {
+            if self.exchange_slots(&visit, &header, &epochs)? {
                 return Ok(Renewed::Changed);
             }
         }
@@ -94,17 +96,22 @@ impl FileSystem {
         if stat.kind != FileKind::Regular {
             return Ok(None);
         }
-        let held = || Whereabouts::Held(Arc::new(node));
+        let node = Arc::new(node);
+        let held = || Whereabouts::Held(Arc::clone(&node));
         let inode = self.inodes.count_look_up(&stat, held);
-        Ok(Some(Visit { fs: self, inode }))
+        Ok(Some(Visit {
+            fs: self,
+            inode,
+            node,
+        }))
     }
 
     /// The header of a file that the volume takes, or what the file is instead.
     pub(in crate::fs) fn admitted_header(
         &self,
-        inode: &Inode,
+        visit: &Visit<'_>,
     ) -> Result<Result<FileHeader, Renewed>, FsError> {
-        Ok(match self.current_header(inode) {
+        Ok(match self.current_header(visit) {
             Err(FsError::Content(ContentError::NotReadable(HeaderError::NotOurs))) => {
                 Err(Renewed::Foreign)
             }
@@ -115,13 +122,13 @@ impl FileSystem {
         })
     }
 
-    fn current_header(&self, inode: &Inode) -> Result<Probe, FsError> {
-        let slot = inode.open_slot().lock();
+    fn current_header(&self, visit: &Visit<'_>) -> Result<Probe, FsError> {
+        let slot = visit.inode.open_slot().lock();
         if let Some(open) = slot.upgrade() {
             drop(slot);
             return Ok(Probe::Sealed(open.header()?));
         }
-        let file = self.open_ciphertext(inode, Access::Read)?;
+        let file = self.with_descriptors(|| Ok(visit.node.open_file_untouched(Access::Read)?))?;
         if self.options.shared {
             exclude_writers(&file)?;
         }
@@ -130,13 +137,14 @@ impl FileSystem {
 
     fn exchange_slots(
         &self,
-        inode: &Inode,
+        visit: &Visit<'_>,
         header: &FileHeader,
         epochs: &[KeyEpoch],
     ) -> Result<bool, FsError> {
-        let slot = inode.open_slot().lock();
+        let slot = visit.inode.open_slot().lock();
         let open: Option<Arc<OpenFile>> = slot.upgrade();
-        let file = self.open_ciphertext(inode, Access::ReadWrite)?;
+        let file =
+            self.with_descriptors(|| Ok(visit.node.open_file_untouched(Access::ReadWrite)?))?;
         let known = &header.epochs;
         Ok(match open {
             Some(open) => open.exchange_slots(&Arc::new(file), known, epochs)?,
