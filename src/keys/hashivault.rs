@@ -3,7 +3,7 @@
 //!
 //! The service makes a fresh key for each wrap (`datakey/plaintext`), and the data key is sealed under
 //! that one with the context. So Transit can rewrap by itself: its `rewrap` takes no associated data
-//! (docs/adr/0009). The context is sent along as well: keys made with `derived=true` derive by it.
+//! (docs/adr/0011). The context is sent along as well: keys made with `derived=true` derive by it.
 //!
 //! Where the service is and who this machine is are said on the machine, by the variables that `bao`
 //! and `vault` know.
@@ -16,7 +16,7 @@ mod renewal;
 mod vault;
 
 #[cfg(test)]
-pub(crate) mod bao;
+mod bao;
 #[cfg(test)]
 mod tests;
 
@@ -231,12 +231,14 @@ impl HashivaultProvider {
         };
         self.ask(&Call::post(doing, operation, wire::body(&body)?))
     }
+}
 
-    fn do_wrap(
-        &self,
-        dek: &SecretKey,
-        context: &EncryptionContext,
-    ) -> Result<WrappedDek, KeyError> {
+impl KeyProvider for HashivaultProvider {
+    fn uri(&self) -> &KeyUri {
+        &self.uri
+    }
+
+    fn wrap(&self, dek: &SecretKey, context: &EncryptionContext) -> Result<WrappedDek, KeyError> {
         let wrapping = ("wrapping", &["datakey", "plaintext"][..]);
         let response = self.convert(wrapping, None, context)?;
         let Data { data: made } = response.json::<Data<DataKey>>()?;
@@ -247,7 +249,7 @@ impl HashivaultProvider {
         Ok(Blob::new(&aad, &sealed, &ciphertext).into_wrapped(&ciphertext))
     }
 
-    fn do_unwrap(
+    fn unwrap(
         &self,
         wrapped: &WrappedDek,
         context: &EncryptionContext,
@@ -262,7 +264,7 @@ impl HashivaultProvider {
     }
 
     /// The service makes the new wrap, and the data key does not come to this host.
-    fn do_rewrap(
+    fn rewrap(
         &self,
         wrapped: &WrappedDek,
         context: &EncryptionContext,
@@ -275,38 +277,9 @@ impl HashivaultProvider {
         let ciphertext = Ciphertext::of_text(&rewrapped.ciphertext)?;
         Ok(Blob::new(&aad, blob.sealed(), &ciphertext).into_wrapped(&ciphertext))
     }
-}
-
-impl KeyProvider for HashivaultProvider {
-    fn uri(&self) -> &KeyUri {
-        &self.uri
-    }
-
-    fn wrap(&self, dek: &SecretKey, context: &EncryptionContext) -> Result<WrappedDek, KeyError> {
-        self.do_wrap(dek, context)
-            .map_err(|error| error.at(&self.uri))
-    }
-
-    fn unwrap(
-        &self,
-        wrapped: &WrappedDek,
-        context: &EncryptionContext,
-    ) -> Result<SecretKey, KeyError> {
-        self.do_unwrap(wrapped, context)
-            .map_err(|error| error.at(&self.uri))
-    }
-
-    fn rewrap(
-        &self,
-        wrapped: &WrappedDek,
-        context: &EncryptionContext,
-    ) -> Result<WrappedDek, KeyError> {
-        self.do_rewrap(wrapped, context)
-            .map_err(|error| error.at(&self.uri))
-    }
 
     fn probe(&self) -> Result<KeyHealth, KeyError> {
-        let key = self.key_info().map_err(|error| error.at(&self.uri))?;
+        let key = self.key_info()?;
         let oldest = key
             .min_decryption_version
             .max(key.min_available_version)

@@ -18,8 +18,10 @@
     )
 )]
 
+pub mod azurekms;
 pub mod error;
 pub mod file;
+pub mod gcpkms;
 pub mod guarded;
 pub mod hashivault;
 pub mod keyring;
@@ -48,8 +50,10 @@ mod pem;
 mod percent;
 mod query;
 
+pub use azurekms::AzurekmsProvider;
 pub use error::{KeyError, KeyErrorKind};
 pub use file::FileProvider;
+pub use gcpkms::GcpkmsProvider;
 pub use guarded::{Guarded, Outage};
 pub use hashivault::HashivaultProvider;
 pub use keyring::{DekRequest, DekResult, Keyring, KeyringConfig, KeyringStats};

@@ -8,8 +8,10 @@ pub(super) fn is_unreserved(byte: u8) -> bool {
 }
 
 /// The bytes with those that are not `plain` as `%XX`.
+/// The bytes with those that are not `plain` as `%XX`. The text is made with room for all of it: of a
+/// secret, growing would leave copies behind.
 pub(super) fn encode(bytes: &[u8], plain: fn(u8) -> bool) -> String {
-    let mut text = String::with_capacity(bytes.len());
+    let mut text = String::with_capacity(bytes.len().saturating_mul(3));
     for &byte in bytes {
         if plain(byte) {
             text.push(char::from(byte));

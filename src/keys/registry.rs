@@ -9,8 +9,10 @@ use parking_lot::Mutex;
 use crate::crypto::passphrase::Argon2Params;
 use crate::keys::alikms::{self, AliKmsProvider};
 use crate::keys::awskms::{self, AwsKmsProvider};
+use crate::keys::azurekms::{self, AzurekmsProvider};
 use crate::keys::error::KeyError;
 use crate::keys::file::{self, FileProvider};
+use crate::keys::gcpkms::{self, GcpkmsProvider};
 use crate::keys::guarded::Guarded;
 use crate::keys::hashivault::{self, HashivaultProvider};
 use crate::keys::kmip::{self, KmipOptions, KmipProvider};
@@ -66,6 +68,14 @@ impl ProviderOptions {
 
     fn follow_awskms(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
         Ok(self.keep_reach(awskms::FORM.given(uri)?))
+    }
+
+    fn follow_azurekms(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
+        Ok(self.keep_reach(azurekms::FORM.given(uri)?))
+    }
+
+    fn follow_gcpkms(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
+        Ok(self.keep_reach(gcpkms::FORM.given(uri)?))
     }
 
     fn follow_hashivault(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
@@ -143,10 +153,22 @@ const SCHEMES: &[Scheme] = &[
         open: Providers::open_awskms,
     },
     Scheme {
+        name: azurekms::SCHEME,
+        form: "azurekms://VAULT/KEY",
+        follow: ProviderOptions::follow_azurekms,
+        open: Providers::open_azurekms,
+    },
+    Scheme {
         name: file::SCHEME,
         form: "file:///path/keyring.json",
         follow: ProviderOptions::follow_whole,
         open: Providers::open_file,
+    },
+    Scheme {
+        name: gcpkms::SCHEME,
+        form: "gcpkms://projects/P/locations/L/keyRings/R/cryptoKeys/K",
+        follow: ProviderOptions::follow_gcpkms,
+        open: Providers::open_gcpkms,
     },
     Scheme {
         name: hashivault::SCHEME,
@@ -342,6 +364,14 @@ impl Providers {
 
     fn open_hashivault(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
         Ok(Box::new(HashivaultProvider::open(uri, &self.service)?))
+    }
+
+    fn open_gcpkms(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
+        Ok(Box::new(GcpkmsProvider::open(uri, &self.service)?))
+    }
+
+    fn open_azurekms(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
+        Ok(Box::new(AzurekmsProvider::open(uri, &self.service)?))
     }
 
     fn open_pkcs11(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {

@@ -432,3 +432,19 @@ pub(crate) fn same_as_beneath(mount: &Mount<'_>, script: &str) -> String {
     fs::remove_dir_all(&inside).expect("what the script made goes");
     expected
 }
+
+/// The folder of a program that scripts/test.sh live installs from PyPI, or that the PATH has.
+pub(crate) fn folder_of(program: &str, package: &str) -> PathBuf {
+    let var = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let cache = var("XDG_CACHE_HOME").or_else(|| Some(var("HOME")?.join(".cache")));
+    let tools = var("ENVELOPEFS_TOOLS").or_else(|| Some(cache?.join("envelopefs/tools")));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders = tools
+        .map(|tools| tools.join("python/bin"))
+        .into_iter()
+        .chain(std::env::split_paths(&path));
+    let found = folders.find(|folder| folder.join(program).exists());
+    found.unwrap_or_else(|| {
+        panic!("this test needs {program}: pip install {package} (scripts/test.sh live does)")
+    })
+}

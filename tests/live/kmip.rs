@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::documents::{Unmounts, home, printed_by};
-use crate::harness::{is_running, program, refuses, wait_until};
+use crate::harness::{folder_of, is_running, program, refuses, wait_until};
 
 const KEY_UNAVAILABLE: i32 = 13;
 
@@ -28,20 +28,6 @@ impl Drop for Stops {
             let _ended = rustix::process::kill_process(pid, rustix::process::Signal::INT);
         }
     }
-}
-
-/// Where scripts/test.sh has installed PyKMIP, or the folder of the PATH that holds it.
-fn pykmip() -> PathBuf {
-    let var = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let cache = var("XDG_CACHE_HOME").or_else(|| Some(var("HOME")?.join(".cache")));
-    let tools = var("ENVELOPEFS_TOOLS").or_else(|| Some(cache?.join("envelopefs/tools")));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders = tools
-        .map(|tools| tools.join("python/bin"))
-        .into_iter()
-        .chain(std::env::split_paths(&path));
-    let found = folders.find(|folder| folder.join("pykmip-server").exists());
-    found.expect("this test needs PyKMIP: pip install PyKMIP==0.11.0 (scripts/test.sh live does)")
 }
 
 fn free_port() -> u16 {
@@ -74,7 +60,10 @@ fn the_page_about_kmip_does_what_it_says() {
     let _unmounts = Unmounts(home.path().join("kmip-files"));
     let server = Stops(home.path().join("kmip/pid"));
     let page = include_str!("../../docs/keys/kmip.md");
-    let path = format!("\n```sh\nexport PATH={}:$PATH\n", pykmip().display());
+    let path = format!(
+        "\n```sh\nexport PATH={}:$PATH\n",
+        folder_of("pykmip-server", "PyKMIP==0.11.0").display()
+    );
     let port = free_port().to_string();
     let page = page.replace("\n```sh\n", &path).replace("5696", &port);
     let printed = printed_by(&page, 3, home.path());

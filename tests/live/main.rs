@@ -33,6 +33,7 @@ mod rights;
 mod shared;
 mod single_files;
 mod slots;
+mod transit;
 mod tree;
 mod workers;
 mod write_only;

@@ -13,7 +13,7 @@ use crate::keys::error::{KeyError, KeyErrorKind};
 use crate::keys::provider::{KeyProvider, WrappedDek};
 use crate::keys::registry::{ProviderOptions, Providers};
 use crate::keys::service::double::{Double, answer, json as json_answer};
-use crate::keys::service::failures::{self, Subject, service_failures};
+use crate::keys::service::failures::{Subject, service_failures};
 use crate::keys::service::metadata::{Dialect, testing};
 use crate::keys::service::pages::Page;
 use crate::keys::service::{Endpoint, Environment, Reach, ServiceOptions};
@@ -386,14 +386,9 @@ fn with_subject(check: impl Fn(&Subject<'_>)) {
     let kms = AliKms::start();
     check(&Subject {
         service: kms.server.endpoint(),
-        open: &|endpoint| {
+        open: &|reach| {
             let uri: KeyUri = format!("alikms://{REGION}/key-1").parse().unwrap();
-            let reach = Reach {
-                endpoint: Some(endpoint.clone()),
-                timeout: Some(failures::TIMEOUT),
-                ..Reach::default()
-            };
-            Box::new(open_reaching(&uri, reach, &STATIC))
+            Box::new(open_reaching(&uri, reach.clone(), &STATIC))
         },
     });
 }

@@ -12,7 +12,7 @@ use crate::keys::conformance::{CONTEXT, provider_suite};
 use crate::keys::error::KeyErrorKind;
 use crate::keys::provider::{KeyProvider, WrappedDek};
 use crate::keys::registry::{ProviderOptions, Providers};
-use crate::keys::service::failures::{self, Subject, service_failures};
+use crate::keys::service::failures::{Subject, service_failures};
 use crate::keys::service::python::Server;
 use crate::keys::service::{Endpoint, Environment, Reach, ServiceOptions};
 
@@ -204,13 +204,7 @@ fn with_subject(check: impl Fn(&Subject<'_>)) {
     let arn = new_key();
     check(&Subject {
         service: endpoint(),
-        open: &|endpoint| {
-            let reach = Reach {
-                timeout: Some(failures::TIMEOUT),
-                ..reach(endpoint.clone())
-            };
-            Box::new(open_at(&arn, reach))
-        },
+        open: &|reach| Box::new(open_at(&arn, reach.clone())),
     });
 }
 

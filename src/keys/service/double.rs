@@ -125,14 +125,17 @@ fn serve(stream: &TcpStream, handler: &Handler, calls: &AtomicUsize) {
     }
 }
 
-fn is_whole(answer: &[u8]) -> bool {
+/// Whether an answer is as long as it says.
+pub(super) fn is_whole(answer: &[u8]) -> bool {
     let text = String::from_utf8_lossy(answer);
     let Some((head, _body)) = text.split_once("\r\n\r\n") else {
         return false;
     };
-    let len = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    let len = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        let says = name.eq_ignore_ascii_case("content-length");
+        says.then(|| value.parse().ok()).flatten()
+    });
     len.is_some_and(|len: usize| answer.len() >= head.len() + 4 + len)
 }
 

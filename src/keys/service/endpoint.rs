@@ -54,6 +54,11 @@ impl Endpoint {
         self.0.clone()
     }
 
+    /// Whether it is on this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        is_this_machine(&self.0)
+    }
+
     /// The URL of `path` below it. Each part is one segment, percent-encoded as it must be.
     pub(crate) fn join<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> Url {
         let mut url = self.0.clone();

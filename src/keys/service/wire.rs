@@ -4,8 +4,9 @@ use data_encoding::Encoding;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::client::Response;
 use crate::crypto::secret::SecretKey;
-use crate::keys::error::KeyError;
+use crate::keys::error::{KeyError, KeyErrorKind};
 
 /// The room for a body in bytes; those of key services are smaller.
 const BODY_ROOM: usize = 16 * 1024;
@@ -68,12 +69,32 @@ pub(crate) fn said(text: &str) -> String {
         .collect()
 }
 
+/// The failure that an answer stands for which is not in the service's words: a refusal of somebody
+/// in between must not count as the service's.
+pub(crate) fn stranger(response: &Response, doing: &str) -> KeyError {
+    let status = response.status();
+    KeyError::unavailable(format!(
+        "{doing}: an answer (HTTP {status}) that is not the service's: is there a proxy in between, or is the address another program's?"
+    ))
+}
+
+/// The failure that an answer stands for, with the time that the service wants to be left alone for.
+pub(crate) fn failure(response: &Response, kind: KeyErrorKind, message: &str) -> KeyError {
+    match response.retry_after() {
+        Some(time) => {
+            let seconds = time.as_secs();
+            let message = format!("{message}; ask again in {seconds} s");
+            KeyError::new(kind, message).retry_after(time)
+        }
+        None => KeyError::new(kind, message),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use data_encoding::{BASE64, BASE64URL_NOPAD};
 
     use super::*;
-    use crate::keys::error::KeyErrorKind;
 
     #[test]
     fn a_key_comes_back_from_its_text() {
