@@ -4,6 +4,7 @@ use std::sync::{Arc, mpsc};
 
 use parking_lot::Mutex;
 
+use crate::audit::{Event, Field, Kind};
 use crate::content::{EpochKeys, OpenFile};
 use crate::format::names::NameKey;
 use crate::keys::{KeyError, KeyErrorKind};
@@ -12,6 +13,7 @@ use crate::volume::VolumeError;
 use super::FileSystem;
 use super::error::FsError;
 use super::inodes::{Ino, Inode, Whereabouts};
+use super::subject::show_path;
 
 /// On whose account the mount is locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,7 @@ impl FileSystem {
         self.close_down(&KeyError::new(KeyErrorKind::NotFound, message).of_this_host());
         self.volume.forget_providers();
         *locked = Some(LockedBy::User);
+        self.note_lock(LockedBy::User);
         tracing::warn!("the mount is locked: its keys are gone");
     }
 
@@ -50,7 +53,13 @@ impl FileSystem {
     /// # Errors
     /// [`VolumeError`]: the mount stays locked.
     pub fn unlock(&self) -> Result<(), VolumeError> {
-        self.unlock_if(|_by| true)
+        self.unlock_if(|_by| true).inspect_err(|error| {
+            self.volume.note(|| {
+                Event::new(Kind::Unlock)
+                    .with(Field::Result, "failed")
+                    .with(Field::Message, error.to_string())
+            });
+        })
     }
 
     /// The same, if the mount is locked on the account of whom `whose` says.
@@ -62,6 +71,8 @@ impl FileSystem {
         self.volume.unlock()?;
         *locked = None;
         self.give_all_keys();
+        self.volume
+            .note(|| Event::new(Kind::Unlock).with(Field::Result, "granted"));
         tracing::warn!("the mount is unlocked");
         Ok(())
     }
@@ -80,12 +91,33 @@ impl FileSystem {
         tracing::error!(error = %why, "the volume key may not be used any more: the mount is locked");
         self.close_down(&taken_away(why));
         *locked = Some(by);
+        self.note_lock(by);
+    }
+
+    fn note_lock(&self, by: LockedBy) {
+        let cause = match by {
+            LockedBy::Outage => "outage",
+            LockedBy::Refusal => "refusal",
+            LockedBy::User => "user",
+        };
+        self.volume
+            .note(|| Event::new(Kind::Lock).with(Field::Cause, cause));
     }
 
     /// The keys of one open file may not be used any more.
-    pub(super) fn take_keys_of(&self, inode: &Inode, file: &OpenFile, why: &KeyError) {
+    pub(super) fn take_keys_of(&self, inode: &Arc<Inode>, file: &OpenFile, why: &KeyError) {
         tracing::error!(ciphertext = inode.cipher_path(), file = %file.file_id(), error = %why, "the key of an open file may not be used any more");
         file.take_keys(taken_away(why));
+        self.volume.note(|| {
+            let path = self.path_of(inode);
+            Event::new(Kind::Revoked)
+                .with_some(Field::Path, path.map(|path| show_path(&path)))
+                .with(Field::FileId, file.file_id().to_string())
+                .with_some(Field::Provider, why.uri().map(ToString::to_string))
+                .with_some(Field::RequestId, why.request_id())
+                .with(Field::Error, why.kind().to_string())
+                .with(Field::Message, why.message())
+        });
     }
 
     /// Drops what the kernel has cached of a file.

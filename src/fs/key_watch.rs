@@ -153,7 +153,7 @@ impl Shared {
         &self,
         fs: &FileSystem,
         state: &mut State,
-        inode: &Inode,
+        inode: &Arc<Inode>,
         file: &Arc<OpenFile>,
         now: Instant,
     ) -> bool {
@@ -208,7 +208,7 @@ impl Shared {
 
     fn file_confirmed(
         &self,
-        inode: &Inode,
+        inode: &Arc<Inode>,
         file: &OpenFile,
         header: &FileHeader,
         deks: &[Arc<SecretKey>],
@@ -236,7 +236,13 @@ impl Shared {
         }
     }
 
-    fn file_not_confirmed(&self, fs: &FileSystem, inode: &Inode, file: &OpenFile, why: &KeyError) {
+    fn file_not_confirmed(
+        &self,
+        fs: &FileSystem,
+        inode: &Arc<Inode>,
+        file: &OpenFile,
+        why: &KeyError,
+    ) {
         let now = Instant::now();
         let mut verdict = Verdict::Silent;
         self.note_times(inode.ino(), |times| {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::{Counts, Event, Failed, Reins};
+use crate::audit::{self, Field, Kind};
 use crate::fs::{FileSystem, FsError, MoveWatch, Renewed};
 use crate::maint::{Folder, Unread, join, walk};
 use crate::storage::{CName, FileKind, Node};
@@ -27,6 +28,22 @@ pub(super) struct Place {
     pub(super) cname: CName,
     /// As the mount shows it.
     pub(super) path: String,
+}
+
+impl Place {
+    /// Tells the audit of a file that was changed, or that could not be.
+    pub(super) fn tell(&self, volume: &Volume, kind: Kind, done: &Result<Renewed, FsError>) {
+        let event = || audit::Event::new(kind).with(Field::Path, self.path.as_str());
+        match done {
+            Ok(Renewed::Changed) => volume.note(|| event().with(Field::Result, "granted")),
+            Ok(_) => {}
+            Err(error) => volume.note(|| {
+                event()
+                    .with(Field::Result, "failed")
+                    .with(Field::Message, error.to_string())
+            }),
+        }
+    }
 }
 
 /// What is done to one file.

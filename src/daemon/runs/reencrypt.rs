@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::pass::{Pass, Place, Start, Tally, moved_files, whole};
 use super::{FailureClass, ReencryptRun, Reins, RunFailure, RunReport};
+use crate::audit::Kind;
 use crate::fs::FileSystem;
 use crate::volume::{DoneList, Renewal, RenewalOptions, Volume};
 
@@ -104,7 +105,9 @@ fn one_file(
         tally.wrote(step.bytes);
         !stop.load(Ordering::Acquire)
     };
-    fs.reencrypt(&place.dir, &place.cname, renewal, Some(done), &mut goes_on)
+    let done = fs.reencrypt(&place.dir, &place.cname, renewal, Some(done), &mut goes_on);
+    place.tell(fs.volume(), Kind::Reencrypt, &done);
+    done
 }
 
 /// The folders and files that were named, or all.

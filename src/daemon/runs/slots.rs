@@ -2,6 +2,7 @@
 
 use super::pass::{Pass, Place, Tally, moved_files, whole};
 use super::{Reins, RunFailure, RunReport, SlotsRun};
+use crate::audit::{Event, Field, Kind};
 use crate::format::volume_config::{ForeignFiles, KeyScope};
 use crate::fs::{FileSystem, MoveWatch};
 use crate::keys::{FileProvider, file};
@@ -74,8 +75,19 @@ fn real_run(
     let keys = volume.config().keys.clone();
     let renewal = volume.renewal(&options(run, keys.clone()))?;
     let volume_key = volume.renew_own_slots(&sole, &renewal)?;
+    if volume_key {
+        volume.note(|| {
+            Event::new(Kind::Rewrap)
+                .with(Field::Purpose, "volume-key")
+                .with(Field::Result, "granted")
+        });
+    }
     let tally = Tally::default();
-    let work = |place: &Place| fs.renew_slots(&place.dir, &place.cname, &renewal, false);
+    let work = |place: &Place| {
+        let done = fs.renew_slots(&place.dir, &place.cname, &renewal, false);
+        place.tell(volume, Kind::Rewrap, &done);
+        done
+    };
     let pass = pass(fs, &tally, &work);
     let seen_all = !touches_files(volume) || all_files(&pass, &watch, run, reins);
     // Before anything is said to be done: a slot must not go while the headers that need it may come back.

@@ -106,7 +106,14 @@ impl Refusal {
         } else {
             format!("; {advice}")
         };
-        KeyError::new(kind, format!("{what}: {self}{advice}"))
+        let mut error = KeyError::new(kind, format!("{what}: {self}{advice}"));
+        if !self.request_id.is_empty() {
+            error = error.of_request(self.request_id.as_str());
+        }
+        match self.wait {
+            Some(wait) => error.retry_after(wait),
+            None => error,
+        }
     }
 }
 
