@@ -94,6 +94,45 @@ fn an_unwrap_names_who_asked_and_for_what() {
 }
 
 #[test]
+fn locks_and_runs_over_all_files_are_told() {
+    let volume = Volume::create(&[]);
+    let mount = volume.mount_with(&["-o", &option(&volume)]);
+    fs::write(mount.path("f"), "x").unwrap();
+    let on_mount = |command: &str, options: &[&str]| {
+        let mut command = volume.envelopefs(command);
+        run(command.arg(mount.root()).args(options));
+    };
+    on_mount("lock", &[]);
+    on_mount("unlock", &[]);
+    on_mount("rewrap", &["--rotate", "--no-progress"]);
+    on_mount("rewrap", &["--no-progress"]);
+    on_mount("reencrypt", &["--no-progress"]);
+    mount.unmount();
+
+    let lock = events(&volume, "lock");
+    assert_eq!((lock.len(), &lock[0]["cause"]), (1, &Value::from("user")));
+    let unlock = events(&volume, "unlock");
+    assert_eq!(
+        (unlock.len(), &unlock[0]["result"]),
+        (1, &Value::from("granted"))
+    );
+    // The second run finds nothing to do.
+    let rewraps = events(&volume, "rewrap");
+    assert_eq!(rewraps.len(), 2, "{rewraps:?}");
+    assert_eq!(rewraps[0]["purpose"], "volume-key");
+    assert_eq!(
+        (&rewraps[1]["path"], &rewraps[1]["result"]),
+        (&Value::from("/f"), &Value::from("granted"))
+    );
+    let reencrypted = events(&volume, "reencrypt");
+    assert_eq!(
+        (reencrypted.len(), &reencrypted[0]["path"]),
+        (1, &Value::from("/f"))
+    );
+    run(&mut verify(&volume));
+}
+
+#[test]
 fn a_key_that_is_refused_and_a_file_that_is_damaged_are_told() {
     let volume = Volume::create(&["--names", "plain"]);
     let mount = volume.mount_with(&["-o", &option(&volume)]);
@@ -158,7 +197,7 @@ fn every_edit_of_the_file_is_found() {
     ];
     for edit in &edits {
         fs::write(file(&volume), edit).unwrap();
-        refuses(&mut verify(&volume), 24, &["not as it was written"]);
+        refuses(&mut verify(&volume), 25, &["not as it was written"]);
     }
     let cut = joined(&lines[..lines.len() - 1]);
     fs::write(file(&volume), cut).unwrap();
@@ -167,7 +206,7 @@ fn every_edit_of_the_file_is_found() {
     let head = format!("{}:{}", last["seq"], last["hash"].as_str().unwrap());
     refuses(
         verify(&volume).args(["--expect", &head]),
-        24,
+        25,
         &["not as it was written"],
     );
     fs::write(file(&volume), whole).unwrap();
