@@ -92,12 +92,20 @@ fn serve(mountpoint: &Path) {
         ..MountStatus::default()
     };
     let told = serde_json::to_value(status).unwrap();
-    let control = control::serve(mountpoint, &(Arc::new(move || told.clone()) as _)).unwrap();
+    let control = control::serve(
+        mountpoint,
+        &(Arc::new(move || told.clone()) as _),
+        &(Arc::new(|_call| Err("no policy here".to_owned())) as _),
+    );
+    let control = control.unwrap();
     let (sender, ended) = mpsc::channel();
     let place = mountpoint.to_owned();
-    let _signals = signals::on_termination(move |_| {
-        unmount::unmount(&place, Detach::Now).unwrap();
-    })
+    let _signals = signals::on_termination(
+        move |_| {
+            unmount::unmount(&place, Detach::Now).unwrap();
+        },
+        || {},
+    )
     .unwrap();
     std::thread::spawn(move || sender.send(session.join().is_ok()));
     say("ready\n");

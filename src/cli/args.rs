@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use super::cmd::{audit, check, decrypt, encrypt, init, inspect, mount, speed, status, umount};
+use super::cmd::{
+    audit, check, decrypt, encrypt, init, inspect, mount, policy, speed, status, umount,
+};
 use super::exit;
 use super::logging::{LogFormat, LogRequest};
 
@@ -153,6 +155,9 @@ pub enum Command {
     /// Changes nothing, unless with --repair. Unmount the volume first; without --repair, mounts with --shared may go
     /// on meanwhile. Damage is told by the path in the mount and the range of bytes that only a backup brings back.
     Check(check::CheckArgs),
+
+    /// Say who may do what in a volume, and which keys new files get
+    Policy(policy::PolicyArgs),
 
     /// Verify or print what a mount with --audit told
     Audit(audit::AuditArgs),

@@ -45,6 +45,8 @@ pub enum Request {
     Mount(Box<cmd::mount::MountRequest>),
     /// A correct call that asks for nothing: `mount.envelopefs -f`
     Nothing,
+    /// `policy`
+    Policy(cmd::policy::PolicyRequest),
     /// `speed`
     Speed(cmd::speed::SpeedRequest),
     /// `status`
@@ -157,6 +159,7 @@ impl Command {
                 logs.format = said.format.unwrap_or(logs.format);
                 Request::Mount(Box::new(request))
             }
+            Self::Policy(args) => Request::Policy(args.into()),
             Self::Speed(args) => Request::Speed(args.into()),
             Self::Status(args) => Request::Status(args.into()),
             Self::Umount(args) => Request::Umount(args.into()),
@@ -167,6 +170,7 @@ impl Command {
 fn run(request: Request, logs: &Logs) -> Result<(), Failure> {
     match request {
         Request::Nothing => Ok(()),
+        Request::Policy(request) => cmd::policy::run(&request),
         Request::Speed(request) => cmd::speed::run(&request),
         Request::Status(request) => cmd::status::run(&request),
         Request::Umount(request) => cmd::umount::run(&request),

@@ -78,6 +78,8 @@ impl StatusReporter {
             bytes_read: stats.bytes_read,
             bytes_written: stats.bytes_written,
             integrity_failures: stats.integrity_failures,
+            policy_rules: self.fs.policy_rules().map(|count| count as u64),
+            denied: stats.denied,
             audit: volume.audit().map(|audit| audit_status(audit)),
             uptime_secs: self.since.elapsed().as_secs(),
         }

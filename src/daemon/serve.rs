@@ -10,13 +10,14 @@ use thiserror::Error;
 use crate::fs::{FileSystem, FsOptions};
 use crate::fuse::{self, MountConfig, Mounted};
 use crate::maint::{self, MaintError, Recovery};
+use crate::policy::Policy;
 use crate::volume::Volume;
 
-use super::control::{self, ControlServer, StatusSource};
+use super::control::{self, ControlServer, PolicySource, StatusSource};
 use super::harden::HardeningReport;
 use super::report::StatusReporter;
 use super::unmount::{self, Detach};
-use super::{mounts, notify, signals};
+use super::{mounts, notify, policy, signals};
 
 /// A volume to be served, and where.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct ServeRequest {
     pub cipherdir: PathBuf,
     /// The mount point's canonical path.
     pub mountpoint: PathBuf,
+    /// Who may do what.
+    pub policy: Option<Policy>,
     /// Nothing is written.
     pub read_only: bool,
     /// What hardening achieved.
@@ -95,6 +98,7 @@ fn serve_volume(
     look_over(&volume, request.read_only)?;
     let fs = FileSystem::new(Arc::clone(&volume), request.fs)
         .map_err(ServeError::other("opening the volume"))?;
+    fs.follow_policy(request.policy);
     let mounted = fuse::mount(Arc::clone(&fs), &request.mountpoint, &request.mount);
     let mounted = mounted.map_err(|error| {
         // Nothing was written: the next mount has nothing to look over on this one's account.
@@ -112,7 +116,12 @@ fn serve_volume(
         since: Instant::now(),
     }
     .into_source();
-    let control = start_control(&request.mountpoint, &status);
+    let policy = policy::source(
+        Arc::clone(&fs),
+        request.mountpoint.clone(),
+        request.read_only,
+    );
+    let control = start_control(&request.mountpoint, &status, &policy);
     let place = request.mountpoint.clone();
     let audited = Arc::clone(&volume);
     let watch = signals::on_termination(
@@ -134,7 +143,7 @@ fn serve_volume(
         mark_clean(&volume);
     }
     tracing::info!(mountpoint = %request.mountpoint.display(), "unmounted");
-    drop((fs, volume, status));
+    drop((fs, volume, status, policy));
     drop(control);
     served
 }
@@ -197,8 +206,12 @@ fn look_over(volume: &Volume, read_only: bool) -> Result<(), ServeError> {
     Ok(())
 }
 
-fn start_control(mountpoint: &Path, status: &StatusSource) -> Option<ControlServer> {
-    control::serve(mountpoint, status)
+fn start_control(
+    mountpoint: &Path,
+    status: &StatusSource,
+    policy: &PolicySource,
+) -> Option<ControlServer> {
+    control::serve(mountpoint, status, policy)
         .inspect_err(|error| tracing::warn!(%error, "no control socket: `envelopefs status` will have no answer"))
         .ok()
 }

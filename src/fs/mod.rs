@@ -5,7 +5,7 @@
 //! the handle's open file in `content`.
 //!
 //! Locks, in the order in which they may be taken: a folder's `names` (two of them by inode number),
-//! an inode's `open` slot, an inode's `whereabouts` (two of them by inode number, or a child's and then
+//! an inode's `open` slot, its `other_names`, an inode's `whereabouts` (two of them by inode number, or a child's and then
 //! its folder's), a shard of a table, the folder-handle cache, the committer's list.
 //! None is held while a key provider is waited for.
 
@@ -18,6 +18,7 @@ mod handles;
 mod inodes;
 mod locks;
 mod ops;
+mod policy;
 mod resolve;
 mod space;
 mod stats;
@@ -45,6 +46,8 @@ pub use ops::attr::{AttrChange, TimeChange};
 pub use ops::create::Created;
 pub use ops::folder::FolderEntry;
 pub use ops::open::Opened;
+pub use ops::xattr::is_for_the_kernel;
+pub use policy::{Ask, executable_below};
 pub use stats::{Stats, StatsReport};
 
 use committer::Committer;
@@ -99,6 +102,7 @@ pub struct FileSystem {
     exports: Option<Exports>,
     space: Space,
     stats: Arc<Stats>,
+    rules: policy::Rules,
 }
 
 impl FileSystem {
@@ -122,6 +126,7 @@ impl FileSystem {
             volume,
             options,
             stats,
+            rules: policy::Rules::default(),
         }))
     }
 

@@ -8,6 +8,7 @@ mod files;
 mod folders;
 mod model;
 mod names;
+mod policy;
 mod renames;
 mod shared;
 

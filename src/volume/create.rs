@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::crypto::{SecretKey, random};
 use crate::format::file_keys;
-use crate::format::header::{FileHeader, HeaderFlags, KeyEpoch};
+use crate::format::header::{FileHeader, HeaderFlags, KeyEpoch, KeySlot};
 use crate::format::layout::Layout;
 use crate::format::names;
 use crate::format::volume_config::{self, ForeignFiles, KeyScope, NameMode, VolumeConfig};
@@ -81,6 +81,7 @@ pub fn create_in(
         keys: options.keys.clone(),
         commitment: volume_config::commitment(&volume_key, &options.volume_id),
         slots,
+        policy: None,
     };
     let root = empty_folder(root()?, path)?;
     let io = |what: &'static str| VolumeError::io(format!("{}: {what}", path.display()));
@@ -120,16 +121,26 @@ fn check_header_fits(
         secrets,
         providers,
     )?;
+    check_slots_fit(options.layout, options.volume_id, &slots)
+}
+
+/// Whether the slots of two data keys find room in a header.
+pub(super) fn check_slots_fit(
+    layout: Layout,
+    volume_id: VolumeId,
+    slots: &[KeySlot],
+) -> Result<(), VolumeError> {
+    let (dek, file_id) = (SecretKey::random()?, FileId(random::array()));
     let commitment = file_keys::commitment(&dek, &file_id);
     let epoch = |number| KeyEpoch {
         epoch: EpochId(number),
         commitment,
-        slots: slots.clone(),
+        slots: slots.to_vec(),
     };
     let header = FileHeader {
-        layout: options.layout,
+        layout,
         file_id,
-        volume_id: Some(options.volume_id),
+        volume_id: Some(volume_id),
         committed_len: PlainLen(0),
         generation: 0,
         flags: HeaderFlags::default(),
@@ -137,7 +148,7 @@ fn check_header_fits(
         header_tag: [0; 32],
         membership_tag: [1; 32],
     };
-    let mut bytes = vec![0; options.layout.header_len()];
+    let mut bytes = vec![0; layout.header_len()];
     Ok(header.encode(&mut bytes)?)
 }
 

@@ -10,6 +10,8 @@ use crate::format::header::HeaderError;
 use crate::format::names::NameError;
 use crate::format::volume_config::VolumeConfigError;
 use crate::keys::KeyError;
+use crate::policy::PolicyError;
+use crate::units::KeyUri;
 
 /// Why a volume could not be made, opened, or give a file's keys.
 #[derive(Debug, Error)]
@@ -36,6 +38,20 @@ pub enum VolumeError {
     /// A folder's id is not one.
     #[error("the folder's id: {0}")]
     FolderId(#[source] NameError),
+    /// The policy cannot be followed.
+    #[error("the policy: {0}")]
+    Policy(#[from] PolicyError),
+    /// policy.toml is not the one that `volume.json` names.
+    #[error(
+        "policy.toml is not the policy that was set: it was changed, removed, or an older one was put back"
+    )]
+    PolicyForged,
+    /// A folder's key is none of the volume's.
+    #[error("the policy names the key {0}, which is none of this volume's")]
+    PolicyKey(KeyUri),
+    /// A mount that asks its providers on the spot cannot begin to wait for others.
+    #[error("the policy names keys that must be waited for, and this mount's own need not be")]
+    PolicyNeedsMount,
     /// The slots of so many keys do not fit the header.
     #[error("the wrapped keys do not fit a header of this size: {0}")]
     HeaderTooSmall(#[from] HeaderError),

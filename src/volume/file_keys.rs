@@ -10,11 +10,13 @@ use crate::keys::{
     DekRequest, EncryptionContext, KeyError, KeyErrorKind, KeyProvider, Keyring, KeyringConfig,
     KeyringStats, Pool, Providers, WrappedDek,
 };
+use crate::policy::NewFileKeys;
 use crate::units::{EpochId, FileId, KeyUri, VolumeId};
 
 use super::Volume;
 use super::audit::{Attempt, Told};
 use super::error::VolumeError;
+use super::folder_keys::FolderPools;
 use super::secrets::VolumeSecrets;
 
 /// The scheme of a slot that the volume key itself wraps.
@@ -44,20 +46,24 @@ pub(super) struct FileKeyring {
     pub(super) keyring: Arc<Keyring>,
     /// Filled from the first new file on: who only reads needs no keys for new files.
     pool: OnceLock<Pool<FileMaterial>>,
-    wrapping: Arc<Wrapping>,
+    /// The pools of folders with keys of their own.
+    pub(super) folders: FolderPools,
+    pub(super) wrapping: Arc<Wrapping>,
+    /// Whether the keyring asks on the thread that wants the key.
+    pub(super) local: bool,
 }
 
 /// What it takes to make and unwrap data keys.
 #[derive(Debug)]
-struct Wrapping {
+pub(super) struct Wrapping {
     volume_id: VolumeId,
     scope: KeyScope,
     keys: Vec<KeyUri>,
     /// The key URIs that `volume.json` names. Slots stand under no tag: a stranger's URI in one must not make
     /// this process open files, ask for passphrases or call hosts of the stranger's choice.
-    known: Vec<KeyUri>,
-    secrets: Arc<VolumeSecrets>,
-    providers: Arc<Providers>,
+    pub(super) known: Vec<KeyUri>,
+    pub(super) secrets: Arc<VolumeSecrets>,
+    pub(super) providers: Arc<Providers>,
     told: Arc<Told>,
 }
 
@@ -69,7 +75,7 @@ impl FileKeyring {
         providers: Arc<Providers>,
         told: Arc<Told>,
     ) -> Self {
-        let local = config.key_scope == KeyScope::Volume || providers.all_local(&config.keys);
+        let mut local = config.key_scope == KeyScope::Volume || providers.all_local(&config.keys);
         let wrapping = Arc::new(Wrapping {
             volume_id: config.volume_id,
             scope: config.key_scope,
@@ -85,6 +91,10 @@ impl FileKeyring {
             providers,
             told,
         });
+        // A policy may give folders any of these.
+        if config.policy.is_some() {
+            local &= wrapping.providers.all_local(&wrapping.known);
+        }
         let unwrapping = Arc::clone(&wrapping);
         let keyring = Keyring::new(
             keyring,
@@ -94,6 +104,8 @@ impl FileKeyring {
         Self {
             keyring: Arc::new(keyring),
             pool: OnceLock::new(),
+            folders: FolderPools::default(),
+            local,
             wrapping,
         }
     }
@@ -114,8 +126,17 @@ impl FileKeyring {
 impl Volume {
     /// Material for a new file, from the pool: `done` is called at once where one is ready, else on the pool's thread.
     pub fn new_file(&self, done: impl FnOnce(Result<FileMaterial, VolumeError>) + Send + 'static) {
+        self.take_from(self.files.pool(), done);
+    }
+
+    /// Material from one of the pools.
+    pub(super) fn take_from(
+        &self,
+        pool: &Pool<FileMaterial>,
+        done: impl FnOnce(Result<FileMaterial, VolumeError>) + Send + 'static,
+    ) {
         let keyring = Arc::clone(&self.files.keyring);
-        self.files.pool().take(move |material| {
+        pool.take(move |material| {
             if let Ok(material) = &material {
                 keyring.insert(
                     material.file_id,
@@ -205,13 +226,29 @@ fn fetch_from(
 
 impl Wrapping {
     fn make(&self) -> Result<FileMaterial, KeyError> {
+        self.make_by(self.scope, &self.keys)
+    }
+
+    /// The scope and keys that a folder's choice comes to.
+    pub(super) fn choice<'a>(&'a self, keys: &'a NewFileKeys) -> (KeyScope, &'a [KeyUri]) {
+        match keys.keys.as_slice() {
+            [] => (keys.scope, &self.keys),
+            own => (keys.scope, own),
+        }
+    }
+
+    pub(super) fn make_by(
+        &self,
+        scope: KeyScope,
+        keys: &[KeyUri],
+    ) -> Result<FileMaterial, KeyError> {
         let (dek, file_id) = (
             SecretKey::random().map_err(no_locked_memory)?,
             FileId(random::array()),
         );
         let slots = wrap_for_file(
-            self.scope,
-            &self.keys,
+            scope,
+            keys,
             &dek,
             self.volume_id,
             file_id,

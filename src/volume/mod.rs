@@ -4,8 +4,10 @@ mod audit;
 mod create;
 mod error;
 mod file_keys;
+mod folder_keys;
 mod meta;
 mod names;
+mod policy;
 mod secrets;
 mod unlock;
 
@@ -32,6 +34,7 @@ use file_keys::FileKeyring;
 pub use names::Listed;
 pub use unlock::{Sharing, UnlockOptions, open, open_in};
 
+pub use policy::{Machine, StoredPolicy};
 use secrets::VolumeSecrets;
 
 /// How the names of a volume stand on disk.
@@ -56,6 +59,8 @@ pub struct Volume {
     providers: Arc<Providers>,
     unclean: Option<crate::storage::Timestamp>,
     in_use: Option<meta::InUse>,
+    /// Held while `volume.json` is read, changed and written.
+    config_writes: parking_lot::Mutex<()>,
     /// Keeps other mounts out, or this one among sharers, for as long as the volume is open.
     _lock: Option<LockGuard>,
 }

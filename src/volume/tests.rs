@@ -2,6 +2,7 @@
 
 mod keys;
 mod opening;
+mod policy;
 
 use std::path::{Path, PathBuf};
 

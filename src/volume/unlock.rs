@@ -118,6 +118,7 @@ pub fn open_in(
         providers,
         unclean,
         in_use,
+        config_writes: parking_lot::Mutex::default(),
         _lock: lock,
     })
 }
@@ -125,7 +126,7 @@ pub fn open_in(
 /// Threads that wait for key providers.
 const WORKERS: usize = 4;
 
-fn read_config(path: &Path, folder: &Node) -> Result<UnverifiedConfig, VolumeError> {
+pub(super) fn read_config(path: &Path, folder: &Node) -> Result<UnverifiedConfig, VolumeError> {
     match folder.read_file(&name(meta::CONFIG), volume_config::MAX_LEN) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(VolumeError::NoConfig(path.to_owned()))

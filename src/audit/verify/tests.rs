@@ -100,20 +100,20 @@ type Edit = fn(&mut Vec<String>);
 fn every_edit_is_found_without_a_key() {
     let edits: [(&str, Edit); 9] = [
         ("a changed digit", |lines| {
-            lines[3] = lines[3].replace("\"count\":2", "\"count\":3")
+            lines[3] = lines[3].replace("\"count\":2", "\"count\":3");
         }),
         ("a line deleted", |lines| drop(lines.remove(4))),
         ("two lines swapped", |lines| lines.swap(2, 3)),
         ("a line twice", |lines| lines.insert(5, lines[4].clone())),
         ("an older line again at the end", |lines| {
-            lines.push(lines[1].clone())
+            lines.push(lines[1].clone());
         }),
         ("something put in", |lines| {
-            lines.insert(6, "{}\n".to_owned())
+            lines.insert(6, "{}\n".to_owned());
         }),
         ("a whole session moved", |lines| lines.rotate_left(7)),
         ("a line's end lost", |lines| {
-            lines[2] = lines[2].trim_end().to_owned()
+            lines[2] = lines[2].trim_end().to_owned();
         }),
         ("zeros", |lines| lines[8] = "\0\0\0\n".to_owned()),
     ];

@@ -7,6 +7,7 @@ pub mod encrypt;
 pub mod init;
 pub mod inspect;
 pub mod mount;
+pub mod policy;
 pub mod speed;
 pub mod status;
 pub mod umount;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::PidfdFlags;
 
-use super::{Answer, MAX_ANSWER, Op, Request, read_line, write_line};
+use super::{Answer, MAX_ANSWER, Op, PolicyCall, Request, read_line, write_line};
 use crate::daemon::mounts::Mount;
 use crate::daemon::runtime;
 
@@ -105,11 +105,26 @@ impl Client {
     /// No answer in time, or none that makes sense.
     pub fn status(mut self) -> Result<serde_json::Value, ControlError> {
         self.stream.set_read_timeout(Some(STATUS_TIME))?;
-        write_line(&mut self.stream, &Request { op: Op::Status })?;
+        write_line(&mut self.stream, &Request::of(Op::Status))?;
         match read_answer(&mut self.stream)? {
             Answer::Status { status } => Ok(status),
             Answer::Error { message } => Err(ControlError::Refused(message)),
-            Answer::Done => Err(ControlError::Malformed),
+            Answer::Done | Answer::Policy { .. } => Err(ControlError::Malformed),
+        }
+    }
+
+    /// Asks for the policy of the mount, or has it set; gives the one that is in force then.
+    ///
+    /// # Errors
+    /// The daemon refuses it and says why; no answer in time.
+    pub fn policy(mut self, call: PolicyCall) -> Result<Option<String>, ControlError> {
+        // The keys of folders are tried.
+        self.stream.set_read_timeout(Some(STATUS_TIME * 4))?;
+        write_line(&mut self.stream, &Request::from(call))?;
+        match read_answer(&mut self.stream)? {
+            Answer::Policy { policy } => Ok(policy),
+            Answer::Error { message } => Err(ControlError::Refused(message)),
+            Answer::Done | Answer::Status { .. } => Err(ControlError::Malformed),
         }
     }
 
@@ -118,7 +133,7 @@ impl Client {
     /// # Errors
     /// The daemon does not take the request.
     pub fn wait_for_end(mut self) -> Result<Waiting, ControlError> {
-        write_line(&mut self.stream, &Request { op: Op::Wait })?;
+        write_line(&mut self.stream, &Request::of(Op::Wait))?;
         Ok(Waiting {
             stream: self.stream,
             process: self.process,
@@ -168,7 +183,9 @@ impl Waiting {
         match read_answer(&mut self.stream) {
             Ok(Answer::Done) => {}
             Ok(Answer::Error { message }) => return Err(ControlError::Refused(message)),
-            Ok(Answer::Status { .. }) => return Err(ControlError::Malformed),
+            Ok(Answer::Policy { .. } | Answer::Status { .. }) => {
+                return Err(ControlError::Malformed);
+            }
             // It closed without a word: it is gone, or was killed.
             Err(ControlError::Unreachable(_)) => {}
             Err(error) => return Err(error),

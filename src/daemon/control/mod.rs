@@ -2,7 +2,8 @@
 //!
 //! `{"op":"status"}` → `{"answer":"status","status":{…}}`;
 //! `{"op":"wait"}` → `{"answer":"done"}` when the daemon has written everything and is about to
-//! exit; `{"answer":"error","message":"…"}` for anything else. Only root and the user whose mount
+//! exit; `{"op":"policy-get"}`, `{"op":"policy-set","policy":"…"}`, `{"op":"policy-remove"}`, `{"op":"policy-reload"}` →
+//! `{"answer":"policy","policy":"…"}` with the policy that is in force; `{"answer":"error","message":"…"}` for anything else. Only root and the user whose mount
 //! it is are answered.
 
 use std::io::{self, Read, Write};
@@ -11,23 +12,50 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use client::{Client, ControlError, Waiting};
-pub use server::{ControlServer, StatusSource, serve};
+pub use server::{ControlServer, PolicyCall, PolicySource, StatusSource, serve};
 
 mod client;
 mod server;
 
 /// What a client asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Request {
     op: Op,
+    /// The text of a policy that is to be set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 enum Op {
+    PolicyGet,
+    PolicyReload,
+    PolicyRemove,
+    PolicySet,
     Status,
     Wait,
+}
+
+impl Request {
+    fn of(op: Op) -> Self {
+        Self { op, policy: None }
+    }
+}
+
+impl From<PolicyCall> for Request {
+    fn from(call: PolicyCall) -> Self {
+        match call {
+            PolicyCall::Get => Self::of(Op::PolicyGet),
+            PolicyCall::Reload => Self::of(Op::PolicyReload),
+            PolicyCall::Remove => Self::of(Op::PolicyRemove),
+            PolicyCall::Set(text) => Self {
+                op: Op::PolicySet,
+                policy: Some(text),
+            },
+        }
+    }
 }
 
 /// What the daemon says.
@@ -36,10 +64,12 @@ enum Op {
 enum Answer {
     Done,
     Error { message: String },
+    Policy { policy: Option<String> },
     Status { status: Value },
 }
 
-const MAX_REQUEST: usize = 4096;
+/// A policy, escaped.
+const MAX_REQUEST: usize = 4 * crate::policy::MAX_LEN;
 const MAX_ANSWER: usize = 1 << 20;
 
 /// Reads up to the end of the line, which is not part of the result. Whoever writes more than
@@ -91,7 +121,17 @@ mod tests {
 
     fn start(folder: &Path) -> ControlServer {
         let status: StatusSource = Arc::new(|| json!({ "pid": 7 }));
-        server::serve_in(folder, Path::new("/m"), status).unwrap()
+        server::serve_in(folder, Path::new("/m"), status, policies()).unwrap()
+    }
+
+    /// Sets nothing, and says what it was asked for.
+    fn policies() -> PolicySource {
+        Arc::new(|call| match call {
+            PolicyCall::Set(text) if text == "bad" => Err("it is bad".to_owned()),
+            PolicyCall::Set(text) => Ok(Some(text)),
+            PolicyCall::Remove => Ok(None),
+            other => Ok(Some(format!("{other:?}"))),
+        })
     }
 
     fn client(folder: &Path) -> Result<Client, ControlError> {
@@ -147,6 +187,25 @@ mod tests {
             client(dir.path()).unwrap().status().unwrap(),
             json!({ "pid": 7 })
         );
+    }
+
+    #[test]
+    fn a_policy_is_set_shown_and_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let _server = start(dir.path());
+        let ask = |call| client(dir.path()).unwrap().policy(call);
+        let text = "[[rule]]\naccess = \"deny\"\n".repeat(1000);
+        assert_eq!(ask(PolicyCall::Set(text.clone())).unwrap(), Some(text));
+        assert_eq!(ask(PolicyCall::Remove).unwrap(), None);
+        assert_eq!(ask(PolicyCall::Get).unwrap().as_deref(), Some("Get"));
+        assert_eq!(ask(PolicyCall::Reload).unwrap().as_deref(), Some("Reload"));
+        let refused = ask(PolicyCall::Set("bad".to_owned())).unwrap_err();
+        assert_eq!(refused.to_string(), "it is bad");
+        let without = client(dir.path())
+            .unwrap()
+            .ask_raw(b"{\"op\":\"policy-set\"}\n")
+            .unwrap();
+        assert!(matches!(without, Answer::Error { .. }), "{without:?}");
     }
 
     #[test]
@@ -236,7 +295,7 @@ mod tests {
                     _ => json!({}),
                 },
             );
-        let _server = server::serve_in(dir.path(), Path::new("/m"), status).unwrap();
+        let _server = server::serve_in(dir.path(), Path::new("/m"), status, policies()).unwrap();
         assert!(client(dir.path()).unwrap().status().is_err());
         assert!(client(dir.path()).unwrap().status().is_ok());
     }

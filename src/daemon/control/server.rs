@@ -21,6 +21,22 @@ use crate::daemon::runtime;
 /// Makes the answer to `status`. May take its time: it runs on the connection's own thread.
 pub type StatusSource = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 
+/// What is asked of a mount's policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicyCall {
+    /// The text of the one in force.
+    Get,
+    /// Take the one that stands in the ciphertext folder.
+    Reload,
+    /// Have none.
+    Remove,
+    /// Have this one.
+    Set(String),
+}
+
+/// Does what is asked, and gives the policy that is in force then, or says why not. Runs on the connection's own thread.
+pub type PolicySource = Arc<dyn Fn(PolicyCall) -> Result<Option<String>, String> + Send + Sync>;
+
 /// Connections served at the same time; more are told to come again.
 pub(super) const MAX_CONNECTIONS: usize = 16;
 /// Clients that wait for the end at the same time.
@@ -39,6 +55,7 @@ pub struct ControlServer {
 struct Shared {
     listener: UnixListener,
     status: StatusSource,
+    policy: PolicySource,
     connections: AtomicUsize,
     stopping: AtomicBool,
     /// None once the end has been announced: who asks then is answered at once.
@@ -58,12 +75,16 @@ impl fmt::Debug for Shared {
 ///
 /// # Errors
 /// No folder can be used, or the socket cannot be made.
-pub fn serve(mountpoint: &Path, status: &StatusSource) -> io::Result<ControlServer> {
+pub fn serve(
+    mountpoint: &Path,
+    status: &StatusSource,
+    policy: &PolicySource,
+) -> io::Result<ControlServer> {
     let owner = rustix::process::geteuid().as_raw();
     let mut result = Err(io::ErrorKind::NotFound.into());
     for folder in runtime::folders(owner, runtime::runtime_dir(owner).as_deref()) {
         result = runtime::prepare(&folder, owner)
-            .and_then(|()| serve_in(&folder, mountpoint, Arc::clone(status)));
+            .and_then(|()| serve_in(&folder, mountpoint, Arc::clone(status), Arc::clone(policy)));
         if result.is_ok() {
             break;
         }
@@ -75,11 +96,13 @@ pub(super) fn serve_in(
     folder: &Path,
     mountpoint: &Path,
     status: StatusSource,
+    policy: PolicySource,
 ) -> io::Result<ControlServer> {
     let (listener, socket) = SocketFile::bind(folder, mountpoint)?;
     let shared = Arc::new(Shared {
         listener,
         status,
+        policy,
         connections: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),
         waiters: Mutex::new(Some(Vec::new())),
@@ -218,13 +241,7 @@ fn serve_one(shared: &Shared, mut stream: UnixStream) -> io::Result<()> {
         );
     }
     match read_request(&mut stream) {
-        Ok(Op::Status) => write_line(
-            &mut stream,
-            &Answer::Status {
-                status: (shared.status)(),
-            },
-        ),
-        Ok(Op::Wait) => shared.let_wait(stream),
+        Ok(request) => shared.answer(request, stream),
         Err(problem) => write_line(&mut stream, &error(problem)),
     }
 }
@@ -234,12 +251,37 @@ fn is_welcome(stream: &UnixStream) -> io::Result<bool> {
     Ok(peer.uid.is_root() || peer.uid == rustix::process::geteuid())
 }
 
-fn read_request(stream: &mut UnixStream) -> io::Result<Op> {
+fn read_request(stream: &mut UnixStream) -> io::Result<Request> {
     let line = read_line(stream, MAX_REQUEST)?;
-    Ok(serde_json::from_slice::<Request>(&line)?.op)
+    Ok(serde_json::from_slice(&line)?)
 }
 
 impl Shared {
+    fn answer(&self, request: Request, mut stream: UnixStream) -> io::Result<()> {
+        let call = match (request.op, request.policy) {
+            (Op::Status, None) => {
+                let status = (self.status)();
+                return write_line(&mut stream, &Answer::Status { status });
+            }
+            (Op::Wait, None) => return self.let_wait(stream),
+            (Op::PolicyGet, None) => PolicyCall::Get,
+            (Op::PolicyReload, None) => PolicyCall::Reload,
+            (Op::PolicyRemove, None) => PolicyCall::Remove,
+            (Op::PolicySet, Some(text)) => PolicyCall::Set(text),
+            _ => {
+                return write_line(
+                    &mut stream,
+                    &error("a policy is given with policy-set, and only then"),
+                );
+            }
+        };
+        let answer = match (self.policy)(call) {
+            Ok(policy) => Answer::Policy { policy },
+            Err(why) => error(why),
+        };
+        write_line(&mut stream, &answer)
+    }
+
     fn let_wait(&self, mut stream: UnixStream) -> io::Result<()> {
         let mut waiters = self.waiters.lock();
         let answer = match waiters.as_mut() {

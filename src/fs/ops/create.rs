@@ -41,7 +41,8 @@ impl FileSystem {
         done: impl FnOnce(Result<Created, FsError>) + Send + 'static,
     ) {
         let (fs, name) = (Arc::clone(self), name.to_vec());
-        self.volume.new_file(move |new| {
+        let keys = self.new_file_keys(parent);
+        self.volume.new_file_by(keys.as_ref(), move |new| {
             let created = new
                 .map_err(FsError::from)
                 .and_then(|new| fs.create_file(caller, parent, &name, mode, new))
@@ -132,7 +133,8 @@ impl FileSystem {
             return done(self.make_special(caller, parent, name, mode, rdev));
         }
         let (fs, name) = (Arc::clone(self), name.to_vec());
-        self.volume.new_file(move |new| {
+        let keys = self.new_file_keys(parent);
+        self.volume.new_file_by(keys.as_ref(), move |new| {
             let made = new.map_err(FsError::from).and_then(|new| {
                 let (entry, _inode, file) = fs.create_file(caller, parent, &name, mode, new)?;
                 let closed = file.close().map_err(FsError::from);
