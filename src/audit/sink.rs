@@ -154,9 +154,14 @@ impl State {
         QUEUE.saturating_sub(self.queue.len() + self.in_flight + self.reserved)
     }
 
-    fn drop_one(&mut self) {
-        self.dropped += 1;
-        self.report.dropped += 1;
+    /// Queues the event where there is room, else counts it.
+    fn take(&mut self, event: Event) {
+        if self.room() == 0 {
+            self.dropped += 1;
+            self.report.dropped += 1;
+        } else {
+            self.queue.push_back((SystemTime::now(), event));
+        }
     }
 }
 
@@ -211,11 +216,7 @@ impl Audit {
     /// Takes an event. Never waits; one that finds no room is lost and counted.
     pub fn note(&self, event: Event) {
         let mut state = self.shared.state.lock();
-        if state.room() == 0 {
-            state.drop_one();
-        } else {
-            state.queue.push_back((SystemTime::now(), event));
-        }
+        state.take(event);
         drop(state);
         self.shared.wake.notify_one();
     }
@@ -298,11 +299,7 @@ impl Permit {
             self.left -= 1;
             state.reserved -= 1;
         }
-        if state.room() == 0 {
-            state.drop_one();
-        } else {
-            state.queue.push_back((SystemTime::now(), event));
-        }
+        state.take(event);
         drop(state);
         self.shared.wake.notify_one();
     }

@@ -159,19 +159,18 @@ impl FileSystem {
             Ask::Read(ino) | Ask::Change(ino) | Ask::SetAttr(ino, _, _) => {
                 self.judge_inode(policy, &known, ino)?
             }
-            Ask::Name(parent, name) => vec![self.judge_name(policy, &known, parent, name)?],
+            Ask::Name(parent, name) => {
+                vec![self.judge_name(policy, &known, (parent, name), false)?]
+            }
             Ask::Link(ino, parent, name) => {
                 let mut judged = self.judge_inode(policy, &known, ino)?;
-                judged.push(self.judge_name(policy, &known, parent, name)?);
+                judged.push(self.judge_name(policy, &known, (parent, name), false)?);
                 judged
             }
             Ask::Rename(from, name, to, new_name) => {
                 let folders = self.is_folder(from, name) || self.is_folder(to, new_name);
                 [(from, name), (to, new_name)]
-                    .map(|(parent, name)| match folders {
-                        true => self.judge_tree(policy, &known, parent, name),
-                        false => self.judge_name(policy, &known, parent, name),
-                    })
+                    .map(|end| self.judge_name(policy, &known, end, folders))
                     .into_iter()
                     .collect::<Result<_, _>>()?
             }
@@ -218,27 +217,19 @@ impl FileSystem {
         Ok(paths.map(judge).collect())
     }
 
+    /// With `whole`, also what may lie below the name.
     fn judge_name(
         &self,
         policy: &Policy,
         known: &Known,
-        parent: Ino,
-        name: &[u8],
+        (parent, name): (Ino, &[u8]),
+        whole: bool,
     ) -> Result<Judged, FsError> {
         let path = self.path_in(parent, name)?;
-        let verdict = policy.judge(path.as_deref(), known);
-        Ok((path, verdict))
-    }
-
-    fn judge_tree(
-        &self,
-        policy: &Policy,
-        known: &Known,
-        parent: Ino,
-        name: &[u8],
-    ) -> Result<Judged, FsError> {
-        let path = self.path_in(parent, name)?;
-        let verdict = policy.judge_tree(path.as_deref(), known);
+        let verdict = match whole {
+            true => policy.judge_tree(path.as_deref(), known),
+            false => policy.judge(path.as_deref(), known),
+        };
         Ok((path, verdict))
     }
 

@@ -3,7 +3,7 @@
 //! A condition whose truth cannot be found out (the process is not seen, the path not known) counts in whichever way is
 //! stricter: the rule's access holds, unless what comes after it is stricter still.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::pattern::name_matches;
 use super::{Access, PathPattern, Policy, Rule};
@@ -18,6 +18,37 @@ pub trait Facts {
     fn runs(&self, exe: &Path) -> Option<bool>;
     /// His systemd unit; empty where he is in none.
     fn unit(&self) -> Option<String>;
+}
+
+/// What somebody says of who asks; the rest is unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// The user.
+    pub uid: Option<u32>,
+    /// All groups.
+    pub gids: Option<Vec<u32>>,
+    /// The executable.
+    pub exe: Option<PathBuf>,
+    /// The unit; empty: none.
+    pub unit: Option<String>,
+}
+
+impl Facts for Given {
+    fn is_user(&self, uid: u32) -> Option<bool> {
+        self.uid.map(|own| own == uid)
+    }
+
+    fn is_in_group(&self, gid: u32) -> Option<bool> {
+        self.gids.as_ref().map(|own| own.contains(&gid))
+    }
+
+    fn runs(&self, exe: &Path) -> Option<bool> {
+        self.exe.as_ref().map(|own| own == exe)
+    }
+
+    fn unit(&self) -> Option<String> {
+        self.unit.clone()
+    }
 }
 
 /// What was decided.
@@ -90,43 +121,39 @@ impl Rule {
 impl Policy {
     /// What may be done to the path, `None` where it is not known.
     pub fn judge(&self, path: Option<&[u8]>, facts: &dyn Facts) -> Verdict {
-        self.decide(|rule| {
-            let of_path = match (&rule.path, path) {
-                (None, _) => Met::Yes,
-                (Some(_), None) => Met::Unknown,
-                (Some(pattern), Some(path)) => Met::of(Some(pattern.matches(path))),
-            };
-            match of_path {
-                Met::No => Met::No,
-                met => met.min(rule.is_about(facts)),
-            }
+        self.decide(path, facts, |pattern, path| {
+            Met::of(Some(pattern.matches(path)))
         })
     }
 
     /// What may be done to the path and to all that may be below it: the strictest of it.
     pub fn judge_tree(&self, path: Option<&[u8]>, facts: &dyn Facts) -> Verdict {
-        let of_tree = |pattern: &PathPattern, path: &[u8]| match (
-            pattern.covers_from(path),
-            pattern.may_match_from(path),
-        ) {
-            (true, _) => Met::Yes,
-            (false, true) => Met::Unknown,
-            (false, false) => Met::No,
-        };
-        self.decide(|rule| {
+        self.decide(path, facts, |pattern, path| {
+            match (pattern.covers_from(path), pattern.may_match_from(path)) {
+                (true, _) => Met::Yes,
+                (false, true) => Met::Unknown,
+                (false, false) => Met::No,
+            }
+        })
+    }
+
+    fn decide(
+        &self,
+        path: Option<&[u8]>,
+        facts: &dyn Facts,
+        of_path: impl Fn(&PathPattern, &[u8]) -> Met,
+    ) -> Verdict {
+        let met = |rule: &Rule| {
             let of_path = match (&rule.path, path) {
                 (None, _) => Met::Yes,
                 (Some(_), None) => Met::Unknown,
-                (Some(pattern), Some(path)) => of_tree(pattern, path),
+                (Some(pattern), Some(path)) => of_path(pattern, path),
             };
             match of_path {
                 Met::No => Met::No,
                 met => met.min(rule.is_about(facts)),
             }
-        })
-    }
-
-    fn decide(&self, met: impl Fn(&Rule) -> Met) -> Verdict {
+        };
         let mut strictest: Option<Verdict> = None;
         let mut last = Verdict {
             access: self.default,
@@ -153,36 +180,10 @@ fn stricter(one: Option<Verdict>, other: Verdict) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
     use crate::policy::document::tests::policy;
 
-    #[derive(Default)]
-    struct Someone {
-        uid: Option<u32>,
-        gids: Option<Vec<u32>>,
-        exe: Option<PathBuf>,
-        unit: Option<String>,
-    }
-
-    impl Facts for Someone {
-        fn is_user(&self, uid: u32) -> Option<bool> {
-            self.uid.map(|own| own == uid)
-        }
-
-        fn is_in_group(&self, gid: u32) -> Option<bool> {
-            self.gids.as_ref().map(|own| own.contains(&gid))
-        }
-
-        fn runs(&self, exe: &Path) -> Option<bool> {
-            self.exe.as_ref().map(|own| own == exe)
-        }
-
-        fn unit(&self) -> Option<String> {
-            self.unit.clone()
-        }
-    }
+    use super::Given as Someone;
 
     fn someone() -> Someone {
         Someone {

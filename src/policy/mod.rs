@@ -15,7 +15,7 @@ use crate::format::volume_config::KeyScope;
 use crate::units::KeyUri;
 
 pub use document::{Accounts, PolicyError};
-pub use judge::{Facts, Verdict};
+pub use judge::{Facts, Given, Verdict};
 pub use pattern::PathPattern;
 
 /// policy.toml is no longer, in bytes.

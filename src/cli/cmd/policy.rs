@@ -3,11 +3,12 @@
 mod run;
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 
 use crate::cli::args::{PassphraseArgs, PassphraseFrom};
+
+use crate::policy::Given;
 
 pub use run::run;
 
@@ -90,52 +91,34 @@ pub struct CheckArgs {
         long = "as",
         value_name = "WHO",
         default_value = "",
-        hide_default_value = true
-    )]
-    pub who: Who,
+        hide_default_value = true, value_parser = parse_who)]
+    pub who: Given,
 
     /// A path in the mount
     #[arg(value_name = "PATH")]
     pub path: Option<String>,
 }
 
-/// Who asks, as far as it is said.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Who {
-    /// The user.
-    pub uid: Option<u32>,
-    /// The groups; None: unknown.
-    pub gids: Option<Vec<u32>>,
-    /// The executable.
-    pub exe: Option<PathBuf>,
-    /// The unit.
-    pub unit: Option<String>,
-}
-
-impl FromStr for Who {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut who = Self::default();
-        for item in text.split(',').filter(|item| !item.is_empty()) {
-            let (name, value) = item
-                .split_once('=')
-                .ok_or(format!("{item:?} is not of the form name=value"))?;
-            let number = || {
-                value
-                    .parse()
-                    .map_err(|_error| format!("{name}={value}: a number is due"))
-            };
-            match name {
-                "uid" => who.uid = Some(number()?),
-                "gid" => who.gids.get_or_insert_default().push(number()?),
-                "exe" => who.exe = Some(value.into()),
-                "unit" => who.unit = Some(value.to_owned()),
-                _ => return Err(format!("{name:?} is none of uid, gid, exe, unit")),
-            }
+fn parse_who(text: &str) -> Result<Given, String> {
+    let mut who = Given::default();
+    for item in text.split(',').filter(|item| !item.is_empty()) {
+        let (name, value) = item
+            .split_once('=')
+            .ok_or(format!("{item:?} is not of the form name=value"))?;
+        let number = || {
+            value
+                .parse()
+                .map_err(|_error| format!("{name}={value}: a number is due"))
+        };
+        match name {
+            "uid" => who.uid = Some(number()?),
+            "gid" => who.gids.get_or_insert_default().push(number()?),
+            "exe" => who.exe = Some(value.into()),
+            "unit" => who.unit = Some(value.to_owned()),
+            _ => return Err(format!("{name:?} is none of uid, gid, exe, unit")),
         }
-        Ok(who)
     }
+    Ok(who)
 }
 
 /// What is asked for.
@@ -146,7 +129,7 @@ pub enum PolicyRequest {
     /// `policy show`
     Show(VolumeRequest),
     /// `policy check`
-    Check(PathBuf, Who, Option<String>),
+    Check(PathBuf, Given, Option<String>),
     /// `policy remove`
     Remove(VolumeRequest),
     /// `policy reload`
@@ -189,17 +172,15 @@ mod tests {
 
     #[test]
     fn who_is_read_as_far_as_he_is_said() {
-        let who: Who = "uid=33,gid=33,gid=109,exe=/bin/x,unit=a.service"
-            .parse()
-            .unwrap();
+        let who = parse_who("uid=33,gid=33,gid=109,exe=/bin/x,unit=a.service").unwrap();
         assert_eq!((who.uid, who.gids), (Some(33), Some(vec![33, 109])));
         assert_eq!(
             (who.exe, who.unit.as_deref()),
             (Some("/bin/x".into()), Some("a.service"))
         );
-        assert_eq!("".parse(), Ok(Who::default()));
+        assert_eq!(parse_who(""), Ok(Given::default()));
         for text in ["uid", "uid=", "uid=x", "user=1", "uid=-1", "gid=1 "] {
-            assert!(text.parse::<Who>().is_err(), "{text}");
+            assert!(parse_who(text).is_err(), "{text}");
         }
     }
 }

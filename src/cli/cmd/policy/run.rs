@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{PolicyRequest, VolumeRequest, Who};
+use super::{PolicyRequest, VolumeRequest};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{counted, harmless};
@@ -13,7 +13,7 @@ use crate::daemon::control::{Client, ControlError, PolicyCall};
 use crate::daemon::mounts::{self, Mount};
 use crate::format::volume_config::{KeyScope, NameMode};
 use crate::keys::Confirm;
-use crate::policy::{Access, Facts, Policy};
+use crate::policy::{Access, Given, Policy};
 use crate::volume::{self, Sharing, StoredPolicy, UnlockOptions, Volume};
 
 /// Does what is asked with a policy.
@@ -157,7 +157,7 @@ fn ask(what: &str, mount: &Mount, call: PolicyCall) -> Result<Option<String>, Fa
     })
 }
 
-fn check(file: &Path, who: &Who, path: Option<&str>) -> Result<(), Failure> {
+fn check(file: &Path, who: &Given, path: Option<&str>) -> Result<(), Failure> {
     let stored = read(file)?;
     let policy = &stored.policy;
     let Some(path) = path else {
@@ -176,7 +176,7 @@ fn harmless_lines(lines: &[String]) -> String {
     lines.iter().map(|line| harmless(line) + "\n").collect()
 }
 
-fn explain(policy: &Policy, who: &Who, path: &str) -> Vec<String> {
+fn explain(policy: &Policy, who: &Given, path: &str) -> Vec<String> {
     let verdict = policy.judge(Some(path.as_bytes()), who);
     let by = match verdict
         .rule
@@ -218,24 +218,6 @@ fn folder_of(path: &str) -> &str {
     )
 }
 
-impl Facts for Who {
-    fn is_user(&self, uid: u32) -> Option<bool> {
-        self.uid.map(|own| own == uid)
-    }
-
-    fn is_in_group(&self, gid: u32) -> Option<bool> {
-        self.gids.as_ref().map(|own| own.contains(&gid))
-    }
-
-    fn runs(&self, exe: &Path) -> Option<bool> {
-        self.exe.as_ref().map(|own| own == exe)
-    }
-
-    fn unit(&self) -> Option<String> {
-        self.unit.clone()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,14 +238,14 @@ mod tests {
     fn the_rule_and_the_keys_are_told() {
         let text = "[[rule]]\npath = \"/c/**\"\nuid = 7\naccess = \"read-only\"\n[[folder]]\npath = \"/c\"\nkeys = [\"file:///k\"]";
         let policy = Policy::parse(text.as_bytes(), &NoAccounts).unwrap();
-        let who = "uid=7".parse().unwrap();
+        let who = super::super::parse_who("uid=7").unwrap();
         let said = explain(&policy, &who, "/c/f");
         assert_eq!(said[0], "/c/f: read-only, by rule 1, path /c/**");
         assert_eq!(
             said[1],
             "  a new file of this name: scope file, keys file:///k"
         );
-        let said = explain(&policy, &"uid=8".parse().unwrap(), "/c/f");
+        let said = explain(&policy, &super::super::parse_who("uid=8").unwrap(), "/c/f");
         assert_eq!(said[0], "/c/f: allow, by the default");
         assert_eq!(explain(&policy, &who, "/f"), ["/f: allow, by the default"]);
     }
