@@ -4,7 +4,7 @@
 //! (`tests/architecture.rs` holds them to it):
 //!
 //! ```text
-//! cli → daemon → fuse → fs → content → volume → { keys, storage } → { audit, format } → crypto → units
+//! cli → daemon → fuse → fs → content → volume → { keys, policy, storage } → { audit, format } → crypto → units
 //!                 maint beside fs, on content
 //! ```
 
@@ -18,6 +18,7 @@ pub mod fs;
 pub mod fuse;
 pub mod keys;
 pub mod maint;
+pub mod policy;
 pub mod storage;
 pub mod units;
 pub mod volume;

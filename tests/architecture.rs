@@ -11,7 +11,7 @@ const STOREYS: &[&[&str]] = &[
     &["units"],
     &["crypto"],
     &["audit", "format"],
-    &["keys", "storage"],
+    &["keys", "policy", "storage"],
     &["volume"],
     &["content"],
     &["fs", "maint"],

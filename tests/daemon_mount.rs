@@ -49,6 +49,10 @@ impl control::Served for Told {
     ) -> Result<RunReport, RunFailure> {
         Ok(RunReport::default())
     }
+
+    fn policy(&self, _call: control::PolicyCall) -> Result<Option<String>, String> {
+        Err("no policy here".to_owned())
+    }
 }
 
 fn main() {

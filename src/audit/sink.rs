@@ -2,6 +2,8 @@
 //! waits for a disk. Where the queue is full the event is dropped and counted, or ([`WhenFull::Fail`]) what would have
 //! needed one is not done at all.
 
+mod writer;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -15,9 +17,9 @@ use thiserror::Error;
 
 use super::chain::{Chain, Head, SealKey, SessionId};
 use super::event::{Event, Field, Kind};
-use super::file::AuditFile;
-use super::journal::{self, Journal};
+use super::journal;
 use crate::crypto::{LockedMemoryError, SecretKey, random};
+use writer::{Pending, Writer, open};
 
 /// Where lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +57,6 @@ const PER_PERMIT: usize = 16;
 const BATCH: usize = 256;
 /// How long the writer waits before it tries again where a line could not be written.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long the end of a mount waits for lines that cannot be written.
-const LAST_TRIES: Duration = Duration::from_secs(5);
 
 /// What a session is about.
 #[derive(Debug)]
@@ -154,9 +154,14 @@ impl State {
         QUEUE.saturating_sub(self.queue.len() + self.in_flight + self.reserved)
     }
 
-    fn drop_one(&mut self) {
-        self.dropped += 1;
-        self.report.dropped += 1;
+    /// Queues the event where there is room, else counts it.
+    fn take(&mut self, event: Event) {
+        if self.room() == 0 {
+            self.dropped += 1;
+            self.report.dropped += 1;
+        } else {
+            self.queue.push_back((SystemTime::now(), event));
+        }
     }
 }
 
@@ -211,11 +216,7 @@ impl Audit {
     /// Takes an event. Never waits; one that finds no room is lost and counted.
     pub fn note(&self, event: Event) {
         let mut state = self.shared.state.lock();
-        if state.room() == 0 {
-            state.drop_one();
-        } else {
-            state.queue.push_back((SystemTime::now(), event));
-        }
+        state.take(event);
         drop(state);
         self.shared.wake.notify_one();
     }
@@ -298,11 +299,7 @@ impl Permit {
             self.left -= 1;
             state.reserved -= 1;
         }
-        if state.room() == 0 {
-            state.drop_one();
-        } else {
-            state.queue.push_back((SystemTime::now(), event));
-        }
+        state.take(event);
         drop(state);
         self.shared.wake.notify_one();
     }
@@ -372,147 +369,10 @@ impl Shared {
     }
 }
 
+/// What the writer is to do next.
 struct Work {
     events: Vec<(SystemTime, Event)>,
     reopen: bool,
-}
-
-#[derive(Debug)]
-enum Output {
-    File(AuditFile),
-    Journal(Journal),
-}
-
-/// Opens the target, and says what the first line goes on from.
-fn open(target: &Target, socket: &Path, start: Event) -> Result<(Output, Head, Event), AuditError> {
-    match target {
-        Target::Journal => {
-            let journal = Journal::connect(socket).map_err(AuditError::Journal)?;
-            Ok((Output::Journal(journal), Head::default(), start))
-        }
-        Target::File(path) => {
-            let opened = AuditFile::open(path);
-            let (file, earlier) = opened.map_err(|source| AuditError::File {
-                path: path.clone(),
-                source,
-            })?;
-            let start = match &earlier.torn {
-                Some(torn) => torn.told_by(start),
-                None => start,
-            };
-            Ok((Output::File(file), earlier.head, start))
-        }
-    }
-}
-
-/// A line on its way out.
-#[derive(Debug, Default)]
-struct Pending {
-    line: String,
-    written: usize,
-}
-
-#[derive(Debug)]
-struct Writer {
-    shared: Arc<Shared>,
-    output: Output,
-    chain: Chain,
-    pending: Pending,
-}
-
-impl Writer {
-    /// The life of the thread.
-    fn run(&mut self) {
-        while let Some(work) = self.shared.next_work() {
-            if work.reopen {
-                self.reopen();
-            }
-            for (time, event) in work.events {
-                if !self.write(time, &event) {
-                    return;
-                }
-                self.shared.wrote_one(self.chain.head());
-            }
-            self.sync();
-        }
-    }
-
-    /// Writes one line, however long it takes; false where the session ends without it.
-    fn write(&mut self, time: SystemTime, event: &Event) -> bool {
-        let mut given_up = None;
-        loop {
-            let made = if self.pending.line.is_empty() {
-                let made = self.chain.line(time, event);
-                made.map(|line| self.pending = Pending { line, written: 0 })
-            } else {
-                Ok(())
-            };
-            let why = match made {
-                Err(error) => error.to_string(),
-                Ok(()) => match self.send(event.kind().name()) {
-                    Ok(()) => {
-                        self.pending = Pending::default();
-                        return true;
-                    }
-                    Err(error) => error.to_string(),
-                },
-            };
-            if self.shared.failed(&why) {
-                let end = *given_up.get_or_insert_with(|| Instant::now() + LAST_TRIES);
-                if Instant::now() >= end {
-                    tracing::error!(why, "audit lines are lost");
-                    return false;
-                }
-            }
-        }
-    }
-
-    /// Goes on with the pending line where it stopped.
-    fn send(&mut self, event: &str) -> io::Result<()> {
-        let Pending { line, written } = &mut self.pending;
-        match &mut self.output {
-            Output::Journal(journal) => journal.send(line, event),
-            Output::File(file) => {
-                while let Some(rest) = line
-                    .as_bytes()
-                    .get(*written..)
-                    .filter(|rest| !rest.is_empty())
-                {
-                    match file.write(rest) {
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                        result => *written += result?,
-                    }
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn sync(&self) {
-        if let Output::File(file) = &self.output
-            && let Err(error) = file.sync()
-        {
-            tracing::error!(%error, "audit lines may not be durable");
-        }
-    }
-
-    /// A further file begins with a line that says what it goes on from.
-    fn reopen(&mut self) {
-        let Output::File(file) = &self.output else {
-            return;
-        };
-        match file.reopened() {
-            Ok(None) => {}
-            Ok(Some(other)) => {
-                self.sync();
-                self.output = Output::File(other);
-                let continued = self.chain.continued();
-                self.write(SystemTime::now(), &continued);
-            }
-            Err(error) => tracing::error!(%error, "the audit goes on in the file that it has"),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::cmd::{
-    audit, census, check, decrypt, encrypt, init, inspect, lock, mount, reencrypt, rewrap, slots,
-    speed, status, umount, unlock,
+    audit, census, check, decrypt, encrypt, init, inspect, lock, mount, policy, reencrypt, rewrap,
+    slots, speed, status, umount, unlock,
 };
 use super::exit;
 use super::logging::{LogFormat, LogRequest};
@@ -196,6 +196,10 @@ pub enum Command {
     /// Reads the headers in CIPHERDIR, mounted or not, also of a copy: so that an old key or version can be retired with
     /// certainty. Nothing shown is authenticated.
     Census(census::CensusArgs),
+
+    /// Say who may do what in a volume
+    Policy(policy::PolicyArgs),
+
     /// Verify or print what a mount with --audit told
     Audit(audit::AuditArgs),
 

@@ -38,6 +38,10 @@ pub(super) fn volume(what: impl Into<String>, error: &VolumeError) -> Failure {
         }
         VolumeError::Config(_) => Failure::new(Exit::DamagedVolume, what, chain(error))
             .advise("restore .envelopefs/volume.json from a backup: it was changed"),
+        VolumeError::PolicyForged => Failure::new(Exit::DamagedVolume, what, error)
+            .advise("put back .envelopefs/policy.toml as it was, or set it anew: `envelopefs policy set CIPHERDIR FILE`"),
+        VolumeError::Policy(_) => Failure::new(Exit::Usage, what, error)
+            .advise("`envelopefs policy check FILE` says what is wrong with a policy; docs/POLICY.md what one is"),
         VolumeError::WrongKey(_) => Failure::new(Exit::KeyDenied, what, error)
             .advise("give the key or passphrase that the volume was made with"),
         VolumeError::HeaderTooSmall(_) => Failure::new(Exit::Usage, what, error)

@@ -58,6 +58,8 @@ pub enum Request {
     Rewrap(cmd::rewrap::RewrapRequest),
     /// `slots`
     Slots(cmd::slots::SlotsRequest),
+    /// `policy`
+    Policy(cmd::policy::PolicyRequest),
     /// `speed`
     Speed(cmd::speed::SpeedRequest),
     /// `status`
@@ -176,6 +178,7 @@ impl Command {
             Self::Reencrypt(args) => Request::Reencrypt(args.try_into()?),
             Self::Rewrap(args) => Request::Rewrap(args.into()),
             Self::Slots(command) => Request::Slots(command.into()),
+            Self::Policy(args) => Request::Policy(args.into()),
             Self::Speed(args) => Request::Speed(args.into()),
             Self::Status(args) => Request::Status(args.into()),
             Self::Lock(args) => Request::Lock(args.into()),
@@ -188,6 +191,7 @@ impl Command {
 fn run(request: Request, logs: &Logs) -> Result<(), Failure> {
     match request {
         Request::Nothing => Ok(()),
+        Request::Policy(request) => cmd::policy::run(&request),
         Request::Speed(request) => cmd::speed::run(&request),
         Request::Status(request) => cmd::status::run(&request),
         Request::Lock(request) => cmd::lock::run(&request),

@@ -11,8 +11,9 @@ use crate::fs::{FileSystem, LockedBy};
 use crate::keys::{Guarded, KeyErrorKind, KeyHealth, KeyProvider as _, ProviderCalls};
 use crate::volume::VolumeError;
 
-use super::control::{NotUnlocked, Served};
+use super::control::{NotUnlocked, PolicyCall, Served};
 use super::harden::HardeningReport;
+use super::policy::PolicyHost;
 use super::runs::{Event, RunFailure, RunHost, RunReport, RunRequest};
 use super::status::{AuditStatus, CallCounts, KeyringStatus, MountStatus, ProviderStatus};
 
@@ -21,6 +22,7 @@ use super::status::{AuditStatus, CallCounts, KeyringStatus, MountStatus, Provide
 pub(super) struct StatusReporter {
     pub(super) fs: Arc<FileSystem>,
     pub(super) runs: Arc<RunHost>,
+    pub(super) policy: PolicyHost,
     pub(super) cipherdir: PathBuf,
     pub(super) mountpoint: PathBuf,
     pub(super) read_only: bool,
@@ -83,6 +85,8 @@ impl StatusReporter {
             bytes_read: stats.bytes_read,
             bytes_written: stats.bytes_written,
             integrity_failures: stats.integrity_failures,
+            policy_rules: self.fs.policy_rules().map(|count| count as u64),
+            denied: stats.denied,
             audit: volume.audit().map(|audit| audit_status(audit)),
             uptime_secs: self.since.elapsed().as_secs(),
         }
@@ -163,6 +167,10 @@ impl Served for StatusReporter {
         tell: &mut dyn FnMut(Event) -> bool,
     ) -> Result<RunReport, RunFailure> {
         self.runs.run(request, tell)
+    }
+
+    fn policy(&self, call: PolicyCall) -> Result<Option<String>, String> {
+        self.policy.answer(call)
     }
 
     fn lock(&self) {

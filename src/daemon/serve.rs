@@ -10,10 +10,12 @@ use thiserror::Error;
 use crate::fs::{FileSystem, FsOptions};
 use crate::fuse::{self, MountConfig, Mounted};
 use crate::maint::{self, MaintError, Recovery};
+use crate::policy::Policy;
 use crate::volume::Volume;
 
 use super::control::{self, ControlServer, Served};
 use super::harden::HardeningReport;
+use super::policy::PolicyHost;
 use super::report::StatusReporter;
 use super::runs::RunHost;
 use super::unmount::{self, Detach};
@@ -32,6 +34,8 @@ pub struct ServeRequest {
     pub cipherdir: PathBuf,
     /// The mount point's canonical path.
     pub mountpoint: PathBuf,
+    /// Who may do what.
+    pub policy: Option<Policy>,
     /// Nothing is written.
     pub read_only: bool,
     /// What hardening achieved.
@@ -96,6 +100,7 @@ fn serve_volume(
     look_over(&volume, request.read_only)?;
     let fs = FileSystem::new(Arc::clone(&volume), request.fs)
         .map_err(ServeError::other("opening the volume"))?;
+    fs.follow_policy(request.policy);
     let mounted = fuse::mount(Arc::clone(&fs), &request.mountpoint, &request.mount);
     let mounted = mounted.map_err(|error| {
         // Nothing was written: the next mount has nothing to look over on this one's account.
@@ -107,6 +112,11 @@ fn serve_volume(
     let reporter: Arc<dyn Served> = Arc::new(StatusReporter {
         fs: Arc::clone(&fs),
         runs: Arc::clone(&runs),
+        policy: PolicyHost::new(
+            Arc::clone(&fs),
+            request.mountpoint.clone(),
+            request.read_only,
+        ),
         cipherdir: request.cipherdir.clone(),
         mountpoint: request.mountpoint.clone(),
         read_only: request.read_only,

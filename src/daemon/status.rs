@@ -52,6 +52,11 @@ pub struct MountStatus {
     pub bytes_written: u64,
     /// Chunks, headers and names that failed authentication.
     pub integrity_failures: u64,
+    /// The rules of the policy; absent where there is no policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy_rules: Option<u64>,
+    /// Operations that the policy denied.
+    pub denied: u64,
     /// The audit; absent where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit: Option<AuditStatus>,

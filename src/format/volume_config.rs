@@ -42,6 +42,8 @@ pub struct VolumeConfig {
     pub commitment: [u8; 32],
     /// The ways to the volume key, 1 to [`MAX_SLOTS`]: any one is enough.
     pub slots: Vec<KeySlot>,
+    /// SHA-256 of the volume's policy.toml, where it has a policy.
+    pub policy: Option<[u8; 32]>,
 }
 
 /// How names stand on disk.
@@ -55,7 +57,7 @@ pub enum NameMode {
 }
 
 /// What wraps the data keys of files.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyScope {
     /// The key provider, each by itself.
@@ -210,6 +212,8 @@ struct Document {
     #[serde(deserialize_with = "at_most::<_, _, MAX_SLOTS>")]
     slots: Vec<KeySlot>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<Hex>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     tag: Option<Hex>,
 }
 
@@ -227,6 +231,7 @@ impl Document {
             keys: config.keys.clone(),
             commitment: Hex(config.commitment),
             slots: config.slots.clone(),
+            policy: config.policy.map(Hex),
             tag: None,
         }
     }
@@ -264,6 +269,7 @@ impl Document {
             keys: self.keys,
             commitment: self.commitment.0,
             slots: self.slots,
+            policy: self.policy.map(|Hex(hash)| hash),
         };
         Ok(UnverifiedConfig { config, tag })
     }
@@ -327,6 +333,7 @@ mod tests {
             keys: vec!["file:///etc/keyring.json".parse().unwrap()],
             commitment: [0xC0; 32],
             slots: vec![slot(72)],
+            policy: None,
         }
     }
 
@@ -374,6 +381,23 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_stands_behind_the_slots_and_its_removal_is_forged() {
+        let with_policy = VolumeConfig {
+            policy: Some([0xAB; 32]),
+            ..config()
+        };
+        let canonical = String::from_utf8(Document::of(&with_policy).canonical()).unwrap();
+        let end = format!(r#"}}],"policy":"{}"}}"#, "ab".repeat(32));
+        assert!(canonical.ends_with(&end), "{canonical}");
+        let json = with_policy.encode(&mac(1));
+        assert_eq!(reread(&json, 1), Ok(with_policy));
+        let mut document: Value = serde_json::from_slice(&json).unwrap();
+        document.as_object_mut().unwrap().remove("policy");
+        let removed = serde_json::to_vec(&document).unwrap();
+        assert_eq!(reread(&removed, 1), Err(VolumeConfigError::Forged));
+    }
+
+    #[test]
     fn white_space_and_order_mean_nothing() {
         let json = config().encode(&mac(1));
         let sorted = serde_json::to_vec(&serde_json::from_slice::<Value>(&json).unwrap()).unwrap();
@@ -412,6 +436,7 @@ mod tests {
             ("/foreign_files", json!("allow")),
             ("/keys", json!(["file:///tmp/mine.json"])),
             ("/commitment", json!("00".repeat(32))),
+            ("/policy", json!("00".repeat(32))),
             (
                 "/slots",
                 serde_json::to_value([slot(72), slot(72)]).unwrap(),
@@ -451,6 +476,9 @@ mod tests {
             ("/slots", serde_json::to_value(vec![slot(40); 9]).unwrap()),
             ("/slots", serde_json::to_value([slot(23)]).unwrap()),
             ("/slots/0/more", json!(1)),
+            ("/policy", json!("C0".repeat(32))),
+            ("/policy", json!("")),
+            ("/policy", json!(["00"])),
             ("/tag", Value::Null),
             ("/tag", json!("")),
             ("/more", json!(1)),
@@ -538,6 +566,7 @@ mod tests {
             volume_scope: bool,
             allow: bool,
             commitment: [u8; 32],
+            policy: Option<[u8; 32]>,
             slots in vec(slots(), 1..=8),
         ) -> VolumeConfig {
             VolumeConfig {
@@ -549,6 +578,7 @@ mod tests {
                 keys: slots.iter().map(|slot| slot.key_uri.clone()).collect(),
                 commitment,
                 slots,
+                policy,
             }
         }
     }

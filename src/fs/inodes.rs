@@ -7,8 +7,10 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::{Mutex, RwLock};
 
 use crate::content::OpenFile;
-use crate::storage::{CName, InodeHandle, Node, Stat};
+use crate::storage::{CName, FileKind, InodeHandle, Node, Stat};
 use crate::units::DirId;
+
+use super::policy::{OtherNames, remember_name};
 
 /// An inode number as the kernel has it. It is the backing inode's own, but for the root, which is 1
 /// (and changes places with whatever file has 1), and for files of other file systems mounted inside
@@ -47,6 +49,8 @@ pub(super) struct Inode {
     uncommitted: AtomicBool,
     /// Whether its last name is gone.
     unlinked: AtomicBool,
+    /// Names under which it was found before the last, while it has several.
+    other_names: Mutex<OtherNames>,
     /// What it is found by once the kernel has forgotten it, where inodes are exported.
     handle: OnceLock<InodeHandle>,
 }
@@ -87,6 +91,7 @@ impl Inode {
             distrusted: AtomicBool::new(false),
             uncommitted: AtomicBool::new(false),
             unlinked: AtomicBool::new(false),
+            other_names: Mutex::default(),
             handle: OnceLock::new(),
         }
     }
@@ -142,6 +147,10 @@ impl Inode {
 
     pub(super) fn unlinked(&self) -> &AtomicBool {
         &self.unlinked
+    }
+
+    pub(super) fn other_names(&self) -> &Mutex<OtherNames> {
+        &self.other_names
     }
 
     pub(super) fn handle(&self) -> &OnceLock<InodeHandle> {
@@ -306,10 +315,14 @@ impl InodeTable {
         }
         let moved = !inode.whereabouts.read().is_at(parent, &cname);
         if moved {
-            *inode.whereabouts.write() = Whereabouts::At {
+            let now = Whereabouts::At {
                 parent: Arc::clone(parent),
                 cname,
             };
+            let before = std::mem::replace(&mut *inode.whereabouts.write(), now);
+            if stat.nlink > 1 && stat.kind != FileKind::Directory {
+                remember_name(&inode, before);
+            }
         }
         inode
     }

@@ -5,7 +5,7 @@
 //! the handle's open file in `content`.
 //!
 //! Locks, in the order in which they may be taken: a folder's `names` (two of them by inode number),
-//! an inode's `open` slot, an inode's `whereabouts` (two of them by inode number, or a child's and then
+//! an inode's `open` slot, its `other_names`, an inode's `whereabouts` (two of them by inode number, or a child's and then
 //! its folder's), a shard of a table, the folder-handle cache, the committer's list, the names noted for a run.
 //! None is held while a key provider is waited for.
 
@@ -22,6 +22,7 @@ mod key_watch;
 mod locks;
 mod moves;
 mod ops;
+mod policy;
 mod prefetch;
 mod resolve;
 mod space;
@@ -58,6 +59,8 @@ pub use ops::folder::FolderEntry;
 pub use ops::open::Opened;
 pub use ops::reencrypt::Step;
 pub use ops::slots::Renewed;
+pub use ops::xattr::is_for_the_kernel;
+pub use policy::{Ask, executable_below};
 pub use stats::{Stats, StatsReport};
 
 use committer::Committer;
@@ -130,6 +133,7 @@ pub struct FileSystem {
     /// There once the mount is.
     kernel: OnceLock<Arc<dyn KernelCache>>,
     prefetch: Option<Prefetch>,
+    rules: policy::Rules,
 }
 
 impl FileSystem {
@@ -161,6 +165,7 @@ impl FileSystem {
             volume,
             options,
             stats,
+            rules: policy::Rules::default(),
         });
         // Without it revoked keys would stay in use.
         fs.key_watch.start(&fs)?;

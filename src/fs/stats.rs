@@ -12,6 +12,7 @@ pub struct Stats {
     bytes_written: AtomicU64,
     integrity_failures: AtomicU64,
     foreign_entries: AtomicU64,
+    denied: AtomicU64,
 }
 
 /// A look at the counters.
@@ -27,6 +28,8 @@ pub struct StatsReport {
     pub integrity_failures: u64,
     /// Entries of the ciphertext folder left out of listings because no name of this volume is sealed in them.
     pub foreign_entries: u64,
+    /// Operations that the policy denied.
+    pub denied: u64,
     /// Handles open now.
     pub open_files: u64,
     /// Inodes that the kernel holds now.
@@ -55,6 +58,10 @@ impl Stats {
         self.foreign_entries.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn count_denied(&self) {
+        self.denied.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn report(&self, open_files: usize, inodes: usize) -> StatsReport {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         StatsReport {
@@ -63,6 +70,7 @@ impl Stats {
             bytes_written: read(&self.bytes_written),
             integrity_failures: read(&self.integrity_failures),
             foreign_entries: read(&self.foreign_entries),
+            denied: read(&self.denied),
             open_files: open_files as u64,
             inodes: inodes as u64,
         }

@@ -74,22 +74,25 @@ impl FileSystem {
     /// The path in the mount by which the inode was last found, `/` for the root; `None` where its name is gone, or
     /// where it was found without one.
     pub(super) fn path_of(&self, inode: &Arc<Inode>) -> Option<Vec<u8>> {
-        let mut names = Vec::new();
-        let mut at = Arc::clone(inode);
-        while at.ino() != Ino::ROOT {
-            let (parent, cname) = match &*at.whereabouts().read() {
-                Whereabouts::At { parent, cname } => (Arc::clone(parent), cname.clone()),
-                Whereabouts::Held(_) | Whereabouts::ByHandle(_) => return None,
-            };
+        if inode.ino() == Ino::ROOT {
+            return Some(b"/".to_vec());
+        }
+        let (parent, cname) = at(inode)?;
+        self.path_of_name(&parent, &cname)
+    }
+
+    /// The path in the mount of the name `cname` in `parent`.
+    pub(super) fn path_of_name(&self, parent: &Arc<Inode>, cname: &CName) -> Option<Vec<u8>> {
+        let mut names = vec![self.plain_name(parent, cname)?];
+        let mut folder = Arc::clone(parent);
+        while folder.ino() != Ino::ROOT {
+            let (parent, cname) = at(&folder)?;
             names.push(self.plain_name(&parent, &cname)?);
-            at = parent;
+            folder = parent;
         }
         names.push(Vec::new());
         names.reverse();
-        Some(match names.len() {
-            1 => b"/".to_vec(),
-            _ => names.join(&b'/'),
-        })
+        Some(names.join(&b'/'))
     }
 
     fn plain_name(&self, parent: &Arc<Inode>, cname: &CName) -> Option<Vec<u8>> {
@@ -99,6 +102,14 @@ impl FileSystem {
             Ok(Listed::Name(name)) => Some(name),
             Ok(Listed::Own(_) | Listed::Foreign(_)) | Err(_) => None,
         }
+    }
+}
+
+/// Where an inode was last found.
+fn at(inode: &Inode) -> Option<(Arc<Inode>, CName)> {
+    match &*inode.whereabouts().read() {
+        Whereabouts::At { parent, cname } => Some((Arc::clone(parent), cname.clone())),
+        Whereabouts::Held(_) | Whereabouts::ByHandle(_) => None,
     }
 }
 

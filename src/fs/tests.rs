@@ -9,6 +9,7 @@ mod folders;
 mod keys;
 mod model;
 mod names;
+mod policy;
 mod renames;
 mod shared;
 mod slots;

@@ -16,7 +16,7 @@ use fuser::{
 };
 
 use crate::content::{Seek, SyncKind, with_buffer};
-use crate::fs::{self, AttrChange, Entry, Fh, FileSystem, FolderEntry, FsError, LockRequest};
+use crate::fs::{self, Ask, AttrChange, Entry, Fh, FileSystem, FolderEntry, FsError, LockRequest};
 use crate::storage::{self, XattrSet};
 
 use super::capabilities::{self, Features};
@@ -48,6 +48,16 @@ macro_rules! answer {
         match settle(&$self.fs, $operation, $ino, || $work) {
             Ok($value) => $done,
             Err(errno) => $reply.error(errno),
+        }
+    };
+}
+
+/// Goes on where the volume's policy lets the caller do what he asks for.
+macro_rules! admitted {
+    ($self:ident, $operation:literal, $ino:expr, $request:ident, $reply:ident, $ask:expr) => {
+        let admitted = || $self.fs.admit(caller($request), $operation, $ask);
+        if let Err(errno) = settle(&$self.fs, $operation, $ino, admitted) {
+            return $reply.error(errno);
         }
     };
 }
@@ -252,6 +262,8 @@ impl Filesystem for Adapter {
             atime,
             mtime,
         };
+        let ask = Ask::SetAttr(ino(inode), handle.map(fh), &change);
+        admitted!(self, "setattr", inode, request, reply, ask);
         let (fs, ttl) = (Arc::clone(&self.fs), self.ttl);
         self.fs.setattr(
             caller(request),
@@ -286,6 +298,14 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
+        admitted!(
+            self,
+            "mknod",
+            parent,
+            request,
+            reply,
+            Ask::Name(ino(parent), name.as_bytes())
+        );
         let (fs, ttl) = (Arc::clone(&self.fs), self.ttl);
         self.fs.mknod(
             maker(request, umask),
@@ -309,6 +329,14 @@ impl Filesystem for Adapter {
         umask: u32,
         reply: ReplyEntry,
     ) {
+        admitted!(
+            self,
+            "mkdir",
+            parent,
+            request,
+            reply,
+            Ask::Name(ino(parent), name.as_bytes())
+        );
         let made = || {
             self.fs
                 .mkdir(maker(request, umask), ino(parent), name.as_bytes(), mode)
@@ -317,7 +345,15 @@ impl Filesystem for Adapter {
             .entry(reply, &entry));
     }
 
-    fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        admitted!(
+            self,
+            "unlink",
+            parent,
+            request,
+            reply,
+            Ask::Name(ino(parent), name.as_bytes())
+        );
         answer!(
             self,
             "unlink",
@@ -328,7 +364,15 @@ impl Filesystem for Adapter {
         );
     }
 
-    fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        admitted!(
+            self,
+            "rmdir",
+            parent,
+            request,
+            reply,
+            Ask::Name(ino(parent), name.as_bytes())
+        );
         answer!(
             self,
             "rmdir",
@@ -347,6 +391,14 @@ impl Filesystem for Adapter {
         target: &Path,
         reply: ReplyEntry,
     ) {
+        admitted!(
+            self,
+            "symlink",
+            parent,
+            request,
+            reply,
+            Ask::Name(ino(parent), name.as_bytes())
+        );
         let target = target.as_os_str().as_bytes();
         let made = || {
             self.fs
@@ -358,7 +410,7 @@ impl Filesystem for Adapter {
 
     fn rename(
         &self,
-        _request: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         newparent: INodeNo,
@@ -366,6 +418,19 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        admitted!(
+            self,
+            "rename",
+            parent,
+            request,
+            reply,
+            Ask::Rename(
+                ino(parent),
+                name.as_bytes(),
+                ino(newparent),
+                newname.as_bytes()
+            )
+        );
         let flags = storage::RenameFlags::from_bits_retain(flags.bits());
         let (name, newname) = (name.as_bytes(), newname.as_bytes());
         let renamed = || {
@@ -377,12 +442,20 @@ impl Filesystem for Adapter {
 
     fn link(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         newparent: INodeNo,
         newname: &OsStr,
         reply: ReplyEntry,
     ) {
+        admitted!(
+            self,
+            "link",
+            inode,
+            request,
+            reply,
+            Ask::Link(ino(inode), ino(newparent), newname.as_bytes())
+        );
         let linked = || self.fs.link(ino(inode), ino(newparent), newname.as_bytes());
         answer!(self, "link", inode, reply, linked(), |entry| self
             .entry(reply, &entry));
@@ -390,6 +463,8 @@ impl Filesystem for Adapter {
 
     fn open(&self, request: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let write = flags.acc_mode() != OpenAccMode::O_RDONLY;
+        let ask = if write { Ask::Change } else { Ask::Read };
+        admitted!(self, "open", inode, request, reply, ask(ino(inode)));
         let (fs, exclusive) = (Arc::clone(&self.fs), self.exclusive);
         let notifier = Arc::clone(&self.notifier);
         self.fs.open(
@@ -708,6 +783,14 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
+        admitted!(
+            self,
+            "setxattr",
+            inode,
+            request,
+            reply,
+            Ask::Change(ino(inode))
+        );
         let set = match flags {
             libc::XATTR_CREATE => XattrSet::Create,
             libc::XATTR_REPLACE => XattrSet::Replace,
@@ -722,12 +805,22 @@ impl Filesystem for Adapter {
 
     fn getxattr(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         name: &OsStr,
         size: u32,
         reply: ReplyXattr,
     ) {
+        if !fs::is_for_the_kernel(name.as_bytes()) {
+            admitted!(
+                self,
+                "getxattr",
+                inode,
+                request,
+                reply,
+                Ask::Read(ino(inode))
+            );
+        }
         let value = || self.fs.getxattr(ino(inode), name.as_bytes());
         answer!(
             self,
@@ -752,7 +845,15 @@ impl Filesystem for Adapter {
         );
     }
 
-    fn removexattr(&self, _request: &Request, inode: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn removexattr(&self, request: &Request, inode: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        admitted!(
+            self,
+            "removexattr",
+            inode,
+            request,
+            reply,
+            Ask::Change(ino(inode))
+        );
         answer!(
             self,
             "removexattr",
@@ -773,6 +874,14 @@ impl Filesystem for Adapter {
         flags: i32,
         reply: ReplyCreate,
     ) {
+        admitted!(
+            self,
+            "create",
+            parent,
+            request,
+            reply,
+            Ask::Name(ino(parent), name.as_bytes())
+        );
         let (fs, ttl) = (Arc::clone(&self.fs), self.ttl);
         let exclusive = self.exclusive;
         self.fs.create(

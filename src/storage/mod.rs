@@ -12,6 +12,7 @@
 //! descriptor is close-on-exec and calls interrupted by a signal are repeated. `/proc` must be
 //! mounted: some calls take no `O_PATH` descriptor and go through `/proc/self/fd`.
 
+pub mod accounts;
 pub mod caller;
 pub mod credentials;
 pub mod dir_reader;
@@ -38,7 +39,7 @@ pub use lock::{LockGuard, LockKind};
 pub use name::{CName, InvalidName};
 pub use node::{Node, RenameFlags, XattrSet};
 pub use observer::{StorageObserver, StorageOp, Target, Verdict};
-pub use process::{Executable, Unit};
+pub use process::{Executable, Unit, real_path};
 pub use range_lock::LockRange;
 pub use stat::{FileKind, Stat, StatFs, TimeSet, Timestamp};
 pub use task::is_signalled;

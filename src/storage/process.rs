@@ -4,12 +4,15 @@
 //! while this is read. Nothing here asks the file system that the executable lies on (it may be the very mount that is
 //! being served): attributes are taken as the kernel has them.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::retry_on_intr;
+
+use super::proc_path::ProcPath;
 
 /// An executable: where it is, and which file it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +32,7 @@ impl Executable {
         let link = format!("/proc/{pid}/exe");
         let path = rustix::fs::readlinkat(CWD, &link, Vec::new())?;
         Ok(Self {
-            path: Path::new(std::ffi::OsStr::from_bytes(path.as_bytes())).to_owned(),
+            path: Path::new(OsStr::from_bytes(path.as_bytes())).to_owned(),
             file: file_at(Path::new(&link), AtFlags::empty())?,
         })
     }
@@ -39,6 +42,16 @@ impl Executable {
         self.path == path
             && file_at(path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|file| file == self.file)
     }
+}
+
+/// The path of what is at `path`, without symlinks and dots, as the kernel names executables.
+///
+/// # Errors
+/// What `open(2)` answers.
+pub fn real_path(path: &Path) -> io::Result<PathBuf> {
+    let fd = rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let real = rustix::fs::readlinkat(CWD, ProcPath::new(&fd).as_c_str(), Vec::new())?;
+    Ok(PathBuf::from(OsStr::from_bytes(real.as_bytes())))
 }
 
 /// Device and inode, without a request to a FUSE daemon or over a network.
@@ -219,5 +232,15 @@ mod tests {
             Unit::parse("0::/../../system.slice/nginx.service\n"),
             Unit::Hidden
         );
+    }
+
+    #[test]
+    fn a_path_is_followed_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        std::fs::write(root.join("f"), "").unwrap();
+        std::os::unix::fs::symlink("f", root.join("l")).unwrap();
+        assert_eq!(real_path(&root.join("./l")).unwrap(), root.join("f"));
+        assert!(real_path(&root.join("none")).is_err());
     }
 }

@@ -90,6 +90,7 @@ pub fn create_in(
         keys: options.keys.clone(),
         commitment: volume_config::commitment(&volume_key, &options.volume_id),
         slots,
+        policy: None,
     };
     let root = empty_folder(root()?, path)?;
     let io = |what: &'static str| VolumeError::io(format!("{}: {what}", path.display()));

@@ -10,6 +10,7 @@ use crate::format::header::HeaderError;
 use crate::format::names::NameError;
 use crate::format::volume_config::VolumeConfigError;
 use crate::keys::KeyError;
+use crate::policy::PolicyError;
 use crate::units::KeyUri;
 
 /// Why a volume could not be made, opened, or give a file's keys.
@@ -54,6 +55,14 @@ pub enum VolumeError {
     /// A folder's id is not one.
     #[error("the folder's id: {0}")]
     FolderId(#[source] NameError),
+    /// The policy cannot be followed.
+    #[error("the policy: {0}")]
+    Policy(#[from] PolicyError),
+    /// policy.toml is not the one that `volume.json` names.
+    #[error(
+        "policy.toml is not the policy that was set: it was changed, removed, or an older one was put back"
+    )]
+    PolicyForged,
     /// The slots of so many keys do not fit the header.
     #[error("the wrapped keys do not fit a header of this size: {0}")]
     HeaderTooSmall(#[from] HeaderError),

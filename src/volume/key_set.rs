@@ -177,12 +177,8 @@ impl Volume {
     }
 
     fn replace_config(&self, keys: Vec<KeyUri>, slots: Vec<KeySlot>) -> Result<(), VolumeError> {
-        let config = VolumeConfig {
-            keys,
-            slots,
-            ..(*self.config()).clone()
-        };
-        self.live.replace(config)?;
+        self.live
+            .change(|config| (config.keys, config.slots) = (keys, slots))?;
         self.files.outdate();
         Ok(())
     }

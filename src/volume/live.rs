@@ -25,6 +25,8 @@ pub(super) struct LiveConfig {
     generation: AtomicU64,
     /// Which file was read last, where others may replace it.
     seen: Mutex<Option<Stamp>>,
+    /// Held from reading what is to be changed until the change is written.
+    changing: Mutex<()>,
 }
 
 /// Tells one `volume.json` from the next: each is a file of its own.
@@ -48,6 +50,7 @@ impl LiveConfig {
             config: RwLock::new(Arc::new(config)),
             generation: AtomicU64::new(0),
             seen: Mutex::default(),
+            changing: Mutex::default(),
         }
     }
 
@@ -64,8 +67,25 @@ impl LiveConfig {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Whether other mounts may replace the file.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// Changes what the file says in one step, durably: nothing is lost that another thread changes. Among sharers only
+    /// whoever has [`super::SoleRun`] may.
+    pub(super) fn change(&self, change: impl FnOnce(&mut VolumeConfig)) -> Result<(), VolumeError> {
+        let _one_at_a_time = self.changing.lock();
+        if self.shared {
+            self.reload()?;
+        }
+        let mut config = (*self.current()).clone();
+        change(&mut config);
+        self.replace(config)
+    }
+
     /// Puts a new `volume.json` in the place of the old one, durably.
-    pub(super) fn replace(&self, config: VolumeConfig) -> Result<(), VolumeError> {
+    fn replace(&self, config: VolumeConfig) -> Result<(), VolumeError> {
         let io = VolumeError::io("writing volume.json");
         let bytes = config.encode(&self.vault.secrets()?.config);
         let written = meta::as_owner(&self.folder, || {
@@ -76,9 +96,16 @@ impl LiveConfig {
             self.reload()?;
             return Err(io(error));
         }
-        *self.config.write() = Arc::new(config);
-        self.outdate();
+        self.take_over(config);
         Ok(())
+    }
+
+    fn take_over(&self, config: VolumeConfig) {
+        let known = std::mem::replace(&mut *self.config.write(), Arc::new(config));
+        let now = self.current();
+        if (&now.keys, &now.slots) != (&known.keys, &known.slots) {
+            self.outdate();
+        }
     }
 
     /// Takes over what another mount wrote, where one may have; cheap where nothing changed. A file that is not this
@@ -109,8 +136,8 @@ impl LiveConfig {
         Ok(())
     }
 
-    /// Reads `volume.json` again.
-    pub(super) fn reload(&self) -> Result<(), VolumeError> {
+    /// What the file says at this moment, proven to be this volume's.
+    pub(super) fn on_disk(&self) -> Result<VolumeConfig, VolumeError> {
         let bytes = self
             .folder
             .read_file(&name(meta::CONFIG), volume_config::MAX_LEN);
@@ -122,13 +149,19 @@ impl LiveConfig {
             let other = io::Error::other("it is another volume's");
             return Err(VolumeError::io("reading volume.json")(other));
         }
-        if (&read.keys, &read.slots) != (&known.keys, &known.slots) {
-            *self.config.write() = Arc::new(VolumeConfig {
-                keys: read.keys,
-                slots: read.slots,
-                ..(*known).clone()
-            });
-            self.outdate();
+        Ok(VolumeConfig {
+            keys: read.keys,
+            slots: read.slots,
+            policy: read.policy,
+            ..(*known).clone()
+        })
+    }
+
+    /// Reads `volume.json` again.
+    pub(super) fn reload(&self) -> Result<(), VolumeError> {
+        let read = self.on_disk()?;
+        if read != *self.current() {
+            self.take_over(read);
         }
         Ok(())
     }

@@ -20,8 +20,13 @@ pub(super) const DONE: &[u8] = b"reencrypt";
 /// There while a mount may write.
 const IN_USE: &[u8] = b"in-use";
 
+/// Who may do what, where the volume has a policy.
+pub(super) const POLICY: &[u8] = b"policy.toml";
+/// One that is being set.
+pub(super) const NEW_POLICY: &[u8] = b"policy.toml.new";
+
 /// The entries that belong in the folder.
-pub(super) const ENTRIES: [&[u8]; 5] = [CONFIG, LOCK, RUN, DONE, IN_USE];
+pub(super) const ENTRIES: [&[u8]; 7] = [CONFIG, LOCK, RUN, DONE, IN_USE, POLICY, NEW_POLICY];
 
 /// A name of this module's own.
 pub(super) fn name(bytes: &[u8]) -> CName {

@@ -10,6 +10,7 @@ mod key_set;
 mod live;
 mod meta;
 mod names;
+mod policy;
 mod renew;
 mod secrets;
 mod slots;
@@ -38,6 +39,7 @@ pub use file_keys::{FileMaterial, VOLUME_SCHEME, unwrap_slots, wrap_slots};
 
 pub use key_set::{KeyChange, SeenKeys, SoleRun};
 pub use names::Listed;
+pub use policy::{Machine, StoredPolicy};
 pub use renew::{Renewal, RenewalOptions};
 pub use unlock::{Sharing, UnlockOptions, open, open_in, seen_keys};
 pub use vault::Held;
@@ -63,6 +65,8 @@ pub struct Volume {
     providers: Arc<Providers>,
     unclean: Option<crate::storage::Timestamp>,
     in_use: Option<meta::InUse>,
+    /// Held while a policy is set: its file and what names it belong together.
+    setting_policy: parking_lot::Mutex<()>,
     /// Keeps other mounts out, or this one among sharers, for as long as the volume is open.
     _lock: Option<LockGuard>,
 }

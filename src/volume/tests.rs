@@ -2,6 +2,7 @@
 
 mod keys;
 mod opening;
+mod policy;
 mod slots;
 
 use std::path::{Path, PathBuf};

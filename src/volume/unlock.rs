@@ -129,6 +129,7 @@ pub fn open_in(
         providers,
         unclean,
         in_use,
+        setting_policy: parking_lot::Mutex::default(),
         _lock: lock,
     })
 }

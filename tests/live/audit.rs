@@ -7,8 +7,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::documents::{Unmounts, blocks, output_of};
 use crate::harness::{
-    Volume, errno, refuses, require_root, run, shell, shell_as_nobody, wait_until,
+    Volume, errno, is_running, refuses, require_root, run, shell, shell_as_nobody, wait_until,
 };
 
 fn file(volume: &Volume) -> PathBuf {
@@ -218,10 +219,15 @@ fn a_mount_that_is_killed_leaves_an_audit_that_goes_on() {
     let volume = Volume::create(&[]);
     let mount = volume.mount_with(&["-o", &option(&volume)]);
     fs::write(mount.path("f"), "x").unwrap();
-    let pid = i32::try_from(mount.status().pid()).unwrap();
+    wait_until("the first lines", || {
+        mount.status().text("/audit/head").starts_with('2')
+    });
+    let daemon = mount.status().pid();
+    let pid = i32::try_from(daemon).unwrap();
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     drop(mount);
+    wait_until("the end of the daemon", || !is_running(daemon));
     let mut torn = fs::read(file(&volume)).unwrap();
     torn.extend_from_slice(b"{\"seq\":99,\"time\":\"20");
     fs::write(file(&volume), torn).unwrap();
@@ -335,4 +341,28 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         run(Command::new("umount").arg("--lazy").arg(&self.0));
     }
+}
+
+#[test]
+fn the_document_does_what_it_says() {
+    let home = tempfile::tempdir().unwrap();
+    let _unmounts = Unmounts(home.path().join("secrets"));
+    let begin = "mkdir -m 700 run; envelopefs init ~/secrets.enc > /dev/null; mkdir ~/secrets";
+    output_of(begin, home.path());
+    let commands = blocks(include_str!("../../docs/AUDIT.md"), "sh");
+    assert_eq!(
+        commands.len(),
+        3,
+        "the document was rearranged: adapt this test"
+    );
+    let printed: Vec<_> = commands
+        .iter()
+        .map(|script| output_of(script, home.path()))
+        .collect();
+    assert!(printed[1].contains("volume-key"), "{}", printed[1]);
+    assert!(
+        printed[2].contains("chain and seals checked"),
+        "{}",
+        printed[2]
+    );
 }

@@ -26,6 +26,7 @@ mod metadata;
 mod model;
 mod names;
 mod options;
+mod policy;
 mod random_io;
 mod real_work;
 mod reencrypt;

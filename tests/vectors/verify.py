@@ -278,7 +278,7 @@ def open_xattr(case):
 
 
 CONFIG_FIELDS = (
-    "format volume_id block_len header_len names key_scope foreign_files keys commitment slots tag"
+    "format volume_id block_len header_len names key_scope foreign_files keys commitment slots policy tag"
 ).split()
 
 
@@ -293,7 +293,12 @@ def open_config(case):
     except json.JSONDecodeError:
         raise Refused("JSON")
     need(isinstance(config, dict) and config.get("format") == 1, "format")
-    need(sorted(config) == sorted(CONFIG_FIELDS), "fields")
+    if config.get("policy", "") is None:
+        del config["policy"]
+    optional = [] if "policy" in config else ["policy"]
+    need(sorted([*config, *optional]) == sorted(CONFIG_FIELDS), "fields")
+    policy = config.get("policy", "0" * 64)
+    need(isinstance(policy, str) and re.fullmatch(r"[0-9a-f]{64}", policy), "policy")
     need(config["block_len"] in [1 << log2 for log2 in range(12, 21)], "block size")
     need(config["header_len"] in (512, 1024, 2048), "header size")
     need(config["names"] in ("encrypted", "plain"), "names")
@@ -307,7 +312,7 @@ def open_config(case):
         need(24 <= len(un64(slot["wrapped_dek"])) <= 1024, "wrapped key")
     key, volume_id = un(case["volume_key"]), un(config["volume_id"])
     need(hkdf(key, volume_id, "commit").hex() == config["commitment"], "commitment")
-    ordered = {name: config[name] for name in CONFIG_FIELDS if name != "tag"}
+    ordered = {name: config[name] for name in CONFIG_FIELDS if name != "tag" and name in config}
     canonical = json.dumps(ordered, separators=(",", ":"), ensure_ascii=False).encode()
     tag = hmac.digest(hkdf(key, volume_id, "volume/config"), canonical, "sha256")
     need(tag.hex() == config["tag"], "forged")

@@ -9,6 +9,7 @@ pub mod init;
 pub mod inspect;
 pub mod lock;
 pub mod mount;
+pub mod policy;
 pub mod reencrypt;
 pub mod rewrap;
 pub mod slots;

@@ -198,6 +198,12 @@ fn render(status: &MountStatus) -> String {
     ];
     let mut lines = vec![format!("{}\n", status.mountpoint)];
     lines.extend(rows.map(|(name, value)| row(name, &value)));
+    if let Some(rules) = status.policy_rules {
+        lines.push(row(
+            "policy",
+            &format!("{rules} rules, {} denied", status.denied),
+        ));
+    }
     lines.extend(status.audit.iter().flat_map(render_audit));
     lines.extend(status.providers.iter().flat_map(render_provider));
     lines.concat()

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::PidfdFlags;
 
-use super::{Answer, MAX_ANSWER, Op, Request, Secret, read_line, write_line};
+use super::{Answer, MAX_ANSWER, Op, PolicyCall, Request, Secret, read_line, write_line};
 use crate::daemon::mounts::Mount;
 use crate::daemon::runs::{Event, RunFailure, RunReport, RunRequest};
 use crate::daemon::runtime;
@@ -46,6 +46,8 @@ pub enum ControlError {
 const STATUS_TIME: Duration = Duration::from_secs(15);
 /// Locking waits for what was written, unlocking for key providers.
 const KEYS_TIME: Duration = Duration::from_secs(300);
+/// What setting a policy may take.
+const POLICY_TIME: Duration = Duration::from_secs(60);
 const SEND_TIME: Duration = Duration::from_secs(5);
 /// Between "done" and the process's end are a few system calls.
 const EXIT_TIME: Duration = Duration::from_secs(5);
@@ -119,6 +121,17 @@ impl Client {
         }
     }
 
+    /// Asks for the policy of the mount, or has it set; gives the one that is in force then.
+    ///
+    /// # Errors
+    /// The daemon refuses it and says why; no answer in time.
+    pub fn policy(mut self, call: PolicyCall) -> Result<Option<String>, ControlError> {
+        match self.ask(&Request::from(call), POLICY_TIME)? {
+            Answer::Policy { policy } => Ok(policy),
+            answer => Err(unexpected(answer)),
+        }
+    }
+
     /// Has the daemon carry out a run over all files; `tell` hears how far it is. When this process ends, the run stops.
     ///
     /// # Errors
@@ -132,9 +145,8 @@ impl Client {
         write_line(
             &mut self.stream,
             &Request {
-                op: Op::Run,
-                passphrase: None,
                 work,
+                ..Op::Run.into()
             },
         )?;
         let mut lines = BufReader::new(&self.stream);
@@ -167,9 +179,8 @@ impl Client {
     /// locked.
     pub fn unlock(mut self, passphrase: Option<&[u8]>) -> Result<Unlocking, ControlError> {
         let request = Request {
-            op: Op::Unlock,
             passphrase: passphrase.map(Secret::of),
-            work: None,
+            ..Op::Unlock.into()
         };
         match self.ask(&request, KEYS_TIME)? {
             Answer::Done => Ok(Unlocking::Done),
@@ -224,6 +235,7 @@ fn unexpected(answer: Answer) -> ControlError {
         | Answer::Event { .. }
         | Answer::Failure { .. }
         | Answer::Passphrase
+        | Answer::Policy { .. }
         | Answer::Report { .. }
         | Answer::Status { .. } => ControlError::Malformed,
     }

@@ -7,7 +7,9 @@
 //! `{"op":"wait"}` → `{"answer":"done"}` when the daemon has written everything and is about to
 //! exit; `{"op":"run","work":{…}}` → a line `{"answer":"event","event":{…}}` several times a second while a run over all
 //! files is under way, and at last `{"answer":"report","report":{…}}` or `{"answer":"failure","failure":{…}}`; it stops
-//! when the asker closes; `{"answer":"error","message":"…"}` for anything else. Only root and the user whose mount
+//! when the asker closes; `{"op":"policy-get"}`, `{"op":"policy-set","policy":"…"}`, `{"op":"policy-remove"}`,
+//! `{"op":"policy-reload"}` → `{"answer":"policy","policy":"…"}` with the policy that is in force;
+//! `{"answer":"error","message":"…"}` for anything else. Only root and the user whose mount
 //! it is are answered.
 
 use std::io::{self, Read, Write};
@@ -19,7 +21,7 @@ use zeroize::Zeroizing;
 use super::runs::{Event, RunFailure, RunReport, RunRequest};
 
 pub use client::{Client, ControlError, Unlocking, Waiting};
-pub use server::{ControlServer, NotUnlocked, Served, serve};
+pub use server::{ControlServer, NotUnlocked, PolicyCall, Served, serve};
 
 use secret::Secret;
 
@@ -38,6 +40,9 @@ struct Request {
     /// What a run is to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     work: Option<RunRequest>,
+    /// The text of a policy that is to be set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<String>,
 }
 
 impl From<Op> for Request {
@@ -46,18 +51,37 @@ impl From<Op> for Request {
             op,
             passphrase: None,
             work: None,
+            policy: None,
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 enum Op {
     Lock,
+    PolicyGet,
+    PolicyReload,
+    PolicyRemove,
+    PolicySet,
     Run,
     Status,
     Unlock,
     Wait,
+}
+
+impl From<PolicyCall> for Request {
+    fn from(call: PolicyCall) -> Self {
+        match call {
+            PolicyCall::Get => Op::PolicyGet.into(),
+            PolicyCall::Reload => Op::PolicyReload.into(),
+            PolicyCall::Remove => Op::PolicyRemove.into(),
+            PolicyCall::Set(text) => Self {
+                policy: Some(text),
+                ..Op::PolicySet.into()
+            },
+        }
+    }
 }
 
 /// What the daemon says.
@@ -70,13 +94,14 @@ enum Answer {
     Event { event: Event },
     Failure { failure: RunFailure },
     Passphrase,
+    Policy { policy: Option<String> },
     Report { report: RunReport },
     Status { status: Value },
     Unavailable { message: String },
 }
 
-/// Room for a passphrase, and for the keys that a run is about.
-const MAX_REQUEST: usize = 1 << 16;
+/// Room for a policy, escaped; for a passphrase, and for the keys that a run is about.
+const MAX_REQUEST: usize = 4 * crate::policy::MAX_LEN;
 const MAX_ANSWER: usize = 1 << 20;
 
 /// Reads up to the end of the line, which is not part of the result. Whoever writes more than
@@ -224,6 +249,10 @@ mod tests {
         ) -> Result<RunReport, RunFailure> {
             Ok(RunReport::default())
         }
+
+        fn policy(&self, _call: PolicyCall) -> Result<Option<String>, String> {
+            Ok(None)
+        }
     }
 
     #[test]
@@ -299,6 +328,10 @@ mod tests {
             tell: &mut dyn FnMut(Event) -> bool,
         ) -> Result<RunReport, RunFailure> {
             (self.0)(request, tell)
+        }
+
+        fn policy(&self, _call: PolicyCall) -> Result<Option<String>, String> {
+            Ok(None)
         }
     }
 
@@ -378,14 +411,32 @@ mod tests {
         };
         let _server = start_with(dir.path(), runs);
         let request = Request {
-            op: Op::Run,
-            passphrase: None,
             work: Some(RunRequest::Slots(SlotsRun::default())),
+            ..Op::Run.into()
         };
         let mut line = serde_json::to_vec(&request).unwrap();
         line.push(b'\n');
         drop(client(dir.path()).unwrap().ask_raw(&line).unwrap());
         left.recv_timeout(Duration::from_secs(10)).unwrap();
+    }
+
+    #[test]
+    fn a_policy_is_set_shown_and_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let _server = start(dir.path());
+        let ask = |call| client(dir.path()).unwrap().policy(call);
+        let text = "[[rule]]\naccess = \"deny\"\n".repeat(1000);
+        assert_eq!(ask(PolicyCall::Set(text.clone())).unwrap(), Some(text));
+        assert_eq!(ask(PolicyCall::Remove).unwrap(), None);
+        assert_eq!(ask(PolicyCall::Get).unwrap().as_deref(), Some("Get"));
+        assert_eq!(ask(PolicyCall::Reload).unwrap().as_deref(), Some("Reload"));
+        let refused = ask(PolicyCall::Set("bad".to_owned())).unwrap_err();
+        assert_eq!(refused.to_string(), "it is bad");
+        let without = client(dir.path())
+            .unwrap()
+            .ask_raw(b"{\"op\":\"policy-set\"}\n")
+            .unwrap();
+        assert!(matches!(without, Answer::Error { .. }), "{without:?}");
     }
 
     #[test]

@@ -42,6 +42,12 @@ pub trait Served: Send + Sync {
         request: &RunRequest,
         tell: &mut dyn FnMut(Event) -> bool,
     ) -> Result<RunReport, RunFailure>;
+
+    /// Does what is asked with the policy, and gives the one that is in force then.
+    ///
+    /// # Errors
+    /// Why not, in a sentence.
+    fn policy(&self, call: PolicyCall) -> Result<Option<String>, String>;
 }
 
 /// Why a mount stays locked.
@@ -55,7 +61,7 @@ pub enum NotUnlocked {
     Unavailable(String),
 }
 
-/// For tests that need a status alone.
+/// For tests that need a status alone. A policy is not set, but said.
 #[cfg(test)]
 impl<F: Fn() -> serde_json::Value + Send + Sync> Served for F {
     fn status(&self) -> serde_json::Value {
@@ -75,6 +81,28 @@ impl<F: Fn() -> serde_json::Value + Send + Sync> Served for F {
     ) -> Result<RunReport, RunFailure> {
         Ok(RunReport::default())
     }
+
+    fn policy(&self, call: PolicyCall) -> Result<Option<String>, String> {
+        match call {
+            PolicyCall::Set(text) if text == "bad" => Err("it is bad".to_owned()),
+            PolicyCall::Set(text) => Ok(Some(text)),
+            PolicyCall::Remove => Ok(None),
+            other => Ok(Some(format!("{other:?}"))),
+        }
+    }
+}
+
+/// What is asked of a mount's policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicyCall {
+    /// The text of the one in force.
+    Get,
+    /// Take the one that stands in the ciphertext folder.
+    Reload,
+    /// Have none.
+    Remove,
+    /// Have this one.
+    Set(String),
 }
 
 /// Connections served at the same time; more are told to come again.
@@ -277,14 +305,21 @@ fn serve_one(shared: &Shared, mut stream: UnixStream) -> io::Result<()> {
         Ok(request) => match request.op {
             Op::Run => shared.carry_out(stream, request.work),
             Op::Wait => shared.let_wait(stream),
-            _ => write_line(&mut stream, &answer_to(&*shared.mount, &request)),
+            _ => write_line(&mut stream, &answer_to(&*shared.mount, request)),
         },
         Err(problem) => write_line(&mut stream, &error(problem)),
     }
 }
 
-fn answer_to(mount: &dyn Served, request: &Request) -> Answer {
+fn answer_to(mount: &dyn Served, request: Request) -> Answer {
     match request.op {
+        Op::PolicyGet => policy_answer(mount, PolicyCall::Get),
+        Op::PolicyReload => policy_answer(mount, PolicyCall::Reload),
+        Op::PolicyRemove => policy_answer(mount, PolicyCall::Remove),
+        Op::PolicySet => match request.policy {
+            Some(text) => policy_answer(mount, PolicyCall::Set(text)),
+            None => error("policy-set without a policy"),
+        },
         Op::Status => Answer::Status {
             status: mount.status(),
         },
@@ -302,6 +337,13 @@ fn answer_to(mount: &dyn Served, request: &Request) -> Answer {
             }
         }
         Op::Run | Op::Wait => error("not answered at once"),
+    }
+}
+
+fn policy_answer(mount: &dyn Served, call: PolicyCall) -> Answer {
+    match mount.policy(call) {
+        Ok(policy) => Answer::Policy { policy },
+        Err(why) => error(why),
     }
 }
 

@@ -22,7 +22,7 @@ impl FileSystem {
             return Err(FsError::Refused(libc::ENODATA));
         }
         let sealed = sealed?;
-        if is_passed_through(name) {
+        if is_for_the_kernel(name) {
             return Ok(sealed);
         }
         let opened = self.volume.xattr_keys()?.open_value(name, &sealed);
@@ -47,7 +47,7 @@ impl FileSystem {
         }
         let sealed_name = self.seal_xattr_name(name)?;
         let node = self.node(&*self.inode(ino)?)?;
-        if is_passed_through(name) {
+        if is_for_the_kernel(name) {
             node.set_xattr(&sealed_name, value, set)?;
             return self.after_acl(caller, name, &node);
         }
@@ -63,7 +63,7 @@ impl FileSystem {
         let mut list = Vec::new();
         for on_disk in self.node(&*self.inode(ino)?)?.list_xattr()? {
             let on_disk = on_disk.as_bytes();
-            let name = match is_passed_through(on_disk) {
+            let name = match is_for_the_kernel(on_disk) {
                 true => Some(on_disk.to_vec()),
                 false => self.volume.xattr_keys()?.open_name(on_disk),
             };
@@ -86,7 +86,7 @@ impl FileSystem {
     }
 
     fn seal_xattr_name(&self, name: &[u8]) -> Result<CString, FsError> {
-        let on_disk = match is_passed_through(name) {
+        let on_disk = match is_for_the_kernel(name) {
             true => name.to_vec(),
             false => self
                 .volume
@@ -102,6 +102,6 @@ impl FileSystem {
 }
 
 /// Attributes that the kernel acts on (capabilities, security labels, ACLs) must stand on the ciphertext as they are.
-fn is_passed_through(name: &[u8]) -> bool {
+pub fn is_for_the_kernel(name: &[u8]) -> bool {
     name.starts_with(b"security.") || acl::is_acl(name)
 }

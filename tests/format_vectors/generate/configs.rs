@@ -16,7 +16,47 @@ fn config(scope: KeyScope, names: NameMode) -> VolumeConfig {
         keys: vec![KEYRING.parse().expect("a URI")],
         commitment: volume_config::commitment(&secret(&volume_key()), &id),
         slots: vec![slot(KEYRING, "1", 72)],
+        policy: None,
     }
+}
+
+fn config_with_policy() -> VolumeConfig {
+    VolumeConfig {
+        policy: Some([0xAB; 32]),
+        ..config(KeyScope::File, NameMode::Encrypted)
+    }
+}
+
+/// What is wrong about a policy.
+fn policy_configs() -> Vec<BadConfig> {
+    let text = config_text(&config_with_policy());
+    let hash = "ab".repeat(32);
+    let line = format!("  \"policy\": \"{hash}\",\n");
+    let cases = [
+        ("policy removed", "forged", line.as_str(), String::new()),
+        ("policy changed", "forged", &hash, "ac".repeat(32)),
+        (
+            "policy in upper case",
+            "malformed",
+            &hash,
+            hash.to_uppercase(),
+        ),
+        ("policy cut", "malformed", &hash, hash[1..].to_owned()),
+        (
+            "policy as a list",
+            "malformed",
+            "\"policy\": \"",
+            "\"policy\": [\"".to_owned(),
+        ),
+    ];
+    let mut bad: Vec<BadConfig> = Vec::new();
+    for (name, error, from, to) in cases {
+        assert!(text.contains(from), "{name}: {from}");
+        bad.push(bad_config(name, error, text.replacen(from, &to, 1)));
+    }
+    let null = text.replacen(&format!("\"{hash}\""), "null", 1);
+    bad.push(bad_config("policy null", "forged", null));
+    bad
 }
 
 fn config_text(config: &VolumeConfig) -> String {
@@ -45,6 +85,7 @@ pub(super) fn vectors() -> Vectors<ConfigCase, BadConfig> {
         ..config(KeyScope::Volume, NameMode::Plain)
     };
     let simple = config_text(&config(KeyScope::File, NameMode::Encrypted));
+    let with_policy = config_text(&config_with_policy());
     let flat = simple
         .replace("\n", "")
         .replace("  ", "")
@@ -55,8 +96,15 @@ pub(super) fn vectors() -> Vectors<ConfigCase, BadConfig> {
             pass("simple", simple),
             pass("two slots, plain names, volume scope", config_text(&rich)),
             pass("other white space", flat),
+            pass("a policy", with_policy),
         ],
-        must_fail: [forged_configs(), malformed_configs(), newer_configs()].concat(),
+        must_fail: [
+            policy_configs(),
+            forged_configs(),
+            malformed_configs(),
+            newer_configs(),
+        ]
+        .concat(),
     }
 }
 

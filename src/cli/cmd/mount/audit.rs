@@ -4,12 +4,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use data_encoding::HEXLOWER;
+
 use super::{MountRequest, Sharing};
 use crate::audit::{Event, Field, Kind, Target, WhenFull};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, chain};
 use crate::cli::values::{self, ValueError};
-use crate::volume::Volume;
+use crate::volume::{StoredPolicy, Volume};
 
 /// Where audit lines go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,6 +70,7 @@ pub(super) fn begin(
     request: &MountRequest,
     cipherdir: &Path,
     mountpoint: &Path,
+    policy: Option<&StoredPolicy>,
 ) -> Result<(), Failure> {
     let what = format!("cannot mount {}", request.cipherdir.display());
     let target = match &request.audit {
@@ -75,11 +78,11 @@ pub(super) fn begin(
         AuditTo::Journal => Target::Journal,
         AuditTo::File(path) => Target::File(file(&what, path, cipherdir, mountpoint)?),
     };
-    let begun = volume.begin_audit(
-        &target,
-        request.audit_full,
-        start(request, cipherdir, mountpoint),
+    let start = start(request, cipherdir, mountpoint).with_some(
+        Field::Policy,
+        policy.map(|stored| HEXLOWER.encode(&stored.sha256())),
     );
+    let begun = volume.begin_audit(&target, request.audit_full, start);
     begun.map_err(|error| {
         Failure::new(Exit::Failure, what, format!("the audit: {}", chain(&error)))
             .advise("name another file with --audit, or mount without it")

@@ -14,6 +14,7 @@ use crate::crypto::MemoryPolicy;
 use crate::daemon::background::{self, Readiness, Side, StartOutcome};
 use crate::daemon::harden;
 use crate::daemon::mountpoint::{self, Contents};
+use crate::daemon::policy;
 use crate::daemon::serve::{self, ServeError, ServeRequest};
 use crate::fs::FsOptions;
 use crate::fuse::MountConfig;
@@ -132,13 +133,23 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
     };
     let cipherdir = std::fs::canonicalize(&request.cipherdir)
         .map_err(|error| Failure::new(Exit::NotAVolume, &what, error))?;
-    audit::begin(&volume, request, &cipherdir, &mountpoint)?;
+    let policy = volume
+        .policy()
+        .map_err(|error| errors::volume(&what, &error))?;
+    if let Some(stored) = &policy {
+        policy::check(stored, &mountpoint).map_err(|why| {
+            Failure::new(Exit::Failure, &what, why)
+                .advise("name the executable where it stands outside the mount")
+        })?;
+    }
+    audit::begin(&volume, request, &cipherdir, &mountpoint, policy.as_ref())?;
     Ok(ServeRequest {
         volume,
         fs,
         mount: mount_config(request, &cipherdir.to_string_lossy(), exclusive),
         cipherdir,
         mountpoint,
+        policy: policy.map(|stored| stored.policy),
         read_only: request.read_only,
         hardening,
     })

@@ -1,0 +1,130 @@
+//! A volume's policy: `.envelopefs/policy.toml`, whose SHA-256 stands in `volume.json` under its tag, so that the file
+//! cannot be changed, removed or put back by itself.
+//!
+//! Two files cannot be replaced at once. A new policy is first written beside the old one; `volume.json` then names it,
+//! and that moment decides; at last it takes the old one's name. A crash in between leaves the one that `volume.json`
+//! names under either name.
+
+use std::io;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::policy::{self, Policy};
+use crate::storage::{Node, RenameFlags, accounts};
+
+use super::Volume;
+use super::error::VolumeError;
+use super::meta::{self, name};
+
+/// Names of users and groups as this machine has them.
+#[derive(Debug)]
+pub struct Machine;
+
+impl policy::Accounts for Machine {
+    fn user(&self, name: &str) -> Option<u32> {
+        accounts::user(name)
+    }
+
+    fn group(&self, name: &str) -> Option<u32> {
+        accounts::group(name)
+    }
+}
+
+/// A policy with the text that it was read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPolicy {
+    /// policy.toml.
+    pub text: Vec<u8>,
+    /// What it says.
+    pub policy: Policy,
+}
+
+impl StoredPolicy {
+    /// Reads a policy's text.
+    ///
+    /// # Errors
+    /// [`VolumeError::Policy`].
+    pub fn parse(text: Vec<u8>) -> Result<Self, VolumeError> {
+        let policy = Policy::parse(&text, &Machine)?;
+        Ok(Self { text, policy })
+    }
+
+    /// Its SHA-256.
+    pub fn sha256(&self) -> [u8; 32] {
+        Sha256::digest(&self.text).into()
+    }
+}
+
+impl Volume {
+    /// The policy that `volume.json` names, as both stand on disk now.
+    ///
+    /// # Errors
+    /// [`VolumeError::PolicyForged`] where policy.toml is not the one that was set; [`VolumeError::Policy`] where it
+    /// cannot be followed here; [`VolumeError::Key`] while the volume is locked.
+    pub fn policy(&self) -> Result<Option<StoredPolicy>, VolumeError> {
+        let Some(wanted) = self.live.on_disk()?.policy else {
+            return Ok(None);
+        };
+        let is_wanted = |text: &Vec<u8>| Sha256::digest(text).as_slice() == wanted;
+        let text = read(&self.folder, meta::POLICY)?.filter(is_wanted);
+        let text = match text {
+            Some(text) => Some(text),
+            None => read(&self.folder, meta::NEW_POLICY)?.filter(is_wanted),
+        };
+        StoredPolicy::parse(text.ok_or(VolumeError::PolicyForged)?).map(Some)
+    }
+
+    /// Gives the volume another policy, or none. Not for two processes at once: for whoever has the volume for himself, or
+    /// for the mount that has it; among sharers one does it at a time, and none while a run over all files is under way.
+    ///
+    /// # Errors
+    /// [`VolumeError::Key`] while the volume is locked, [`VolumeError::RunUnderWay`], what the ciphertext folder answers.
+    pub fn set_policy(&self, stored: Option<&StoredPolicy>) -> Result<(), VolumeError> {
+        let shared = self.live.is_shared();
+        let _sole = shared.then(|| self.begin_run()).transpose()?;
+        let _one_at_a_time = self.setting_policy.lock();
+        // Where the keys are gone, nothing is begun.
+        drop(self.vault.secrets()?);
+        if let Some(stored) = stored {
+            let written = meta::as_owner(&self.folder, || {
+                self.folder
+                    .replace_file(&name(meta::NEW_POLICY), 0o600, &stored.text)
+            });
+            written.map_err(VolumeError::io("writing the policy"))?;
+        }
+        self.live
+            .change(|config| config.policy = stored.map(StoredPolicy::sha256))?;
+        if let Err(error) = self.settle_policy(stored.is_some()) {
+            tracing::warn!(%error, "the policy is set; its file keeps a temporary name");
+        }
+        Ok(())
+    }
+
+    /// Files get the names that `volume.json` has decided on.
+    fn settle_policy(&self, is_set: bool) -> io::Result<()> {
+        let (new, settled) = (name(meta::NEW_POLICY), name(meta::POLICY));
+        if is_set {
+            let none = RenameFlags::empty();
+            self.folder.rename(&new, &self.folder, &settled, none)?;
+        } else {
+            remove(&self.folder, meta::POLICY)?;
+            remove(&self.folder, meta::NEW_POLICY)?;
+        }
+        self.folder.sync_dir()
+    }
+}
+
+fn read(folder: &Node, entry: &[u8]) -> Result<Option<Vec<u8>>, VolumeError> {
+    match folder.read_file(&name(entry), policy::MAX_LEN) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(VolumeError::io("reading policy.toml")(error)),
+    }
+}
+
+fn remove(folder: &Node, entry: &[u8]) -> io::Result<()> {
+    match folder.unlink(&name(entry)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
