@@ -301,11 +301,14 @@ fn mountpoints() -> Vec<String> {
 }
 
 pub(crate) fn is_running(pid: u32) -> bool {
-    // A zombie has ended: nobody has asked for its exit code yet.
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')')
-        .next()
-        .is_some_and(|rest| !matches!(rest.trim_start().chars().next(), None | Some('Z')))
+    let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
+    match state.chars().next() {
+        None => false,
+        // A zombie has ended, and nobody has asked for its exit code yet; but with threads left it holds its files.
+        Some('Z') => fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|tasks| tasks.count() > 1),
+        Some(_) => true,
+    }
 }
 
 /// Waits until `done`, for ten seconds at most.

@@ -178,6 +178,7 @@ fn reading_moves_the_access_time_unless_the_mount_says_noatime() {
             moves,
             "{options}"
         );
+        mount.unmount();
     }
 }
 
