@@ -116,7 +116,10 @@ impl OpenFile {
         state.header.flags.sparse = true;
         let committed = state.header.committed_len;
         self.write_header(state, committed, durability)
-            .inspect_err(|_error| state.header.flags.sparse = before)?;
+            .inspect_err(|_error| {
+                state.header.flags.sparse = before;
+                state.tag_header();
+            })?;
         state.sparse_durable |= durability == Durability::Durable;
         Ok(())
     }

@@ -274,6 +274,15 @@ impl OpenFile {
 const ATOMIC_WRITE_LEN: u64 = 4096;
 
 impl State {
+    /// Gives the header as it is known here its tag, where a change of it came to nothing: keys are held against it when
+    /// they are given back.
+    fn tag_header(&mut self) {
+        let Self { keys, header, .. } = self;
+        if let Ok(keys) = keys {
+            header.seal(keys.header_key());
+        }
+    }
+
     fn new(keys: EpochKeys, file: StorageFile, header: FileHeader, header_on_disk: bool) -> Self {
         Self {
             keys: Ok(Arc::new(keys)),

@@ -171,13 +171,21 @@ impl OpenFile {
         change(state);
         // Whatever comes next is sealed under the newest key.
         state.session = None;
-        let written = self.keep_times(state, write);
-        written.inspect_err(|_error| {
+        let mut stands = false;
+        let written = self.keep_times(state, |state| {
+            write(state)?;
+            stands = true;
+            Ok(())
+        });
+        // What is on disk counts, also where the times could not be put back.
+        if !stands {
             state.header.epochs = epochs;
             state.header.membership_tag = tag;
             state.keys = keys_before;
             state.session = None;
-        })
+            state.tag_header();
+        }
+        written
     }
 
     fn put_header(&self, state: &mut State) -> Result<(), ContentError> {

@@ -4,17 +4,19 @@
 //! Only the slots are written, over the header that is on disk. The page that holds them is old or new after a crash, and
 //! either opens the file, so nothing is synced here.
 
+use std::io;
 use std::sync::Arc;
 
 use crate::format::header::{FileHeader, KeyEpoch};
 use crate::format::layout::Layout;
-use crate::storage::{LockKind, StorageFile, TimeSet};
+use crate::storage::{LockKind, StorageFile};
 use crate::units::CipherOffset;
 
 use super::OpenFile;
 use super::error::ContentError;
 use super::probe::{Probe, probe};
 use super::shared::Turn;
+use super::writer::put_back_mtime;
 
 impl OpenFile {
     /// The header as this process knows it.
@@ -50,10 +52,14 @@ impl OpenFile {
         if state.header.epochs != known {
             return Ok(false);
         }
-        let exchanged = !state.header_on_disk || exchange(writer, self.layout, known, new)?;
+        let (exchanged, put_back) = match state.header_on_disk {
+            true => exchange(writer, self.layout, known, new)?,
+            false => (true, Ok(())),
+        };
         if exchanged {
             state.header.epochs = new.to_vec();
         }
+        put_back?;
         Ok(exchanged)
     }
 }
@@ -75,28 +81,34 @@ pub fn exchange_slots(
         true => Some(Turn::take(&file, LockKind::Exclusive)?),
         false => None,
     };
-    exchange(&file, layout, known, new)
+    let (exchanged, put_back) = exchange(&file, layout, known, new)?;
+    put_back?;
+    Ok(exchanged)
 }
 
+/// Whether the slots on disk are the new ones, and whether the time of the last change could be put back then: what is
+/// on disk counts in either case.
 fn exchange(
     file: &StorageFile,
     layout: Layout,
     known: &[KeyEpoch],
     new: &[KeyEpoch],
-) -> Result<bool, ContentError> {
+) -> Result<(bool, io::Result<()>), ContentError> {
+    let unchanged = Ok((false, Ok(())));
     let Probe::Sealed(mut header) = probe(file, layout)? else {
-        return Ok(false);
+        return unchanged;
     };
     if header.epochs != known || !same_keys(known, new) {
-        return Ok(false);
+        return unchanged;
     }
     header.epochs = new.to_vec();
     let mut bytes = vec![0; layout.header_len()];
     header.encode(&mut bytes)?;
     let mtime = file.stat()?.mtime;
     let written = file.write_at(&bytes, CipherOffset(0));
-    file.set_times(TimeSet::Keep, TimeSet::At(mtime.secs, mtime.nanos))?;
-    Ok(written.map(|()| true)?)
+    let put_back = put_back_mtime(file, mtime);
+    written?;
+    Ok((true, put_back))
 }
 
 /// Whether two lists hold the same data keys.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::format::all_zeros;
 use crate::format::chunk::{self, NonceRun, WriterNonces};
-use crate::storage::{Access, TimeSet};
+use crate::storage::{Access, StorageFile, TimeSet, Timestamp};
 use crate::units::{ChunkIndex, CipherLen, CipherOffset, EpochId, PlainLen, PlainOffset};
 
 use super::buffers::with_buffer;
@@ -372,7 +372,10 @@ impl OpenFile {
         let written = encoded
             .map_err(ContentError::from)
             .and_then(|()| Ok(write_to(state, bytes, CipherOffset(0), durability)?));
-        written.inspect_err(|_error| state.header.committed_len = before)?;
+        written.inspect_err(|_error| {
+            state.header.committed_len = before;
+            state.tag_header();
+        })?;
         state.on_disk = OnDisk::of(&state.header);
         Ok(())
     }
@@ -385,10 +388,20 @@ impl OpenFile {
     ) -> Result<T, ContentError> {
         let mtime = state.file.stat()?.mtime;
         let result = work(state);
-        state
-            .file
-            .set_times(TimeSet::Keep, TimeSet::At(mtime.secs, mtime.nanos))?;
+        put_back_mtime(&state.file, mtime)?;
         result
+    }
+}
+
+/// Sets the time of the last change to what it was. Where the file is another user's that may be refused, and what was
+/// written stands all the same.
+pub(super) fn put_back_mtime(file: &StorageFile, mtime: Timestamp) -> std::io::Result<()> {
+    match file.set_times(TimeSet::Keep, TimeSet::At(mtime.secs, mtime.nanos)) {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            tracing::debug!(%error, "the time of the last change could not be put back");
+            Ok(())
+        }
+        set => set,
     }
 }
 

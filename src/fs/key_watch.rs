@@ -200,7 +200,7 @@ impl Shared {
         fs.volume.confirm_keys(header, move |header, deks| {
             let Some(fs) = fs_then.upgrade() else { return };
             match deks {
-                Ok(deks) => shared.file_confirmed(&inode, &file, &header, &deks, asked),
+                Ok(deks) => shared.file_confirmed(&fs, (&inode, &file), &header, &deks, asked),
                 Err(error) => shared.file_not_confirmed(&fs, &inode, &file, &why_not(error)),
             }
         });
@@ -208,8 +208,8 @@ impl Shared {
 
     fn file_confirmed(
         &self,
-        inode: &Arc<Inode>,
-        file: &OpenFile,
+        fs: &FileSystem,
+        (inode, file): (&Arc<Inode>, &OpenFile),
         header: &FileHeader,
         deks: &[Arc<SecretKey>],
         asked: Instant,
@@ -225,6 +225,8 @@ impl Shared {
             .and_then(|keys| Ok(file.give_keys(keys)?));
         match given {
             Ok(()) => {
+                // A lock while the provider was asked has taken them for another reason.
+                fs.follow_lock(file);
                 tracing::warn!(
                     ciphertext = inode.cipher_path(),
                     "an open file has its key again"

@@ -231,4 +231,8 @@ impl KeyProvider for AliKmsProvider {
     fn is_local(&self) -> bool {
         false
     }
+
+    fn forget(&self) {
+        self.kms.forget();
+    }
 }

@@ -213,4 +213,8 @@ impl KeyProvider for AwsKmsProvider {
     fn is_local(&self) -> bool {
         false
     }
+
+    fn forget(&self) {
+        self.kms.forget();
+    }
 }

@@ -142,4 +142,8 @@ impl KeyProvider for AzurekmsProvider {
     fn is_local(&self) -> bool {
         false
     }
+
+    fn forget(&self) {
+        self.vault.forget();
+    }
 }

@@ -121,6 +121,10 @@ impl KeyProvider for GcpkmsProvider {
     fn is_local(&self) -> bool {
         false
     }
+
+    fn forget(&self) {
+        self.kms.forget();
+    }
 }
 
 /// The resource name of a key. It stands in the path of each request, so that it must not lead elsewhere.

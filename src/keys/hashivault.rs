@@ -298,4 +298,8 @@ impl KeyProvider for HashivaultProvider {
     fn is_local(&self) -> bool {
         false
     }
+
+    fn forget(&self) {
+        self.tokens.forget();
+    }
 }

@@ -179,6 +179,10 @@ impl KeyProvider for RsaProvider {
     fn is_local(&self) -> bool {
         false
     }
+
+    fn forget(&self) {
+        self.private.forget();
+    }
 }
 
 /// The fingerprint of a public key, and what its private key gave.

@@ -2,7 +2,8 @@
 //!
 //! A key that comes gets its slot of the volume key and its place among the keys in one step. One that goes leaves the
 //! keys first, so that no new file names it, and its slot last, when no file does. So what `volume.json` says between the two
-//! is how a run that was cut short is found: a key with a slot and no place among the keys is on its way out.
+//! lets a run that was cut short be gone on with. A key with a slot and no place among the keys is on its way out, or opens
+//! the volume alone: nothing tells the two apart but whoever asked, so only a key that was asked for goes.
 
 use std::io;
 
@@ -126,12 +127,18 @@ impl Volume {
         leaving(&self.config().keys, &self.config().slots)
     }
 
-    /// Takes the slots away of keys that are leaving: the last step, when no file names them. Says which they were.
+    /// Takes the slots away of those of `removed` that have left the keys: the last step, when no file names them. Says
+    /// which they were.
     ///
     /// # Errors
     /// [`VolumeError::Key`] where no slot that would stay opens: then all stay.
-    pub fn finish_removal(&self, _run: &SoleRun) -> Result<Vec<KeyUri>, VolumeError> {
-        let leaving = self.leaving_keys();
+    pub fn finish_removal(
+        &self,
+        _run: &SoleRun,
+        removed: &[KeyUri],
+    ) -> Result<Vec<KeyUri>, VolumeError> {
+        let mut leaving = self.leaving_keys();
+        leaving.retain(|uri| removed.contains(uri));
         if leaving.is_empty() {
             return Ok(leaving);
         }

@@ -85,6 +85,7 @@ impl Volume {
         let _one_at_a_time = self.setting_policy.lock();
         // Where the keys are gone, nothing is begun.
         drop(self.vault.secrets()?);
+        self.settle_earlier_policy()?;
         if let Some(stored) = stored {
             let written = meta::as_owner(&self.folder, || {
                 self.folder
@@ -96,6 +97,22 @@ impl Volume {
             .change(|config| config.policy = stored.map(StoredPolicy::sha256))?;
         if let Err(error) = self.settle_policy(stored.is_some()) {
             tracing::warn!(%error, "the policy is set; its file keeps a temporary name");
+        }
+        Ok(())
+    }
+
+    /// The policy in force may have kept the temporary name, after a crash: the next one must not take its place there.
+    fn settle_earlier_policy(&self) -> Result<(), VolumeError> {
+        let Some(wanted) = self.live.on_disk()?.policy else {
+            return Ok(());
+        };
+        let holds = |file| -> Result<bool, VolumeError> {
+            let text = read(&self.folder, file)?;
+            Ok(text.is_some_and(|text| Sha256::digest(text).as_slice() == wanted))
+        };
+        if !holds(meta::POLICY)? && holds(meta::NEW_POLICY)? {
+            let settled = self.settle_policy(true);
+            settled.map_err(VolumeError::io("settling the policy in force"))?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::crash::kill;
-use crate::harness::{Mount, Volume, noise, refuses, run};
+use crate::harness::{Mount, Volume, noise, refuses, run, wait_until};
 
 const USAGE: i32 = 2;
 const KEY_DENIED: i32 = 12;
@@ -388,7 +389,7 @@ fn one_run_at_a_time() {
     let mount = volume.mount();
     let slow = spawn(&mut on(&volume, &["rewrap"], &["--rotate", "--rate", "5"]));
     let begun = || run(&mut on(&volume, &["slots", "list"], &[])).contains("2      -");
-    crate::harness::wait_until("the volume key to be rewrapped", begun);
+    wait_until("the volume key to be rewrapped", begun);
     refuses(&mut on(&volume, &["rewrap"], &[]), BUSY, &["another run"]);
     // Whoever asked has gone: the run stops, and the next one goes on.
     kill_child(slow);
@@ -589,4 +590,35 @@ fn what_root_does_for_a_user_stays_the_users() {
     }
     let mount = volume.mount();
     verify(mount.root(), &files);
+}
+
+/// No name leads to such a file, so the run cannot give it its slot of another key.
+#[test]
+fn a_file_that_was_deleted_while_open_keeps_the_key_that_it_needs() {
+    let volume = Volume::create(&[]);
+    let mount = volume.mount();
+    let deleted = fs::File::create(mount.path("gone")).unwrap();
+    (&deleted).write_all(b"still here").unwrap();
+    deleted.sync_all().unwrap();
+    fs::remove_file(mount.path("gone")).unwrap();
+    let second = format!("file://{}", volume.home().join("second.json").display());
+    run(&mut on(&volume, &["slots", "add"], &[&second]));
+    let remove = || {
+        on(&volume, &["slots", "remove"], &[&volume.key()])
+            .output()
+            .unwrap()
+    };
+    let refused = remove();
+    assert_eq!(refused.status.code(), Some(INCOMPLETE));
+    let said = String::from_utf8(refused.stdout).unwrap();
+    assert!(
+        said.contains("(deleted)  it was deleted and is still open"),
+        "{said}"
+    );
+    (&deleted).write_all(b", and written").unwrap();
+    deleted.sync_all().unwrap();
+    drop(deleted);
+    // The kernel tells of the close in its own time.
+    wait_until("the key to go", || remove().status.success());
+    mount.unmount();
 }

@@ -137,7 +137,10 @@ fn text(census: &Census, seen: &SeenKeys) -> String {
     }
     text.push_str(&format!("{}\n", parts.join(", ")));
     for key in seen.leaving() {
-        text.push_str(&format!("being removed: {}\n", harmless(key.as_str())));
+        text.push_str(&format!(
+            "being removed, or a key of the volume alone: {}\n",
+            harmless(key.as_str())
+        ));
     }
     text.push_str(
         "Versions that are not listed are needed by no file here: they may be retired once each mount from before the \

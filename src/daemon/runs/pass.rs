@@ -83,6 +83,14 @@ impl Tally {
         self.failures.lock().push(Failed { path, why });
     }
 
+    /// No name leads to these, so no run does; their slots of a key that goes are still needed.
+    pub(super) fn fail_deleted(&self, count: usize) {
+        for _ in 0..count {
+            let why = "it was deleted and is still open, by a key that is to go: run this again once it is closed";
+            self.fail("(deleted)".to_owned(), &why);
+        }
+    }
+
     fn count(&self, place: &Place, done: Result<Renewed, FsError>) {
         let done = match done {
             // It went, or its folder did, while the pass was on its way there.
@@ -106,7 +114,7 @@ impl Tally {
     }
 
     /// Tells what is new; says whether somebody still listens.
-    fn tell(&self, tell: &mut dyn FnMut(Event) -> bool) -> bool {
+    pub(super) fn tell(&self, tell: &mut dyn FnMut(Event) -> bool) -> bool {
         let failures = std::mem::take(&mut *self.failures.lock());
         let mut heard = failures
             .into_iter()

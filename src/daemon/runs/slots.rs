@@ -92,10 +92,16 @@ fn real_run(
     let seen_all = !touches_files(volume) || all_files(&pass, &watch, run, reins);
     // Before anything is said to be done: a slot must not go while the headers that need it may come back.
     super::sync(volume)?;
+    let mut leaving = volume.leaving_keys();
+    leaving.retain(|uri| change.remove.contains(uri));
+    if !leaving.is_empty() {
+        tally.fail_deleted(fs.deleted_and_open());
+        tally.tell(reins.tell);
+    }
     let counts = tally.counts();
     let complete = seen_all && counts.failed == 0;
     let removed = match complete {
-        true => volume.finish_removal(&sole)?,
+        true => volume.finish_removal(&sole, &change.remove)?,
         false => Vec::new(),
     };
     Ok(RunReport {
@@ -104,8 +110,11 @@ fn real_run(
         counts,
         volume_key,
         keys,
+        leaving: match complete {
+            true => Vec::new(),
+            false => leaving,
+        },
         removed,
-        leaving: volume.leaving_keys(),
         silent: silent(&renewal),
     })
 }

@@ -146,6 +146,8 @@ impl FileSystem {
             // The receiver waits below; it cannot be gone.
             let _sent = sender.send(file);
         });
-        receiver.recv().unwrap_or(Err(FsError::STALE))
+        let file = receiver.recv().unwrap_or(Err(FsError::STALE))?;
+        self.follow_lock(&file);
+        Ok(file)
     }
 }

@@ -1,6 +1,7 @@
 //! What a run over all files does to one of them: its key slots are renewed, whether it is open or not.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::content::{ContentError, OpenFile, Probe, exchange_slots, exclude_writers, probe};
 use crate::format::header::{FileHeader, HeaderError, KeyEpoch};
@@ -80,6 +81,14 @@ impl FileSystem {
             }
         }
         Err(FsError::STALE)
+    }
+
+    /// How many files have lost their last name and are still open.
+    pub fn deleted_and_open(&self) -> usize {
+        let open = |inode: &Arc<Inode>| {
+            inode.unlinked().load(Ordering::Acquire) && inode.open_file().is_some()
+        };
+        self.inodes.all().iter().filter(|inode| open(inode)).count()
     }
 
     /// The regular file `cname` of `dir`; `None` where there is none.

@@ -46,6 +46,11 @@ impl Kms {
         })
     }
 
+    /// Takes what this machine proves itself with out of memory.
+    pub(super) fn forget(&self) {
+        self.credentials.forget();
+    }
+
     pub(super) fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }

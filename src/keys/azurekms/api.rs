@@ -111,6 +111,11 @@ struct OperationResult {
 }
 
 impl KeyVault {
+    /// Takes what this machine proves itself with out of memory.
+    pub(super) fn forget(&self) {
+        self.tokens.forget();
+    }
+
     /// # Errors
     /// `Config` for settings that cannot be followed.
     pub(super) fn new(

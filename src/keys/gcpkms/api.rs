@@ -93,12 +93,21 @@ impl Kms {
             (Some(endpoint), _) => endpoint.clone(),
             (None, machine) => Endpoint::parse(machine.as_deref().unwrap_or(ENDPOINT))?,
         };
+        let reach = &Reach {
+            endpoint: Some(endpoint.clone()),
+            ..reach.clone()
+        };
         Ok(Self {
             client: Client::new(reach)?,
             tokens: Tokens::new(Credentials::find(environment, reach)?),
             endpoint,
             name,
         })
+    }
+
+    /// Takes what this machine proves itself with out of memory.
+    pub(super) fn forget(&self) {
+        self.tokens.forget();
     }
 
     pub(super) fn name(&self) -> &str {

@@ -168,7 +168,7 @@ impl Login {
             .chain(mount.split('/').filter(|part| !part.is_empty()))
             .chain(["login"])
             .collect();
-        let response = self.vault.send(&path, Some(body), None)?;
+        let response = self.vault.log_in(&path, body)?;
         if response.is_success() {
             return lease(&response);
         }

@@ -40,11 +40,9 @@ impl<'a> Settings<'a> {
                 "no address of the service: set VAULT_ADDR or BAO_ADDR, or give ?address=",
             )
         })?;
-        let namespace = match namespace {
-            Some(namespace) => Some(namespace.to_owned()),
-            None => self.text("NAMESPACE")?,
-        };
-        Ok(Vault::new(Client::new(&reach)?, endpoint, namespace))
+        let own = self.text("NAMESPACE")?;
+        let namespace = namespace.map(str::to_owned).or_else(|| own.clone());
+        Ok(Vault::new(Client::new(&reach)?, endpoint, namespace, own))
     }
 
     /// Who this machine is. What is said on purpose goes before what lies about.

@@ -50,14 +50,23 @@ pub(super) struct Vault {
     client: Client,
     endpoint: Endpoint,
     namespace: Option<String>,
+    /// Where this machine logs in. A key's URI does not say it: it may be somebody's who put it there, and he would be
+    /// sent what the machine logs in with.
+    login_namespace: Option<String>,
 }
 
 impl Vault {
-    pub(super) fn new(client: Client, endpoint: Endpoint, namespace: Option<String>) -> Self {
+    pub(super) fn new(
+        client: Client,
+        endpoint: Endpoint,
+        namespace: Option<String>,
+        login_namespace: Option<String>,
+    ) -> Self {
         Self {
             client,
             endpoint,
             namespace,
+            login_namespace,
         }
     }
 
@@ -75,6 +84,28 @@ impl Vault {
         body: Option<&Zeroizing<Vec<u8>>>,
         lease: Option<&Lease>,
     ) -> Result<Response, KeyError> {
+        self.send_in(self.namespace.as_deref(), path, body, lease)
+    }
+
+    /// Sends what this machine logs in with.
+    ///
+    /// # Errors
+    /// As [`Vault::send`].
+    pub(super) fn log_in(
+        &self,
+        path: &[&str],
+        body: &Zeroizing<Vec<u8>>,
+    ) -> Result<Response, KeyError> {
+        self.send_in(self.login_namespace.as_deref(), path, Some(body), None)
+    }
+
+    fn send_in(
+        &self,
+        namespace: Option<&str>,
+        path: &[&str],
+        body: Option<&Zeroizing<Vec<u8>>>,
+        lease: Option<&Lease>,
+    ) -> Result<Response, KeyError> {
         let url = self
             .endpoint
             .join(["v1"].into_iter().chain(path.iter().copied()));
@@ -84,7 +115,7 @@ impl Vault {
         };
         // Asked for by agents and proxies that are set up to keep browsers out.
         request = request.header("x-vault-request", "true")?;
-        if let Some(namespace) = &self.namespace {
+        if let Some(namespace) = namespace {
             request = request.header("x-vault-namespace", namespace)?;
         }
         if let Some(lease) = lease {

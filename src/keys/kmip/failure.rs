@@ -175,7 +175,8 @@ fn of_tls(server: &str, error: &rustls::Error) -> KeyError {
         let message = format!(
             "{server} does not accept this host's certificate, or its TLS (alert {alert:?}): see ENVELOPEFS_KMIP_CERT_FILE"
         );
-        return KeyError::new(KeyErrorKind::Denied, message).caused_by(error.clone());
+        // Anybody in between can send one, so it is no refusal by the server.
+        return KeyError::config(message).caused_by(error.clone());
     }
     let message = if let Error::InvalidCertificate(why) = error {
         format!(

@@ -179,13 +179,13 @@ fn another_client_s_key_is_denied() {
 }
 
 #[test]
-fn a_client_certificate_that_the_server_does_not_take_is_denied() {
+fn a_client_certificate_that_the_server_does_not_take_is_named_and_no_refusal() {
     let server = Server::start();
     server.create("files");
     server.certificates.authority("stranger");
     server.certificates.issue("stranger", "mallory", "client");
     let (why, text) = kind(server.open_as("files", "mallory").generate(&CONTEXT));
-    assert_eq!(why, KeyErrorKind::Denied, "{text}");
+    assert_eq!(why, KeyErrorKind::Config, "{text}");
     assert!(
         text.contains("does not accept this host's certificate"),
         "{text}"
@@ -193,7 +193,7 @@ fn a_client_certificate_that_the_server_does_not_take_is_denied() {
     // One of its authority that is for servers only.
     server.certificates.issue("ca", "webserver", "server");
     let (why, text) = kind(server.open_as("files", "webserver").generate(&CONTEXT));
-    assert_eq!(why, KeyErrorKind::Denied, "{text}");
+    assert_eq!(why, KeyErrorKind::Config, "{text}");
 }
 
 #[test]

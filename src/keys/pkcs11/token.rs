@@ -43,6 +43,13 @@ struct Sessions {
     most: usize,
 }
 
+impl Drop for Token {
+    /// The library closes no session by itself here.
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
 impl Token {
     /// The token is looked for when it is first used: it may not be there yet.
     pub(super) fn new(module: Arc<Module>, wanted: KeyPath, pin: Pin) -> Self {

@@ -16,6 +16,7 @@ use crate::keys::error::KeyError;
 use crate::keys::local_file::{self, Guard};
 use crate::keys::pem;
 use crate::keys::pkcs11::{self, Blob, Components, Mechanism, Pkcs11Options, Pkcs11Provider};
+use crate::keys::provider::KeyProvider as _;
 use crate::units::KeyUri;
 
 /// Sources are looked at for an unknown version at most this often: versions stand in headers, where
@@ -75,6 +76,16 @@ impl PrivateKeys {
         }
     }
 
+    /// Takes all of them out of memory; they are looked for again.
+    pub(super) fn forget(&self) {
+        let found = std::mem::take(&mut *self.found.lock());
+        for key in found.keys.iter() {
+            if let Place::Token(token) = &key.place {
+                token.forget();
+            }
+        }
+    }
+
     /// Whether this machine was told of none.
     pub(super) fn is_empty(&self) -> bool {
         self.sources.is_empty()
@@ -121,7 +132,13 @@ impl PrivateKeys {
         let mut found = self.found.lock();
         let due = found.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY);
         if position(&found.keys, version).is_none() && due && !self.is_empty() {
-            *found = self.look();
+            let looked = self.look();
+            // A source that fails at this moment takes nothing away that it gave before.
+            if looked.failure.is_some() && position(&looked.keys, version).is_none() {
+                (found.failure, found.looked) = (looked.failure, looked.looked);
+            } else {
+                *found = looked;
+            }
         }
         match &found.failure {
             Some(failure) if position(&found.keys, version).is_none() => Err(failure.clone()),

@@ -3,9 +3,9 @@
 
 use std::error::Error;
 use std::fmt::Write;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::blocking::ClientBuilder;
@@ -30,6 +30,8 @@ const ANSWER_MAX: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Client {
     inner: reqwest::blocking::Client,
+    /// How long an answer may take to begin, and its body to arrive.
+    timeout: Duration,
 }
 
 /// One call.
@@ -54,7 +56,8 @@ impl Client {
         let builder = builder(reach)?;
         // What is asked over http:// on this machine would else go to the proxy in the clear.
         let local = reach.endpoint.as_ref().is_some_and(Endpoint::is_local);
-        Self::build(if local { builder.no_proxy() } else { builder })
+        let builder = if local { builder.no_proxy() } else { builder };
+        Self::build(builder, reach)
     }
 
     /// A client that asks this very machine or its host (a metadata service), past any proxy.
@@ -66,14 +69,15 @@ impl Client {
             timeout: Some(timeout),
             ..Reach::default()
         };
-        Self::build(builder(&reach)?.no_proxy())
+        Self::build(builder(&reach)?.no_proxy(), &reach)
     }
 
-    fn build(builder: ClientBuilder) -> Result<Self, KeyError> {
+    fn build(builder: ClientBuilder, reach: &Reach) -> Result<Self, KeyError> {
         let inner = builder
             .build()
             .map_err(|error| KeyError::config(format!("no HTTP client: {}", causes(&error))))?;
-        Ok(Self { inner })
+        let timeout = reach.timeout.unwrap_or(TIMEOUT);
+        Ok(Self { inner, timeout })
     }
 
     /// Sends a request and reads the whole answer, whatever its status.
@@ -90,11 +94,7 @@ impl Client {
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         // Made as large as it may get: one that grew would leave copies behind.
         let mut body = Zeroizing::new(Vec::with_capacity(ANSWER_MAX.saturating_add(1)));
-        let most = u64::try_from(ANSWER_MAX).unwrap_or(u64::MAX);
-        answer
-            .take(most.saturating_add(1))
-            .read_to_end(&mut body)
-            .map_err(|error| failed(causes(&error)))?;
+        read_within(self.timeout, answer, &mut body).map_err(|error| failed(causes(&error)))?;
         if body.len() > ANSWER_MAX {
             return Err(failed(format!("it is longer than {ANSWER_MAX} bytes")));
         }
@@ -196,6 +196,28 @@ impl Response {
     }
 }
 
+/// Reads up to one byte more than an answer may have. The library bounds the time of each read alone, and who sends a byte
+/// now and then would hold this thread for ever.
+fn read_within(time: Duration, mut answer: impl Read, body: &mut Vec<u8>) -> io::Result<()> {
+    let begun = Instant::now();
+    let mut part = Zeroizing::new([0; 4096]);
+    while body.len() <= ANSWER_MAX {
+        let room = ANSWER_MAX.saturating_add(1).saturating_sub(body.len());
+        let len = match answer.read(part.get_mut(..room.min(4096)).unwrap_or_default()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        if len == 0 {
+            return Ok(());
+        }
+        if begun.elapsed() > time {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        body.extend_from_slice(part.get(..len).unwrap_or_default());
+    }
+    Ok(())
+}
+
 fn builder(reach: &Reach) -> Result<ClientBuilder, KeyError> {
     let timeout = reach.timeout.unwrap_or(TIMEOUT);
     let mut builder = reqwest::blocking::Client::builder()
@@ -277,13 +299,11 @@ fn causes(error: &dyn Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::net::TcpListener;
-    use std::time::Instant;
-
     use super::super::double::{self, Double};
     use super::*;
     use crate::keys::error::KeyErrorKind;
+    use std::fs;
+    use std::net::TcpListener;
 
     fn client() -> Client {
         Client::new(&Reach::default()).unwrap()
@@ -347,6 +367,22 @@ mod tests {
         assert_eq!(error.kind(), KeyErrorKind::Unavailable);
         assert!(begun.elapsed() >= Duration::from_millis(300));
         assert!(begun.elapsed() < Duration::from_secs(5), "{error}");
+    }
+
+    #[test]
+    fn an_answer_that_trickles_ends_with_its_time() {
+        struct Trickle;
+        impl Read for Trickle {
+            fn read(&mut self, part: &mut [u8]) -> io::Result<usize> {
+                std::thread::sleep(Duration::from_millis(20));
+                part[0] = b'x';
+                Ok(1)
+            }
+        }
+        let mut body = Vec::new();
+        let error = read_within(Duration::from_millis(100), Trickle, &mut body).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(!body.is_empty() && body.len() < 100);
     }
 
     #[test]

@@ -131,6 +131,13 @@ struct Kept {
     renew: Option<Timestamp>,
 }
 
+impl Credentials {
+    /// Takes the access key out of memory.
+    pub(crate) fn forget(&self) {
+        *self.kept.lock() = None;
+    }
+}
+
 impl Kept {
     fn of(key: AccessKey, now: Timestamp) -> Self {
         let early = key.expires.map(|end| saturating_sub(end, EARLY));

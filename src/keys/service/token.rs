@@ -170,6 +170,11 @@ impl<S: TokenSource> Tokens<S> {
         true
     }
 
+    /// Takes the token out of use and out of memory.
+    pub(crate) fn forget(&self) {
+        *self.lease.lock() = None;
+    }
+
     /// The time until the token in use should be renewed; `None` where there is none, or one
     /// without an end.
     pub(crate) fn due_in(&self) -> Option<Duration> {

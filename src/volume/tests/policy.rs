@@ -137,7 +137,7 @@ fn keys_and_policy_that_change_at_the_same_time_are_both_kept() {
         assert_eq!(volume.policy().unwrap(), Some(stored(text.as_bytes())));
         let run = volume.begin_run().unwrap();
         assert!(volume.change_keys(&run, &take).unwrap());
-        volume.finish_removal(&run).unwrap();
+        volume.finish_removal(&run, &volume.leaving_keys()).unwrap();
         assert_eq!(volume.policy().unwrap(), Some(stored(text.as_bytes())));
     }
 }

@@ -89,10 +89,40 @@ fn a_key_comes_and_another_goes_and_each_step_opens_by_what_it_should() {
     let run = volume.begin_run().unwrap();
     // Once more, as after a run that was killed.
     assert!(!volume.change_keys(&run, &change(&[], &[&first])).unwrap());
-    assert_eq!(volume.finish_removal(&run).unwrap(), [first]);
-    assert_eq!(volume.finish_removal(&run).unwrap(), []);
+    assert_eq!(
+        volume.finish_removal(&run, &volume.leaving_keys()).unwrap(),
+        [first]
+    );
+    assert_eq!(
+        volume.finish_removal(&run, &volume.leaving_keys()).unwrap(),
+        []
+    );
     drop((run, volume));
     assert!(!opens_by(&bench, 0) && opens_by(&bench, 1));
+}
+
+/// `init --volume-key`: such a key has a slot of the volume key alone, for good.
+#[test]
+fn a_key_of_the_volume_alone_stays_whatever_else_changes() {
+    let mut bench = Bench::with(|options| options.key_scope = KeyScope::File);
+    let alone = make_key(&bench.key_path(1));
+    bench.options.volume_keys.push(alone.clone());
+    let bench = bench.made();
+    let third = make_key(&bench.key_path(2));
+    let volume = bench.open().unwrap();
+    let run = volume.begin_run().unwrap();
+    let change = change(&[&third], &[]);
+    volume.change_keys(&run, &change).unwrap();
+    assert_eq!(volume.finish_removal(&run, &change.remove).unwrap(), []);
+    let has_slot = |volume: &Volume| {
+        names(&volume.config().slots)
+            .iter()
+            .any(|(uri, _)| *uri == alone)
+    };
+    assert!(has_slot(&volume));
+    let asked_for = std::slice::from_ref(&alone);
+    assert_eq!(volume.finish_removal(&run, asked_for).unwrap(), asked_for);
+    assert!(!has_slot(&volume));
 }
 
 #[test]
@@ -105,7 +135,10 @@ fn a_removal_is_taken_back_by_adding_the_key_again() {
     volume.change_keys(&run, &exchange).unwrap();
     volume.change_keys(&run, &change(&[&first], &[])).unwrap();
     assert_eq!(volume.leaving_keys(), []);
-    assert_eq!(volume.finish_removal(&run).unwrap(), []);
+    assert_eq!(
+        volume.finish_removal(&run, &volume.leaving_keys()).unwrap(),
+        []
+    );
     assert_eq!(volume.config().slots.len(), 2);
 }
 
@@ -194,7 +227,7 @@ fn files_of_scope_volume_are_left_alone_whatever_the_keys() {
     let exchange = change(&[&other], &[&bench.options.keys[0]]);
     volume.change_keys(&run, &exchange).unwrap();
     assert!(!volume.is_due(&header, &renewal(&volume)).unwrap());
-    volume.finish_removal(&run).unwrap();
+    volume.finish_removal(&run, &volume.leaving_keys()).unwrap();
     drop((run, volume));
     assert!(opens_by(&bench, 1) && !opens_by(&bench, 0));
 }
@@ -259,7 +292,7 @@ fn the_last_slot_that_opens_the_volume_does_not_go() {
     hide(&bench, 1);
     let volume = bench.open().unwrap();
     let run = volume.begin_run().unwrap();
-    assert!(volume.finish_removal(&run).is_err());
+    assert!(volume.finish_removal(&run, &volume.leaving_keys()).is_err());
     assert_eq!(volume.config().slots.len(), 2);
     assert_eq!(volume.leaving_keys(), [first]);
 }
@@ -320,7 +353,7 @@ fn another_mount_makes_and_opens_files_by_the_new_keys() {
     one.change_keys(&run, &change(&[&second], &[&first]))
         .unwrap();
     let made = header(&one, &new_file(&one));
-    one.finish_removal(&run).unwrap();
+    one.finish_removal(&run, &one.leaving_keys()).unwrap();
     fetch(&other, made).unwrap();
     for _ in 0..300 {
         assert_eq!(new_file(&other).epoch.slots[0].key_uri, second);

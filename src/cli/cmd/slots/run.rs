@@ -163,7 +163,11 @@ fn list(cipherdir: &Path, files: bool, json: bool) -> Result<(), Failure> {
         let files = key
             .files
             .map_or_else(|| "-".to_owned(), |files| files.to_string());
-        let state = if key.leaving { "being removed" } else { "" };
+        let state = if key.leaving {
+            "being removed, or a key of the volume alone"
+        } else {
+            ""
+        };
         row([
             &harmless(key.key.as_str()),
             key.version.as_deref().unwrap_or("-"),
