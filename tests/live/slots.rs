@@ -155,7 +155,7 @@ impl Crowd {
         let threads = (0..3).map(start).collect();
         // What follows is to meet them at work.
         let at_work = || rounds.load(Ordering::Acquire) >= 6;
-        crate::harness::wait_until("the writers to write", at_work);
+        wait_until("the writers to write", at_work);
         Self { stop, threads }
     }
 
@@ -400,7 +400,7 @@ fn one_run_at_a_time() {
             .status
             .success()
     };
-    crate::harness::wait_until("the first run to stop", over);
+    wait_until("the first run to stop", over);
     mount.unmount();
     assert_eq!(census(&volume), BTreeMap::from([by("key.json", "2", 40)]));
 }
