@@ -274,8 +274,8 @@ impl OpenFile {
 const ATOMIC_WRITE_LEN: u64 = 4096;
 
 impl State {
-    /// Gives the header as it is known here its tag, where a change of it came to nothing: keys are held against it when
-    /// they are given back.
+    /// Gives the header as it is known here its tag: before it is written, and where a change of it came to nothing, since keys
+    /// are held against it when they are given back.
     fn tag_header(&mut self) {
         let Self { keys, header, .. } = self;
         if let Ok(keys) = keys {

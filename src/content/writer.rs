@@ -364,10 +364,7 @@ impl OpenFile {
         self.keys(state)?;
         let before = std::mem::replace(&mut state.header.committed_len, committed);
         state.header.generation += 1;
-        let State { keys, header, .. } = state;
-        if let Ok(keys) = keys {
-            header.seal(keys.header_key());
-        }
+        state.tag_header();
         let encoded = state.header.encode(&mut bytes[..self.layout.header_len()]);
         let written = encoded
             .map_err(ContentError::from)

@@ -61,7 +61,7 @@ pub struct HashivaultProvider {
     vault: Arc<Vault>,
     tokens: Arc<Tokens<Login>>,
     renewal: Renewal,
-    /// Whether the key was found to be one that wraps as it must; locked while that is asked.
+    /// Whether the key was found to be one that wraps as it must.
     suitable: Mutex<bool>,
 }
 

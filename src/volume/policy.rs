@@ -65,11 +65,9 @@ impl Volume {
         let Some(wanted) = self.live.on_disk()?.policy else {
             return Ok(None);
         };
-        let is_wanted = |text: &Vec<u8>| Sha256::digest(text).as_slice() == wanted;
-        let text = read(&self.folder, meta::POLICY)?.filter(is_wanted);
-        let text = match text {
+        let text = match self.policy_in(meta::POLICY, &wanted)? {
             Some(text) => Some(text),
-            None => read(&self.folder, meta::NEW_POLICY)?.filter(is_wanted),
+            None => self.policy_in(meta::NEW_POLICY, &wanted)?,
         };
         StoredPolicy::parse(text.ok_or(VolumeError::PolicyForged)?).map(Some)
     }
@@ -101,16 +99,19 @@ impl Volume {
         Ok(())
     }
 
+    /// What this file holds, if that has this hash.
+    fn policy_in(&self, file: &[u8], sha256: &[u8; 32]) -> Result<Option<Vec<u8>>, VolumeError> {
+        let text = read(&self.folder, file)?;
+        Ok(text.filter(|text| Sha256::digest(text).as_slice() == sha256))
+    }
+
     /// The policy in force may have kept the temporary name, after a crash: the next one must not take its place there.
     fn settle_earlier_policy(&self) -> Result<(), VolumeError> {
         let Some(wanted) = self.live.on_disk()?.policy else {
             return Ok(());
         };
-        let holds = |file| -> Result<bool, VolumeError> {
-            let text = read(&self.folder, file)?;
-            Ok(text.is_some_and(|text| Sha256::digest(text).as_slice() == wanted))
-        };
-        if !holds(meta::POLICY)? && holds(meta::NEW_POLICY)? {
+        let settled = self.policy_in(meta::POLICY, &wanted)?;
+        if settled.is_none() && self.policy_in(meta::NEW_POLICY, &wanted)?.is_some() {
             let settled = self.settle_policy(true);
             settled.map_err(VolumeError::io("settling the policy in force"))?;
         }

@@ -116,7 +116,6 @@ impl Request {
         Self::new(Method::POST, url).with_body(body)
     }
 
-    #[allow(dead_code, reason = "some metadata services want a PUT")]
     pub(crate) fn put(url: Url, body: Zeroizing<Vec<u8>>) -> Self {
         Self::new(Method::PUT, url).with_body(body)
     }
@@ -176,7 +175,6 @@ impl Response {
         Some(Duration::from_secs(seconds.min(3600)))
     }
 
-    #[allow(dead_code, reason = "not every service answers in JSON")]
     pub(crate) fn body(&self) -> &[u8] {
         &self.body
     }
