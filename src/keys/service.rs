@@ -16,6 +16,7 @@ pub(crate) mod metadata;
 pub(crate) mod oauth;
 pub(crate) mod refusal;
 pub(crate) mod region;
+pub(crate) mod renewed;
 pub(crate) mod wire;
 
 mod client;
@@ -38,5 +39,5 @@ pub(crate) use client::{Client, Request, Response};
 pub(crate) use endpoint::Endpoint;
 pub use environment::Environment;
 pub use reach::{Reach, ServiceOptions};
-pub(crate) use token::{Lease, TokenSource, Tokens};
+pub(crate) use token::{Lease, Token, Tokens};
 pub(crate) use uri::{ServiceUri, UriForm};

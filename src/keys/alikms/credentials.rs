@@ -7,8 +7,9 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::keys::error::KeyError;
-use crate::keys::service::credentials::{AccessKey, Source, end_of};
+use crate::keys::service::credentials::{AccessKey, end_of};
 use crate::keys::service::ini::Ini;
+use crate::keys::service::renewed::{Leased, Source};
 use crate::keys::service::{Endpoint, Environment, files, metadata};
 
 /// The instance metadata service.
@@ -147,7 +148,15 @@ impl Chain {
 }
 
 impl Source for Chain {
-    fn fetch(&self) -> Result<AccessKey, KeyError> {
+    type Given = AccessKey;
+
+    fn fetch(&self, _last: Option<&Leased<AccessKey>>) -> Result<Leased<AccessKey>, KeyError> {
+        self.find().map(Leased::from)
+    }
+}
+
+impl Chain {
+    fn find(&self) -> Result<AccessKey, KeyError> {
         if let Some(key) = AccessKey::of_environment(&self.environment, VARIABLES)? {
             return Ok(key);
         }
@@ -169,7 +178,7 @@ mod tests {
     use crate::keys::service::metadata::testing;
 
     fn fetch(variables: &[(&str, &str)]) -> Result<AccessKey, KeyError> {
-        Chain::new(Environment::of(variables)).fetch()
+        Chain::new(Environment::of(variables)).find()
     }
 
     const KEY: [(&str, &str); 3] = [

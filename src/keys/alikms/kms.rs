@@ -9,8 +9,9 @@ use super::credentials::Chain;
 use super::{api, failure};
 use crate::crypto::random;
 use crate::keys::error::KeyError;
-use crate::keys::service::credentials::{AccessKey, Credentials};
+use crate::keys::service::credentials::AccessKey;
 use crate::keys::service::refusal::Failure;
+use crate::keys::service::renewed::Renewed;
 use crate::keys::service::{
     Client, Endpoint, Environment, Reach, Request, Response, clock, digest,
 };
@@ -20,7 +21,7 @@ use crate::keys::service::{
 pub(super) struct Kms {
     client: Client,
     endpoint: Endpoint,
-    credentials: Credentials,
+    credentials: Renewed<Chain>,
 }
 
 impl Kms {
@@ -42,7 +43,7 @@ impl Kms {
         Ok(Self {
             client: Client::new(&reach)?,
             endpoint,
-            credentials: Credentials::new(Box::new(chain)),
+            credentials: Renewed::new(chain),
         })
     }
 
@@ -64,7 +65,10 @@ impl Kms {
     ) -> Result<T, Failure> {
         let query = acs3::query(parameters);
         let answer = self.credentials.with(
-            |failure: &Failure| failure::is_of_credentials(failure.code()),
+            |done: &Result<Response, Failure>| {
+                done.as_ref()
+                    .is_err_and(|failure| failure::is_of_credentials(failure.code()))
+            },
             |key| self.ask(operation, &query, key),
         );
         Ok(answer?.json()?)

@@ -6,7 +6,8 @@ mod web_identity;
 
 use crate::keys::error::KeyError;
 use crate::keys::service::Environment;
-use crate::keys::service::credentials::{AccessKey, Source};
+use crate::keys::service::credentials::AccessKey;
+use crate::keys::service::renewed::{Leased, Source};
 use web_identity::WebIdentity;
 
 pub(super) use profile::Profile;
@@ -41,7 +42,15 @@ impl Chain {
 }
 
 impl Source for Chain {
-    fn fetch(&self) -> Result<AccessKey, KeyError> {
+    type Given = AccessKey;
+
+    fn fetch(&self, _last: Option<&Leased<AccessKey>>) -> Result<Leased<AccessKey>, KeyError> {
+        self.find().map(Leased::from)
+    }
+}
+
+impl Chain {
+    fn find(&self) -> Result<AccessKey, KeyError> {
         let environment = &self.environment;
         if let Some(key) = AccessKey::of_environment(environment, VARIABLES)? {
             return Ok(key);
@@ -71,7 +80,7 @@ mod tests {
     use crate::keys::service::double::{Double, json};
 
     fn fetch(variables: &[(&str, &str)]) -> Result<AccessKey, KeyError> {
-        Chain::new(Environment::of(variables), "eu-central-1".to_owned()).fetch()
+        Chain::new(Environment::of(variables), "eu-central-1".to_owned()).find()
     }
 
     const KEY: [(&str, &str); 3] = [

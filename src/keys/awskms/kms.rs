@@ -9,9 +9,10 @@ use super::failure;
 use super::region;
 use super::sigv4::{self, Signer, ToSign};
 use crate::keys::error::KeyError;
-use crate::keys::service::credentials::{AccessKey, Credentials};
+use crate::keys::service::credentials::AccessKey;
 use crate::keys::service::refusal::Failure;
 use crate::keys::service::region::check as check_region;
+use crate::keys::service::renewed::Renewed;
 use crate::keys::service::{Client, Endpoint, Environment, Reach, Request, Response, clock, wire};
 
 /// AWS KMS in one region, as this machine reaches it.
@@ -20,7 +21,7 @@ pub(super) struct Kms {
     client: Client,
     endpoint: Endpoint,
     region: String,
-    credentials: Credentials,
+    credentials: Renewed<Chain>,
 }
 
 impl Kms {
@@ -44,7 +45,7 @@ impl Kms {
             client: Client::new(&reach)?,
             endpoint,
             region,
-            credentials: Credentials::new(Box::new(chain)),
+            credentials: Renewed::new(chain),
         })
     }
 
@@ -66,7 +67,10 @@ impl Kms {
     ) -> Result<T, Failure> {
         let body = wire::body(request)?;
         let answer = self.credentials.with(
-            |failure: &Failure| (failure::WORDS.is_of_credentials)(failure.code()),
+            |done: &Result<Response, Failure>| {
+                done.as_ref()
+                    .is_err_and(|failure| (failure::WORDS.is_of_credentials)(failure.code()))
+            },
             |key| self.ask(operation, &body, key),
         );
         Ok(answer?.json()?)

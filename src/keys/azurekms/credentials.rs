@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::keys::error::KeyError;
 use crate::keys::passphrase_source::Locked;
+use crate::keys::service::renewed::Source;
 use crate::keys::service::{
-    Client, Endpoint, Environment, Lease, Reach, Request, TokenSource, files, oauth,
+    Client, Endpoint, Environment, Lease, Reach, Request, Token, files, oauth,
 };
 
 const AUTHORITY: &str = "https://login.microsoftonline.com";
@@ -115,7 +116,9 @@ impl Proof {
     }
 }
 
-impl TokenSource for Credentials {
+impl Source for Credentials {
+    type Given = Token;
+
     fn fetch(&self, _last: Option<&Lease>) -> Result<Lease, KeyError> {
         match &self.identity {
             Identity::Application {

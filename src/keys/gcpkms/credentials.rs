@@ -12,8 +12,9 @@ use zeroize::Zeroizing;
 
 use crate::keys::error::KeyError;
 use crate::keys::pem;
+use crate::keys::service::renewed::Source;
 use crate::keys::service::{
-    Client, Endpoint, Environment, Lease, Reach, Request, TokenSource, files, oauth, wire,
+    Client, Endpoint, Environment, Lease, Reach, Request, Token, files, oauth, wire,
 };
 
 /// What an access token is asked for.
@@ -97,7 +98,9 @@ impl Credentials {
     }
 }
 
-impl TokenSource for Credentials {
+impl Source for Credentials {
+    type Given = Token;
+
     fn fetch(&self, _last: Option<&Lease>) -> Result<Lease, KeyError> {
         match self {
             Self::File { path, client } => of_file(path, client),

@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 use super::vault::{self, Data, LOOKUP, Vault};
 use crate::keys::error::{KeyError, KeyErrorKind};
 use crate::keys::passphrase_source::Locked;
-use crate::keys::service::{Lease, Response, TokenSource, files, wire};
+use crate::keys::service::renewed::Source;
+use crate::keys::service::{Lease, Response, Token, files, wire};
 
 /// A secret of this machine. One in a file is read anew each time: agents write new ones there.
 #[derive(Debug)]
@@ -232,7 +233,9 @@ impl Login {
 #[derive(Serialize)]
 struct NoFields {}
 
-impl TokenSource for Login {
+impl Source for Login {
+    type Given = Token;
+
     fn fetch(&self, last: Option<&Lease>) -> Result<Lease, KeyError> {
         let Some(last) = last else {
             return self.log_in();

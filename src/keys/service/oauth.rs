@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 
 use super::client::{Client, Request, Response};
 use super::clock;
-use super::token::{Lease, TokenSource, Tokens};
+use super::renewed::Source;
+use super::token::{Lease, Token, Tokens};
 use super::wire;
 use crate::keys::error::{KeyError, KeyErrorKind};
 use crate::keys::percent;
@@ -76,21 +77,20 @@ pub(crate) fn granted(response: &Response, who: &str) -> Result<Lease, KeyError>
 ///
 /// # Errors
 /// Those of the token source; `Unavailable` where no answer came.
-pub(crate) fn send<S: TokenSource>(
+pub(crate) fn send<S: Source<Given = Token>>(
     client: &Client,
     tokens: &Tokens<S>,
     request: &dyn Fn() -> Result<Request, KeyError>,
 ) -> Result<Response, KeyError> {
-    let with = |lease: &Lease| {
-        let bearer = Zeroizing::new(format!("Bearer {}", *lease.reveal()));
-        client.send(request()?.header("authorization", &bearer)?)
-    };
-    let lease = tokens.current()?;
-    let response = with(&lease)?;
-    if response.status() == 401 && tokens.refuse(&lease) {
-        return with(&*tokens.current()?);
-    }
-    Ok(response)
+    tokens.with(
+        |done: &Result<Response, KeyError>| {
+            done.as_ref().is_ok_and(|response| response.status() == 401)
+        },
+        |lease| {
+            let bearer = Zeroizing::new(format!("Bearer {}", *lease.reveal()));
+            client.send(request()?.header("authorization", &bearer)?)
+        },
+    )
 }
 
 /// `application/x-www-form-urlencoded`.
