@@ -4,6 +4,7 @@ mod metadata;
 mod profile;
 mod web_identity;
 
+use super::region;
 use crate::keys::error::KeyError;
 use crate::keys::service::Environment;
 use crate::keys::service::credentials::AccessKey;
@@ -24,7 +25,7 @@ const VARIABLES: [&str; 3] = [
 #[derive(Debug)]
 pub(super) struct Chain {
     environment: Environment,
-    /// Where STS is asked.
+    /// The region of the key.
     region: String,
 }
 
@@ -37,7 +38,15 @@ impl Chain {
     }
 
     fn of_identity(&self, identity: &WebIdentity) -> Result<AccessKey, KeyError> {
-        identity.fetch(&self.region, &self.environment)
+        identity.fetch(&self.sts_region()?, &self.environment)
+    }
+
+    /// Where STS is asked: in the region of this machine, where it says one. That of the key may have been
+    /// chosen by whoever wrote to the ciphertext folder, and STS is sent what this machine proves itself
+    /// with.
+    fn sts_region(&self) -> Result<String, KeyError> {
+        let of_machine = region::of_machine(&self.environment)?;
+        Ok(of_machine.unwrap_or_else(|| self.region.clone()))
     }
 }
 
@@ -103,6 +112,31 @@ mod tests {
         assert_eq!((key.id(), key.token().unwrap().as_str()), ("AKENV", "t"));
         assert_eq!(*key.secret(), b"hunter2");
         assert_eq!(fetch(&[file]).unwrap().id(), "AKFILE");
+    }
+
+    #[test]
+    fn sts_is_asked_in_the_machine_s_region_before_that_of_the_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config");
+        std::fs::write(&file, "[default]\nregion = eu-west-3\n").unwrap();
+        let all = [
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_DEFAULT_REGION", "eu-west-2"),
+            ("AWS_CONFIG_FILE", file.to_str().unwrap()),
+        ];
+        let region = |variables: &[_]| {
+            Chain::new(Environment::of(variables), "cn-north-1".to_owned()).sts_region()
+        };
+        for (variables, expected) in [
+            (&all[..], "eu-west-1"),
+            (&all[1..], "eu-west-2"),
+            (&all[2..], "eu-west-3"),
+            (&[], "cn-north-1"),
+        ] {
+            assert_eq!(region(variables).unwrap(), expected);
+        }
+        assert!(region(&[("AWS_REGION", "evil.example/")]).is_err());
+        assert!(region(&[("AWS_PROFILE", "nobody")]).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use super::credentials::{Chain, Profile};
+use super::credentials::Chain;
 use super::failure;
 use super::region;
 use super::sigv4::{self, Signer, ToSign};
@@ -142,17 +142,12 @@ pub(super) fn of_environment(environment: &Environment, own: &str) -> Result<Rea
     })
 }
 
-/// The region of the key's URI, else of the environment, else of the profile.
+/// The region of the key's URI, else that of the machine.
 fn region_of(of_key: Option<&str>, environment: &Environment) -> Result<String, KeyError> {
-    let mut found = of_key.map(str::to_owned);
-    for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
-        if found.is_none() {
-            found = environment.text(name)?;
-        }
-    }
-    if found.is_none() {
-        found = Profile::of(environment)?.and_then(|profile| profile.region());
-    }
+    let found = match of_key {
+        Some(region) => Some(region.to_owned()),
+        None => region::of_machine(environment)?,
+    };
     let region = found.ok_or_else(|| {
         KeyError::config("no region: say it by ?region=, by AWS_REGION, or in the profile")
     })?;

@@ -506,6 +506,7 @@ fn the_page_says_what_the_sources_do() {
             include_str!("credentials/profile.rs"),
             include_str!("credentials/web_identity.rs"),
             include_str!("failure.rs"),
+            include_str!("region.rs"),
         ],
         prefixes: &["AWS_"],
     };
