@@ -12,11 +12,13 @@ pub(crate) mod credentials;
 pub(crate) mod digest;
 pub(crate) mod files;
 pub(crate) mod ini;
+pub(crate) mod kms;
 pub(crate) mod metadata;
 pub(crate) mod oauth;
 pub(crate) mod refusal;
 pub(crate) mod region;
 pub(crate) mod renewed;
+pub(crate) mod signed;
 pub(crate) mod wire;
 
 mod client;

@@ -29,7 +29,7 @@ const VARIABLES: [&str; 3] = [
 
 /// The environment's access key, the profile, the instance's role: the first that is there.
 #[derive(Debug)]
-pub(super) struct Chain {
+pub(crate) struct Chain {
     environment: Environment,
 }
 

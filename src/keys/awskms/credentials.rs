@@ -23,7 +23,7 @@ const VARIABLES: [&str; 3] = [
 /// The environment's access key, web identity, profile, container, instance: the first that is
 /// there.
 #[derive(Debug)]
-pub(super) struct Chain {
+pub(crate) struct Chain {
     environment: Environment,
     /// The region of the key.
     region: String,
@@ -98,16 +98,17 @@ mod tests {
         ("AWS_SESSION_TOKEN", "t"),
     ];
 
+    fn credentials_file() -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = "[default]\naws_access_key_id=AKFILE\naws_secret_access_key=s\n";
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
     #[test]
     fn the_environment_is_first() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("credentials");
-        std::fs::write(
-            &file,
-            "[default]\naws_access_key_id=AKFILE\naws_secret_access_key=s\n",
-        )
-        .unwrap();
-        let file = ("AWS_SHARED_CREDENTIALS_FILE", file.to_str().unwrap());
+        let file = credentials_file();
+        let file = ("AWS_SHARED_CREDENTIALS_FILE", file.path().to_str().unwrap());
         let key = fetch(&[KEY[0], KEY[1], KEY[2], file]).unwrap();
         assert_eq!((key.id(), key.token().unwrap().as_str()), ("AKENV", "t"));
         assert_eq!(*key.secret(), b"hunter2");
@@ -154,14 +155,8 @@ mod tests {
         let uri = format!("{}/task", double.endpoint());
         let container = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str());
         assert_eq!(fetch(&[container]).unwrap().id(), "AKTASK");
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("credentials");
-        std::fs::write(
-            &file,
-            "[default]\naws_access_key_id=AKFILE\naws_secret_access_key=s\n",
-        )
-        .unwrap();
-        let file = ("AWS_SHARED_CREDENTIALS_FILE", file.to_str().unwrap());
+        let file = credentials_file();
+        let file = ("AWS_SHARED_CREDENTIALS_FILE", file.path().to_str().unwrap());
         assert_eq!(fetch(&[container, file]).unwrap().id(), "AKFILE");
     }
 

@@ -155,6 +155,15 @@ impl Request {
         self.inner.url().path()
     }
 
+    /// Adds headers, as [`header`](Self::header) does.
+    ///
+    /// # Errors
+    /// Those of [`header`](Self::header).
+    pub(crate) fn headers(self, headers: &[(&'static str, &str)]) -> Result<Self, KeyError> {
+        let mut headers = headers.iter();
+        headers.try_fold(self, |request, (name, value)| request.header(name, value))
+    }
+
     /// Adds a header. A value is never shown.
     ///
     /// # Errors
