@@ -10,7 +10,6 @@ pub(crate) mod clock;
 pub(crate) mod context;
 pub(crate) mod credentials;
 pub(crate) mod digest;
-pub(crate) mod files;
 pub(crate) mod ini;
 pub(crate) mod kms;
 pub(crate) mod metadata;

@@ -7,10 +7,11 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::keys::error::KeyError;
+use crate::keys::local_file::{self, Guard};
 use crate::keys::service::credentials::{AccessKey, end_of};
 use crate::keys::service::ini::Ini;
 use crate::keys::service::renewed::{Leased, Source};
-use crate::keys::service::{Endpoint, Environment, files, metadata};
+use crate::keys::service::{Endpoint, Environment, metadata};
 
 /// The instance metadata service.
 const INSTANCE: [&str; 1] = ["100.100.100.200"];
@@ -60,7 +61,7 @@ impl Chain {
         let Some((path, was_named)) = self.file() else {
             return Ok(None);
         };
-        let contents = files::secret("Alibaba Cloud credentials file", &path)?;
+        let contents = local_file::read("Alibaba Cloud credentials file", &path, Guard::Given)?;
         let refused = |why: String| {
             KeyError::config(format!(
                 "Alibaba Cloud credentials file {}: {why}",

@@ -16,9 +16,9 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::endpoint;
-use super::files;
 use super::reach::Reach;
 use crate::keys::error::KeyError;
+use crate::keys::local_file::{self, Guard};
 
 /// How long a call may take where nothing else is said.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -269,7 +269,7 @@ fn builder(reach: &Reach) -> Result<ClientBuilder, KeyError> {
 }
 
 fn authorities(path: &Path) -> Result<Vec<Certificate>, KeyError> {
-    let pem = files::read("CA file", path)?;
+    let pem = local_file::read("CA file", path, Guard::Any)?;
     match Certificate::from_pem_bundle(&pem) {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         _ => Err(KeyError::config(format!(
@@ -281,9 +281,9 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>, KeyError> {
 
 /// Certificate and private key, from one file or from two.
 fn identity(path: &Path, key: Option<&Path>) -> Result<Identity, KeyError> {
-    let certificate = files::read("client certificate", path)?;
+    let certificate = local_file::read("client certificate", path, Guard::Any)?;
     let key = key
-        .map(|path| files::read("client key", path))
+        .map(|path| local_file::read("client key", path, Guard::Any))
         .transpose()?;
     let (key, gap) = key
         .as_ref()

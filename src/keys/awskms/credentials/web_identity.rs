@@ -8,10 +8,11 @@ use zeroize::Zeroizing;
 use super::super::kms::of_environment;
 use super::super::region;
 use crate::keys::error::{KeyError, KeyErrorKind};
+use crate::keys::local_file::{self, Guard};
 use crate::keys::percent;
 use crate::keys::service::credentials::{AccessKey, end_of};
 use crate::keys::service::refusal::Refusal;
-use crate::keys::service::{Client, Endpoint, Environment, Request, Response, files};
+use crate::keys::service::{Client, Endpoint, Environment, Request, Response};
 
 /// Which role, and where the token is.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ impl WebIdentity {
         region: &str,
         environment: &Environment,
     ) -> Result<AccessKey, KeyError> {
-        let token = files::secret_line("web identity token", &self.token_file)?;
+        let token = local_file::read_line("web identity token", &self.token_file, Guard::Given)?;
         let reach = of_environment(environment, "AWS_ENDPOINT_URL_STS")?;
         let endpoint = match &reach.endpoint {
             Some(endpoint) => endpoint.clone(),
