@@ -15,9 +15,6 @@ use super::wire;
 use crate::keys::error::{KeyError, KeyErrorKind};
 use crate::keys::percent;
 
-/// The room for a form in bytes.
-const FORM_ROOM: usize = 64 * 1024;
-
 #[derive(Deserialize)]
 struct Granted {
     access_token: Zeroizing<String>,
@@ -93,17 +90,23 @@ pub(crate) fn send<S: Source<Given = Token>>(
     )
 }
 
-/// `application/x-www-form-urlencoded`.
-fn form(fields: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
-    let mut form = Zeroizing::new(Vec::with_capacity(FORM_ROOM));
+/// `application/x-www-form-urlencoded`, in room that it does not outgrow, so that no copies stay behind.
+pub(crate) fn form(fields: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
+    let room = fields.iter().fold(0_usize, |room, (name, value)| {
+        let encoded = value.len().saturating_mul(3);
+        room.saturating_add(name.len())
+            .saturating_add(encoded)
+            .saturating_add(2)
+    });
+    let mut form = Zeroizing::new(Vec::with_capacity(room));
     for (name, value) in fields {
         if !form.is_empty() {
             form.push(b'&');
         }
         let value = Zeroizing::new(percent::encode(value.as_bytes(), percent::is_unreserved));
-        form.extend_from_slice(name.as_bytes());
-        form.push(b'=');
-        form.extend_from_slice(value.as_bytes());
+        for part in [*name, "=", &value] {
+            form.extend_from_slice(part.as_bytes());
+        }
     }
     form
 }
