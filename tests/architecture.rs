@@ -62,7 +62,6 @@ const PRIVILEGES: &[Privilege] = &[
             "keys/file",
             "keys/local_file.rs",
             "keys/passphrase_source.rs",
-            "keys/service/files.rs",
         ],
         in_tests: false,
     },

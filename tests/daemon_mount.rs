@@ -16,7 +16,6 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use envelopefs::daemon::control;
 use envelopefs::daemon::mountpoint::{self, Contents, MountpointError};
 use envelopefs::daemon::mounts;
-use envelopefs::daemon::runs::{Event, RunFailure, RunReport, RunRequest};
 use envelopefs::daemon::signals;
 use envelopefs::daemon::status::MountStatus;
 use envelopefs::daemon::unmount::{self, Detach};
@@ -37,22 +36,6 @@ impl control::Served for Told {
     }
 
     fn lock(&self) {}
-
-    fn unlock(&self, _passphrase: Option<&[u8]>) -> Result<(), control::NotUnlocked> {
-        Ok(())
-    }
-
-    fn run(
-        &self,
-        _request: &RunRequest,
-        _tell: &mut dyn FnMut(Event) -> bool,
-    ) -> Result<RunReport, RunFailure> {
-        Ok(RunReport::default())
-    }
-
-    fn policy(&self, _call: control::PolicyCall) -> Result<Option<String>, String> {
-        Err("no policy here".to_owned())
-    }
 }
 
 fn main() {

@@ -20,15 +20,18 @@ use data_encoding::BASE64;
 
 use crate::crypto::secret::SecretKey;
 use crate::keys::error::KeyError;
-use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
+use crate::keys::provider::{EncryptionContext, WrappedDek};
 use crate::keys::service::ciphertext::Ciphertext;
 use crate::keys::service::context::Context;
+use crate::keys::service::kms::{Kms, KmsProvider};
 use crate::keys::service::refusal::Failure;
+use crate::keys::service::signed::Signed;
 use crate::keys::service::{ServiceOptions, UriForm, wire};
 use crate::units::KeyUri;
 use api::{DataKey, Described, Encrypted, Opened};
+use credentials::Chain;
 use key::KeyName;
-use kms::Kms;
+use kms::Service;
 
 /// The scheme of the URIs.
 pub(crate) const SCHEME: &str = "alikms";
@@ -43,11 +46,12 @@ pub(crate) const FORM: UriForm = UriForm {
 };
 
 /// A key in Alibaba Cloud KMS.
+pub(crate) type AliKmsProvider = KmsProvider<AliKey>;
+
 #[derive(Debug)]
-pub(crate) struct AliKmsProvider {
-    uri: KeyUri,
-    key: KeyName,
-    kms: Kms,
+pub(crate) struct AliKey {
+    name: KeyName,
+    service: Service,
 }
 
 impl AliKmsProvider {
@@ -56,32 +60,53 @@ impl AliKmsProvider {
     /// # Errors
     /// `Config` for a URI that names no key, and for what cannot be followed.
     pub(crate) fn open(uri: &KeyUri, options: &ServiceOptions) -> Result<Self, KeyError> {
-        let open = || {
-            let key = KeyName::parse(FORM.stored(uri)?.target())?;
-            let kms = Kms::new(key.region(), options.reach(uri), &options.environment)?;
-            let uri = uri.clone();
-            Ok(Self { uri, key, kms })
-        };
-        open().map_err(|error: KeyError| error.at(uri))
+        Self::of(uri, || {
+            let name = KeyName::parse(FORM.stored(uri)?.target())?;
+            let service = Service::new(name.region(), options.reach(uri), &options.environment)?;
+            Ok(AliKey { name, service })
+        })
+    }
+}
+
+impl AliKey {
+    fn wrapped(&self, made: &Encrypted) -> Result<WrappedDek, Failure> {
+        if !self.name.is(&made.key) {
+            return Err(
+                KeyError::unavailable("the answer is by another key than was asked for").into(),
+            );
+        }
+        key::check_version(&made.version)
+            .map_err(|_error| KeyError::unavailable("the answer names no version of the key"))?;
+        Ok(WrappedDek {
+            key_version: made.version.clone(),
+            bytes: made.blob.bytes()?,
+        })
+    }
+}
+
+impl Kms for AliKey {
+    const SERVICE: &str = "Alibaba Cloud KMS";
+
+    type Source = Chain;
+
+    fn name(&self) -> &str {
+        self.name.as_text()
     }
 
-    fn failed(&self, operation: &str, failure: Failure) -> KeyError {
-        let what = format!("kms:{operation}");
-        failure
-            .into_error(&what, failure::words(operation))
-            .at(&self.uri)
+    fn signed(&self) -> &Signed<Chain> {
+        self.service.signed()
     }
 
-    fn generate_key(
+    fn generate_data_key(
         &self,
         context: &EncryptionContext,
     ) -> Result<(SecretKey, WrappedDek), Failure> {
         let context = api::context(&Context::of(context))?;
-        let made: DataKey = self.kms.call(
+        let made: DataKey = self.service.call(
             "GenerateDataKey",
             &[
                 ("EncryptionContext", &context),
-                ("KeyId", self.key.as_text()),
+                ("KeyId", self.name.as_text()),
                 ("KeySpec", "AES_256"),
             ],
         )?;
@@ -92,11 +117,11 @@ impl AliKmsProvider {
     fn encrypt(&self, dek: &SecretKey, context: &EncryptionContext) -> Result<WrappedDek, Failure> {
         let context = api::context(&Context::of(context))?;
         let plaintext = wire::key_to_text(dek, &BASE64);
-        let made: Encrypted = self.kms.call(
+        let made: Encrypted = self.service.call(
             "Encrypt",
             &[
                 ("EncryptionContext", &context),
-                ("KeyId", self.key.as_text()),
+                ("KeyId", self.name.as_text()),
                 ("Plaintext", &plaintext),
             ],
         )?;
@@ -111,128 +136,59 @@ impl AliKmsProvider {
         key::check_version(&wrapped.key_version)?;
         let context = api::context(&Context::of(context))?;
         let blob = Ciphertext::of(&wrapped.bytes)?;
-        let opened: Opened = self.kms.call(
+        let opened: Opened = self.service.call(
             "Decrypt",
             &[
                 ("CiphertextBlob", blob.as_text()),
                 ("EncryptionContext", &context),
             ],
         )?;
-        if !self.key.is(&opened.key) || opened.version != wrapped.key_version {
+        if !self.name.is(&opened.key) || opened.version != wrapped.key_version {
             return Err(failure::of_another_key().into());
         }
         Ok(wire::key_of_text(&opened.plaintext, &BASE64)?)
     }
 
+    /// Dedicated gateways cannot.
     fn re_encrypt(
         &self,
         wrapped: &WrappedDek,
         context: &EncryptionContext,
-    ) -> Result<WrappedDek, Failure> {
+    ) -> Result<Option<WrappedDek>, Failure> {
         key::check_version(&wrapped.key_version)?;
         let context = api::context(&Context::of(context))?;
         let blob = Ciphertext::of(&wrapped.bytes)?;
-        let made: Encrypted = self.kms.call(
+        let made = self.service.call(
             "ReEncrypt",
             &[
                 ("CiphertextBlob", blob.as_text()),
                 ("DestinationEncryptionContext", &context),
-                ("DestinationKeyId", self.key.as_text()),
+                ("DestinationKeyId", self.name.as_text()),
                 ("SourceEncryptionContext", &context),
             ],
-        )?;
-        self.wrapped(&made)
-    }
-
-    fn wrapped(&self, made: &Encrypted) -> Result<WrappedDek, Failure> {
-        if !self.key.is(&made.key) {
-            return Err(
-                KeyError::unavailable("the answer is by another key than was asked for").into(),
-            );
+        );
+        match made {
+            Err(failure) if failure::is_unsupported(failure.code()) => Ok(None),
+            made => self.wrapped(&made?).map(Some),
         }
-        key::check_version(&made.version)
-            .map_err(|_error| KeyError::unavailable("the answer names no version of the key"))?;
-        Ok(WrappedDek {
-            key_version: made.version.clone(),
-            bytes: made.blob.bytes()?,
-        })
     }
 
-    /// Asks for the key; a service that does not say which version wraps is had to wrap something.
-    fn health(&self) -> Result<KeyHealth, Failure> {
+    /// A service that does not say which version wraps is had to wrap something.
+    fn describe_key(&self) -> Result<String, Failure> {
         let described: Described = self
-            .kms
-            .call("DescribeKey", &[("KeyId", self.key.as_text())])?;
+            .service
+            .call("DescribeKey", &[("KeyId", self.name.as_text())])?;
         described.check_usable()?;
-        let key_version = match described.version() {
-            Some(version) => version.to_owned(),
+        match described.version() {
+            Some(version) => Ok(version.to_owned()),
             None => {
-                self.encrypt(&SecretKey::random().map_err(KeyError::from)?, &api::TRIAL)?
-                    .key_version
+                let trial = SecretKey::random().map_err(KeyError::from)?;
+                Ok(self.encrypt(&trial, &api::TRIAL)?.key_version)
             }
-        };
-        Ok(KeyHealth {
-            key_version,
-            versions: 1,
-            mechanism: None,
-        })
-    }
-}
-
-impl KeyProvider for AliKmsProvider {
-    fn uri(&self) -> &KeyUri {
-        &self.uri
-    }
-
-    /// The service makes the data key.
-    fn generate(&self, context: &EncryptionContext) -> Result<(SecretKey, WrappedDek), KeyError> {
-        let made = self.generate_key(context);
-        made.map_err(|failure| self.failed("GenerateDataKey", failure))
-    }
-
-    fn wrap(&self, dek: &SecretKey, context: &EncryptionContext) -> Result<WrappedDek, KeyError> {
-        let made = self.encrypt(dek, context);
-        made.map_err(|failure| self.failed("Encrypt", failure))
-    }
-
-    fn unwrap(
-        &self,
-        wrapped: &WrappedDek,
-        context: &EncryptionContext,
-    ) -> Result<SecretKey, KeyError> {
-        let opened = self.decrypt(wrapped, context);
-        opened.map_err(|failure| self.failed("Decrypt", failure))
-    }
-
-    /// In the service, where it can: dedicated gateways cannot.
-    fn rewrap(
-        &self,
-        wrapped: &WrappedDek,
-        context: &EncryptionContext,
-    ) -> Result<WrappedDek, KeyError> {
-        match self.re_encrypt(wrapped, context) {
-            Err(failure) if failure::is_unsupported(failure.code()) => {
-                self.wrap(&self.unwrap(wrapped, context)?, context)
-            }
-            made => made.map_err(|failure| self.failed("ReEncrypt", failure)),
         }
     }
 
-    fn probe(&self) -> Result<KeyHealth, KeyError> {
-        let health = self.health();
-        health.map_err(|failure| self.failed("DescribeKey", failure))
-    }
-
-    fn describe(&self) -> String {
-        let (key, endpoint) = (self.key.as_text(), self.kms.endpoint());
-        format!("key {key} of Alibaba Cloud KMS at {endpoint}")
-    }
-
-    fn is_local(&self) -> bool {
-        false
-    }
-
-    fn forget(&self) {
-        self.kms.forget();
+    fn failed(&self, operation: &str, failure: Failure) -> KeyError {
+        failure.into_error(&format!("kms:{operation}"), failure::words(operation))
     }
 }

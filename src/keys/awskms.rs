@@ -22,15 +22,18 @@ use data_encoding::BASE64;
 
 use crate::crypto::secret::SecretKey;
 use crate::keys::error::KeyError;
-use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
+use crate::keys::provider::{EncryptionContext, WrappedDek};
 use crate::keys::service::ciphertext::Ciphertext;
 use crate::keys::service::context::Context;
+use crate::keys::service::kms::{Kms, KmsProvider};
 use crate::keys::service::refusal::Failure;
+use crate::keys::service::signed::Signed;
 use crate::keys::service::{ServiceOptions, UriForm, wire};
 use crate::units::KeyUri;
 use api::{DataKey, Described, Encrypted, Opened};
+use credentials::Chain;
 use key::KeyName;
-use kms::Kms;
+use kms::Service;
 
 /// The scheme of the URIs.
 pub(crate) const SCHEME: &str = "awskms";
@@ -45,11 +48,12 @@ pub(crate) const FORM: UriForm = UriForm {
 };
 
 /// A key in AWS KMS.
+pub(crate) type AwsKmsProvider = KmsProvider<AwsKey>;
+
 #[derive(Debug)]
-pub(crate) struct AwsKmsProvider {
-    uri: KeyUri,
-    key: KeyName,
-    kms: Kms,
+pub(crate) struct AwsKey {
+    name: KeyName,
+    service: Service,
 }
 
 impl AwsKmsProvider {
@@ -58,55 +62,64 @@ impl AwsKmsProvider {
     /// # Errors
     /// `Config` for a URI that names no key, and where no region or a wrong one is said.
     pub(crate) fn open(uri: &KeyUri, options: &ServiceOptions) -> Result<Self, KeyError> {
-        let open = || {
+        Self::of(uri, || {
             let stored = FORM.stored(uri)?;
-            let key = KeyName::parse(stored.target(), stored.attribute("region"))?;
-            let kms = Kms::new(key.region(), options.reach(uri), &options.environment)?;
-            let uri = uri.clone();
-            Ok(Self { uri, key, kms })
-        };
-        open().map_err(|error: KeyError| error.at(uri))
+            let name = KeyName::parse(stored.target(), stored.attribute("region"))?;
+            let service = Service::new(name.region(), options.reach(uri), &options.environment)?;
+            Ok(AwsKey { name, service })
+        })
+    }
+}
+
+impl AwsKey {
+    fn description(&self) -> Result<Described, Failure> {
+        let key = self.name.as_text();
+        self.service.call("DescribeKey", &api::DescribeKey { key })
     }
 
-    /// The failure for whoever asked. A key in a state that does not allow the request is asked
-    /// for that state: the answer itself says it only in words.
-    fn failed(&self, what: &str, failure: Failure) -> KeyError {
-        let error = match failure::of_state(&failure) {
-            Some(refusal) => {
-                let found = self.describe_key().ok();
-                failure::in_state(refusal, what, found.as_ref().map(Described::state))
-            }
-            None => failure.into_error(what, &failure::WORDS),
-        };
-        error.at(&self.uri)
+    /// What the service made by the key with this ARN.
+    fn wrapped(&self, arn: &str, blob: &Ciphertext) -> Result<WrappedDek, Failure> {
+        Ok(WrappedDek {
+            key_version: self.name.check(arn)?,
+            bytes: blob.bytes()?,
+        })
+    }
+}
+
+impl Kms for AwsKey {
+    const SERVICE: &str = "AWS KMS";
+
+    type Source = Chain;
+
+    fn name(&self) -> &str {
+        self.name.as_text()
     }
 
-    fn describe_key(&self) -> Result<Described, Failure> {
-        let key = self.key.as_text();
-        self.kms.call("DescribeKey", &api::DescribeKey { key })
+    fn signed(&self) -> &Signed<Chain> {
+        self.service.signed()
     }
 
-    fn generate_key(
+    fn generate_data_key(
         &self,
         context: &EncryptionContext,
     ) -> Result<(SecretKey, WrappedDek), Failure> {
         let request = api::GenerateDataKey {
-            key: self.key.as_text(),
+            key: self.name.as_text(),
             spec: "AES_256",
             context: Context::of(context),
         };
-        let made: DataKey = self.kms.call("GenerateDataKey", &request)?;
+        let made: DataKey = self.service.call("GenerateDataKey", &request)?;
         let wrapped = self.wrapped(&made.key, &made.blob)?;
         Ok((wire::key_of_text(&made.plaintext, &BASE64)?, wrapped))
     }
 
     fn encrypt(&self, dek: &SecretKey, context: &EncryptionContext) -> Result<WrappedDek, Failure> {
         let request = api::Encrypt {
-            key: self.key.as_text(),
+            key: self.name.as_text(),
             plaintext: wire::key_to_text(dek, &BASE64),
             context: Context::of(context),
         };
-        let made: Encrypted = self.kms.call("Encrypt", &request)?;
+        let made: Encrypted = self.service.call("Encrypt", &request)?;
         self.wrapped(&made.key, &made.blob)
     }
 
@@ -115,13 +128,13 @@ impl AwsKmsProvider {
         wrapped: &WrappedDek,
         context: &EncryptionContext,
     ) -> Result<SecretKey, Failure> {
-        let key = self.key.of_version(&wrapped.key_version)?;
+        let key = self.name.of_version(&wrapped.key_version)?;
         let request = api::Decrypt {
             key: &key.as_text(),
             blob: Ciphertext::of(&wrapped.bytes)?,
             context: Context::of(context),
         };
-        let opened: Opened = self.kms.call("Decrypt", &request)?;
+        let opened: Opened = self.service.call("Decrypt", &request)?;
         key.check(&opened.key)?;
         Ok(wire::key_of_text(&opened.plaintext, &BASE64)?)
     }
@@ -130,91 +143,37 @@ impl AwsKmsProvider {
         &self,
         wrapped: &WrappedDek,
         context: &EncryptionContext,
-    ) -> Result<WrappedDek, Failure> {
-        let source = self.key.of_version(&wrapped.key_version)?;
+    ) -> Result<Option<WrappedDek>, Failure> {
+        let source = self.name.of_version(&wrapped.key_version)?;
         let request = api::ReEncrypt {
             blob: Ciphertext::of(&wrapped.bytes)?,
             source: &source.as_text(),
-            destination: self.key.as_text(),
+            destination: self.name.as_text(),
             source_context: Context::of(context),
             destination_context: Context::of(context),
         };
-        let made: Encrypted = self.kms.call("ReEncrypt", &request)?;
+        let made: Encrypted = self.service.call("ReEncrypt", &request)?;
         source.check(made.source.as_deref().unwrap_or_default())?;
-        self.wrapped(&made.key, &made.blob)
+        self.wrapped(&made.key, &made.blob).map(Some)
     }
 
-    /// What the service made by the key with this ARN.
-    fn wrapped(&self, arn: &str, blob: &Ciphertext) -> Result<WrappedDek, Failure> {
-        Ok(WrappedDek {
-            key_version: self.key.check(arn)?,
-            bytes: blob.bytes()?,
-        })
-    }
-}
-
-impl KeyProvider for AwsKmsProvider {
-    fn uri(&self) -> &KeyUri {
-        &self.uri
+    fn describe_key(&self) -> Result<String, Failure> {
+        let described = self.description()?;
+        let key_version = self.name.check(described.arn())?;
+        described.check_usable()?;
+        Ok(key_version)
     }
 
-    /// The service makes the data key.
-    fn generate(&self, context: &EncryptionContext) -> Result<(SecretKey, WrappedDek), KeyError> {
-        let made = self.generate_key(context);
-        made.map_err(|failure| self.failed("kms:GenerateDataKey", failure))
-    }
-
-    fn wrap(&self, dek: &SecretKey, context: &EncryptionContext) -> Result<WrappedDek, KeyError> {
-        let made = self.encrypt(dek, context);
-        made.map_err(|failure| self.failed("kms:Encrypt", failure))
-    }
-
-    fn unwrap(
-        &self,
-        wrapped: &WrappedDek,
-        context: &EncryptionContext,
-    ) -> Result<SecretKey, KeyError> {
-        let opened = self.decrypt(wrapped, context);
-        opened.map_err(|failure| self.failed("kms:Decrypt", failure))
-    }
-
-    /// In the service: the data key does not come to this host.
-    fn rewrap(
-        &self,
-        wrapped: &WrappedDek,
-        context: &EncryptionContext,
-    ) -> Result<WrappedDek, KeyError> {
-        let made = self.re_encrypt(wrapped, context);
-        made.map_err(|failure| self.failed("kms:ReEncrypt", failure))
-    }
-
-    fn probe(&self) -> Result<KeyHealth, KeyError> {
-        let health = || {
-            let described = self.describe_key()?;
-            let key_version = self.key.check(described.arn())?;
-            described.check_usable()?;
-            Ok(KeyHealth {
-                key_version,
-                versions: 1,
-                mechanism: None,
-            })
-        };
-        health().map_err(|failure| self.failed("kms:DescribeKey", failure))
-    }
-
-    fn describe(&self) -> String {
-        format!(
-            "key {} of AWS KMS at {}",
-            self.key.as_text(),
-            self.kms.endpoint()
-        )
-    }
-
-    fn is_local(&self) -> bool {
-        false
-    }
-
-    fn forget(&self) {
-        self.kms.forget();
+    /// A key in a state that does not allow the request is asked for that state: the answer itself says
+    /// it only in words.
+    fn failed(&self, operation: &str, failure: Failure) -> KeyError {
+        let what = format!("kms:{operation}");
+        match failure::of_state(&failure) {
+            Some(refusal) => {
+                let found = self.description().ok();
+                failure::in_state(refusal, &what, found.as_ref().map(Described::state))
+            }
+            None => failure.into_error(&what, &failure::WORDS),
+        }
     }
 }

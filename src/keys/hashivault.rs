@@ -130,33 +130,34 @@ impl HashivaultProvider {
     /// Asks the engine; a token that has ended is got anew once.
     fn ask(&self, call: &Call<'_>) -> Result<Response, KeyError> {
         let path = self.path.segments(call.operation);
-        let asked = || {
-            for last in [false, true] {
-                let lease = self.tokens.current()?;
+        let answer = self.tokens.with(
+            |done| matches!(done, Ok(None)),
+            |lease| {
                 self.renewal.begin(&self.tokens);
-                let response = self.vault.send(&path, call.body.as_ref(), Some(&lease))?;
+                let response = self.vault.send(&path, call.body.as_ref(), Some(lease))?;
                 if response.status() != 403 || vault::words(&response).is_none() {
-                    return Ok(response);
+                    return Ok(Some(response));
                 }
-                if self.vault.knows(&lease)? {
+                if self.vault.knows(lease)? {
                     return Err(self.forbidden(call));
                 }
-                if last || !self.tokens.refuse(&lease) {
-                    break;
-                }
-            }
-            let advice = self.tokens.source().advice();
-            Err(KeyError::new(
-                KeyErrorKind::Denied,
-                format!("the token is refused: it has expired or was revoked; {advice}"),
-            ))
-        };
-        let response = asked()?;
+                Ok(None)
+            },
+        );
+        let response = answer?.ok_or_else(|| self.token_refused())?;
         if response.is_success() {
             Ok(response)
         } else {
             Err(vault::failure(&response, &self.doing(call)))
         }
+    }
+
+    fn token_refused(&self) -> KeyError {
+        let advice = self.tokens.source().advice();
+        KeyError::new(
+            KeyErrorKind::Denied,
+            format!("the token is refused: it has expired or was revoked; {advice}"),
+        )
     }
 
     fn forbidden(&self, call: &Call<'_>) -> KeyError {

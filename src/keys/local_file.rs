@@ -1,5 +1,5 @@
-//! Files of this machine that hold a secret, or a key that is trusted: who else may use them is
-//! checked before they are read.
+//! Files of this machine with keys, certificates and credentials: who else may use them is checked
+//! before they are read, and they are read up to a bound.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,18 +10,39 @@ use zeroize::Zeroizing;
 
 use crate::keys::error::{KeyError, KeyErrorKind};
 
-/// The most bytes of a file of keys or certificates.
+/// The most bytes of a file that is this machine's alone.
 const LEN_MAX: usize = 64 * 1024;
+/// The most bytes of one that others give to it, such as a bundle of authorities.
+const GIVEN_LEN_MAX: usize = 1024 * 1024;
+
+/// Others than the owner may use it, may change it; every user may read it.
+const USABLE: u32 = 0o077;
+const WRITABLE: u32 = 0o022;
+const READABLE: u32 = 0o004;
 
 /// Who may use a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Guard {
+    /// Whoever its mode says.
+    Any,
+    /// Of credentials that a service puts into a container: whoever it belongs to, only its owner may
+    /// change it. One that every user may read is read with a warning.
+    Given,
     /// Its owner: this user, or root.
     Private,
     /// Whoever systemd lets into the folder of a service's credentials.
     Service,
     /// All may read it; only its owner, this user or root, may change it.
     Trusted,
+}
+
+impl Guard {
+    fn len_max(self) -> usize {
+        match self {
+            Self::Any | Self::Given => GIVEN_LEN_MAX,
+            Self::Private | Self::Service | Self::Trusted => LEN_MAX,
+        }
+    }
 }
 
 /// Opens a file that may be used; `what` says for messages what it is.
@@ -40,19 +61,40 @@ pub(super) fn open(what: &str, path: &Path, guard: Guard) -> Result<File, KeyErr
 /// The whole of a file that may be used.
 ///
 /// # Errors
-/// Those of [`open`]; `Config` for one of over 64 KiB.
+/// Those of [`open`]; `Config` for one that is over the bound.
 pub(super) fn read(what: &str, path: &Path, guard: Guard) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let file = open(what, path, guard)?;
     // One buffer of full size: growing would leave copies of keys behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(LEN_MAX.saturating_add(1)));
-    let most = u64::try_from(bytes.capacity()).unwrap_or(u64::MAX);
-    let read = file.take(most).read_to_end(&mut bytes);
+    let len_max = guard.len_max();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(len_max.saturating_add(1)));
+    let most = u64::try_from(len_max).unwrap_or(u64::MAX);
+    let read = file.take(most.saturating_add(1)).read_to_end(&mut bytes);
     read.map_err(|error| unreadable(what, path, guard, error))?;
-    if bytes.len() > LEN_MAX {
-        let message = format!("{what} {} is longer than 64 KiB", path.display());
+    if bytes.len() > len_max {
+        let (path, most) = (path.display(), len_max / 1024);
+        let message = format!("{what} {path} is longer than {most} KiB");
         return Err(KeyError::config(message));
     }
     Ok(bytes)
+}
+
+/// The credential in such a file: its only line, without white space around it.
+///
+/// # Errors
+/// Those of [`read`]; `Config` where it is empty, has several lines or is no printable ASCII.
+pub(super) fn read_line(
+    what: &str,
+    path: &Path,
+    guard: Guard,
+) -> Result<Zeroizing<String>, KeyError> {
+    let contents = read(what, path, guard)?;
+    let text = std::str::from_utf8(contents.trim_ascii()).unwrap_or_default();
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let path = path.display();
+        let message = format!("{what} {path}: expected one line without spaces");
+        return Err(KeyError::config(message));
+    }
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 /// A failure to read what [`open`] gave.
@@ -75,9 +117,9 @@ fn check(
     (is_file, mode, owner): (bool, u32, u32),
 ) -> Result<(), KeyError> {
     let (others, use_it, remedy) = match guard {
-        Guard::Private => (0o077, "use", "600"),
-        Guard::Trusted => (0o022, "change", "go-w"),
-        Guard::Service => return Ok(()),
+        Guard::Private => (USABLE, "use", "600"),
+        Guard::Trusted | Guard::Given => (WRITABLE, "change", "go-w"),
+        Guard::Any | Guard::Service => return Ok(()),
     };
     if !is_file {
         return Ok(());
@@ -87,6 +129,12 @@ fn check(
         return Err(KeyError::config(format!(
             "{what} {path}: others than its owner may {use_it} it; run: chmod {remedy} {path}"
         )));
+    }
+    if guard == Guard::Given {
+        if mode & READABLE != 0 {
+            tracing::warn!(%path, "every user may read this {what}");
+        }
+        return Ok(());
     }
     let this_user = rustix::process::geteuid().as_raw();
     if owner != 0 && owner != this_user {
@@ -119,9 +167,14 @@ mod tests {
             let refused = checked(Guard::Private, (true, mode, this_user())).unwrap_err();
             assert!(refused.contains("chmod 600 /key"), "{mode:o}: {refused}");
         }
-        for mode in [0o664, 0o646, 0o666, 0o777] {
-            let refused = checked(Guard::Trusted, (true, mode, this_user())).unwrap_err();
-            assert!(refused.contains("chmod go-w /key"), "{mode:o}: {refused}");
+        for guard in [Guard::Trusted, Guard::Given] {
+            for mode in [0o664, 0o646, 0o666, 0o777] {
+                let refused = checked(guard, (true, mode, this_user())).unwrap_err();
+                assert!(refused.contains("chmod go-w /key"), "{mode:o}: {refused}");
+            }
+        }
+        for mode in [0o400, 0o600, 0o640, 0o644] {
+            assert!(checked(Guard::Given, (true, mode, this_user())).is_ok());
         }
         assert!(checked(Guard::Private, (true, 0o400, this_user())).is_ok());
         assert!(checked(Guard::Trusted, (true, 0o644, 0)).is_ok());
@@ -136,24 +189,53 @@ mod tests {
             assert!(checked(guard, (false, 0o666, stranger)).is_ok());
         }
         assert!(checked(Guard::Service, (true, 0o444, stranger)).is_ok());
+        assert!(checked(Guard::Given, (true, 0o644, stranger)).is_ok());
+        assert!(checked(Guard::Any, (true, 0o666, stranger)).is_ok());
+    }
+
+    fn file(contents: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(file.path(), private).unwrap();
+        std::fs::write(file.path(), contents).unwrap();
+        file
     }
 
     #[test]
     fn a_file_is_read_whole_up_to_its_bound() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let private = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(file.path(), private).unwrap();
-        for (len, fits) in [
-            (0, true),
-            (LEN_MAX, true),
-            (LEN_MAX + 1, false),
-            (LEN_MAX * 3, false),
-        ] {
-            std::fs::write(file.path(), vec![b'x'; len]).unwrap();
-            let read = read("key file", file.path(), Guard::Private);
-            assert_eq!(read.is_ok_and(|bytes| bytes.len() == len), fits, "{len}");
+        for guard in [Guard::Private, Guard::Given] {
+            let most = guard.len_max();
+            for (len, fits) in [
+                (0, true),
+                (most, true),
+                (most + 1, false),
+                (most * 3, false),
+            ] {
+                let read = read("key file", file(&vec![b'x'; len]).path(), guard);
+                assert_eq!(read.is_ok_and(|bytes| bytes.len() == len), fits, "{len}");
+            }
+            assert!(read("key file", Path::new("/dev/zero"), guard).is_err());
         }
-        assert!(read("key file", Path::new("/dev/zero"), Guard::Private).is_err());
+    }
+
+    #[test]
+    fn a_credential_is_its_line() {
+        for contents in [&b"s.abc"[..], b"s.abc\n", b" s.abc \r\n\n"] {
+            let line = read_line("token", file(contents).path(), Guard::Given);
+            assert_eq!(*line.unwrap(), "s.abc");
+        }
+        for contents in [
+            &b""[..],
+            b"\n",
+            b"hunter2\nb",
+            b"hunter2 b",
+            b"hunter2\0",
+            b"hunter2\xff",
+        ] {
+            let error = read_line("token", file(contents).path(), Guard::Given).unwrap_err();
+            assert_eq!(error.kind(), KeyErrorKind::Config);
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
     }
 
     #[test]
@@ -161,6 +243,8 @@ mod tests {
         for (guard, kind) in [
             (Guard::Private, KeyErrorKind::Config),
             (Guard::Service, KeyErrorKind::Config),
+            (Guard::Given, KeyErrorKind::Config),
+            (Guard::Any, KeyErrorKind::Config),
             (Guard::Trusted, KeyErrorKind::NotFound),
         ] {
             let error = read("key file", Path::new("/nonexistent/key"), guard).unwrap_err();

@@ -45,6 +45,7 @@ mod between;
 mod conformance;
 #[cfg(test)]
 pub(crate) mod double;
+mod flight;
 mod local_file;
 mod pem;
 mod percent;

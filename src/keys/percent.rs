@@ -7,7 +7,6 @@ pub(super) fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
-/// The bytes with those that are not `plain` as `%XX`.
 /// The bytes with those that are not `plain` as `%XX`. The text is made with room for all of it: of a
 /// secret, growing would leave copies behind.
 pub(super) fn encode(bytes: &[u8], plain: fn(u8) -> bool) -> String {

@@ -5,19 +5,35 @@ use std::ffi::CString;
 use std::mem::MaybeUninit;
 use std::ptr;
 
+use libc::{c_char, c_int, size_t};
+
 /// Room for an entry's texts; an entry that needs more is asked for again with more.
 const FIRST_ROOM: usize = 4096;
 const MOST_ROOM: usize = 1 << 22;
 
+/// `getpwnam_r` or `getgrnam_r`: takes a name, a place for the entry, room for its texts and the length of
+/// that, and a place that says whether an entry was found.
+type LookUp<T> =
+    unsafe extern "C" fn(*const c_char, *mut T, *mut c_char, size_t, *mut *mut T) -> c_int;
+
 /// The number of the user of this name.
 pub fn user(name: &str) -> Option<u32> {
+    number(name, libc::getpwnam_r, |entry| entry.pw_uid)
+}
+
+/// The number of the group of this name.
+pub fn group(name: &str) -> Option<u32> {
+    number(name, libc::getgrnam_r, |entry| entry.gr_gid)
+}
+
+fn number<T>(name: &str, look_up: LookUp<T>, of: fn(&T) -> u32) -> Option<u32> {
     let name = CString::new(name).ok()?;
     ask(|room| {
-        let (mut entry, mut found) = (MaybeUninit::<libc::passwd>::uninit(), ptr::null_mut());
+        let (mut entry, mut found) = (MaybeUninit::<T>::uninit(), ptr::null_mut());
         // SAFETY: the name ends in NUL, `entry` and `found` are places of the right types, and the room is as long as
         // is said; all of them live until the call returns.
         let failure = unsafe {
-            libc::getpwnam_r(
+            look_up(
                 name.as_ptr(),
                 entry.as_mut_ptr(),
                 room.as_mut_ptr().cast(),
@@ -27,29 +43,7 @@ pub fn user(name: &str) -> Option<u32> {
         };
         // SAFETY: where an entry was found, the call has filled in all of `entry`.
         let number =
-            (failure == 0 && !found.is_null()).then(|| unsafe { entry.assume_init() }.pw_uid);
-        (failure, number)
-    })
-}
-
-/// The number of the group of this name.
-pub fn group(name: &str) -> Option<u32> {
-    let name = CString::new(name).ok()?;
-    ask(|room| {
-        let (mut entry, mut found) = (MaybeUninit::<libc::group>::uninit(), ptr::null_mut());
-        // SAFETY: as in `user`.
-        let failure = unsafe {
-            libc::getgrnam_r(
-                name.as_ptr(),
-                entry.as_mut_ptr(),
-                room.as_mut_ptr().cast(),
-                room.len(),
-                &raw mut found,
-            )
-        };
-        // SAFETY: as in `user`.
-        let number =
-            (failure == 0 && !found.is_null()).then(|| unsafe { entry.assume_init() }.gr_gid);
+            (failure == 0 && !found.is_null()).then(|| of(unsafe { entry.assume_init_ref() }));
         (failure, number)
     })
 }

@@ -241,18 +241,6 @@ mod tests {
                 (Some(_), Some(_)) => Err(NotUnlocked::Denied("wrong".into())),
             }
         }
-
-        fn run(
-            &self,
-            _request: &RunRequest,
-            _tell: &mut dyn FnMut(Event) -> bool,
-        ) -> Result<RunReport, RunFailure> {
-            Ok(RunReport::default())
-        }
-
-        fn policy(&self, _call: PolicyCall) -> Result<Option<String>, String> {
-            Ok(None)
-        }
     }
 
     #[test]
@@ -318,20 +306,12 @@ mod tests {
 
         fn lock(&self) {}
 
-        fn unlock(&self, _passphrase: Option<&[u8]>) -> Result<(), NotUnlocked> {
-            Ok(())
-        }
-
         fn run(
             &self,
             request: &RunRequest,
             tell: &mut dyn FnMut(Event) -> bool,
         ) -> Result<RunReport, RunFailure> {
             (self.0)(request, tell)
-        }
-
-        fn policy(&self, _call: PolicyCall) -> Result<Option<String>, String> {
-            Ok(None)
         }
     }
 

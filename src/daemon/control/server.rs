@@ -16,10 +16,11 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::Shutdown;
 
 use super::{Answer, MAX_REQUEST, Op, Request, read_line, write_line};
-use crate::daemon::runs::{Event, RunFailure, RunReport, RunRequest};
+use crate::daemon::runs::{Event, FailureClass, RunFailure, RunReport, RunRequest};
 use crate::daemon::runtime;
 
-/// The mount behind the socket. Calls may take their time: each runs on its connection's own thread.
+/// The mount behind the socket. Calls may take their time: each runs on its connection's own thread. A mount
+/// that does not say otherwise refuses what is more than to tell of it and to lock it.
 pub trait Served: Send + Sync {
     /// What is told about the mount.
     fn status(&self) -> serde_json::Value;
@@ -31,7 +32,9 @@ pub trait Served: Send + Sync {
     ///
     /// # Errors
     /// [`NotUnlocked`]
-    fn unlock(&self, passphrase: Option<&[u8]>) -> Result<(), NotUnlocked>;
+    fn unlock(&self, _passphrase: Option<&[u8]>) -> Result<(), NotUnlocked> {
+        Err(NotUnlocked::Unavailable(NOT_HERE.to_owned()))
+    }
 
     /// Carries out a run over all files; `tell` answers whether anybody still listens.
     ///
@@ -39,16 +42,25 @@ pub trait Served: Send + Sync {
     /// Why nothing was done, or not all.
     fn run(
         &self,
-        request: &RunRequest,
-        tell: &mut dyn FnMut(Event) -> bool,
-    ) -> Result<RunReport, RunFailure>;
+        _request: &RunRequest,
+        _tell: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<RunReport, RunFailure> {
+        Err(RunFailure {
+            class: FailureClass::Usage,
+            why: NOT_HERE.to_owned(),
+        })
+    }
 
     /// Does what is asked with the policy, and gives the one that is in force then.
     ///
     /// # Errors
     /// Why not, in a sentence.
-    fn policy(&self, call: PolicyCall) -> Result<Option<String>, String>;
+    fn policy(&self, _call: PolicyCall) -> Result<Option<String>, String> {
+        Err(NOT_HERE.to_owned())
+    }
 }
+
+const NOT_HERE: &str = "this mount does not do that";
 
 /// Why a mount stays locked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,18 +81,6 @@ impl<F: Fn() -> serde_json::Value + Send + Sync> Served for F {
     }
 
     fn lock(&self) {}
-
-    fn unlock(&self, _passphrase: Option<&[u8]>) -> Result<(), NotUnlocked> {
-        Ok(())
-    }
-
-    fn run(
-        &self,
-        _request: &RunRequest,
-        _tell: &mut dyn FnMut(Event) -> bool,
-    ) -> Result<RunReport, RunFailure> {
-        Ok(RunReport::default())
-    }
 
     fn policy(&self, call: PolicyCall) -> Result<Option<String>, String> {
         match call {

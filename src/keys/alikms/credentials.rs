@@ -7,9 +7,11 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::keys::error::KeyError;
-use crate::keys::service::credentials::{AccessKey, Source, end_of};
+use crate::keys::local_file::{self, Guard};
+use crate::keys::service::credentials::{AccessKey, end_of};
 use crate::keys::service::ini::Ini;
-use crate::keys::service::{Endpoint, Environment, files, metadata};
+use crate::keys::service::renewed::{Leased, Source};
+use crate::keys::service::{Endpoint, Environment, metadata};
 
 /// The instance metadata service.
 const INSTANCE: [&str; 1] = ["100.100.100.200"];
@@ -28,7 +30,7 @@ const VARIABLES: [&str; 3] = [
 
 /// The environment's access key, the profile, the instance's role: the first that is there.
 #[derive(Debug)]
-pub(super) struct Chain {
+pub(crate) struct Chain {
     environment: Environment,
 }
 
@@ -59,7 +61,7 @@ impl Chain {
         let Some((path, was_named)) = self.file() else {
             return Ok(None);
         };
-        let contents = files::secret("Alibaba Cloud credentials file", &path)?;
+        let contents = local_file::read("Alibaba Cloud credentials file", &path, Guard::Given)?;
         let refused = |why: String| {
             KeyError::config(format!(
                 "Alibaba Cloud credentials file {}: {why}",
@@ -147,7 +149,15 @@ impl Chain {
 }
 
 impl Source for Chain {
-    fn fetch(&self) -> Result<AccessKey, KeyError> {
+    type Given = AccessKey;
+
+    fn fetch(&self, _last: Option<&Leased<AccessKey>>) -> Result<Leased<AccessKey>, KeyError> {
+        self.find().map(Leased::from)
+    }
+}
+
+impl Chain {
+    fn find(&self) -> Result<AccessKey, KeyError> {
         if let Some(key) = AccessKey::of_environment(&self.environment, VARIABLES)? {
             return Ok(key);
         }
@@ -169,7 +179,7 @@ mod tests {
     use crate::keys::service::metadata::testing;
 
     fn fetch(variables: &[(&str, &str)]) -> Result<AccessKey, KeyError> {
-        Chain::new(Environment::of(variables)).fetch()
+        Chain::new(Environment::of(variables)).find()
     }
 
     const KEY: [(&str, &str); 3] = [

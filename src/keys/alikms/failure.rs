@@ -51,7 +51,7 @@ pub(super) fn words(operation: &str) -> &'static Words {
 }
 
 /// Whether other credentials may do better: these ended, or were taken back.
-pub(super) fn is_of_credentials(code: &str) -> bool {
+fn is_of_credentials(code: &str) -> bool {
     code.starts_with("InvalidSecurityToken") || code.starts_with("InvalidAccessKeyId")
 }
 

@@ -9,21 +9,18 @@ use super::credentials::Chain;
 use super::{api, failure};
 use crate::crypto::random;
 use crate::keys::error::KeyError;
-use crate::keys::service::credentials::{AccessKey, Credentials};
+use crate::keys::service::credentials::AccessKey;
 use crate::keys::service::refusal::Failure;
-use crate::keys::service::{
-    Client, Endpoint, Environment, Reach, Request, Response, clock, digest,
-};
+use crate::keys::service::signed::Signed;
+use crate::keys::service::{Endpoint, Environment, Reach, Request, clock, digest};
 
 /// Alibaba Cloud KMS in one region, as this machine reaches it.
 #[derive(Debug)]
-pub(super) struct Kms {
-    client: Client,
-    endpoint: Endpoint,
-    credentials: Credentials,
+pub(super) struct Service {
+    signed: Signed<Chain>,
 }
 
-impl Kms {
+impl Service {
     /// Finds out where the service is, and whose credentials will be used. Sends nothing.
     ///
     /// # Errors
@@ -34,25 +31,17 @@ impl Kms {
         environment: &Environment,
     ) -> Result<Self, KeyError> {
         let reach = reach.or(of_environment(environment)?);
-        let endpoint = match &reach.endpoint {
-            Some(endpoint) => endpoint.clone(),
-            None => default_endpoint(region, environment)?,
-        };
-        let chain = Chain::new(environment.clone());
-        Ok(Self {
-            client: Client::new(&reach)?,
-            endpoint,
-            credentials: Credentials::new(Box::new(chain)),
-        })
+        let signed = Signed::new(
+            &reach,
+            || default_endpoint(region, environment),
+            Chain::new(environment.clone()),
+            failure::of,
+        )?;
+        Ok(Self { signed })
     }
 
-    /// Takes what this machine proves itself with out of memory.
-    pub(super) fn forget(&self) {
-        self.credentials.forget();
-    }
-
-    pub(super) fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+    pub(super) fn signed(&self) -> &Signed<Chain> {
+        &self.signed
     }
 
     /// Has the service do an operation. Where it calls the credentials bad or expired and others are
@@ -63,27 +52,15 @@ impl Kms {
         parameters: &[(&str, &str)],
     ) -> Result<T, Failure> {
         let query = acs3::query(parameters);
-        let answer = self.credentials.with(
-            |failure: &Failure| failure::is_of_credentials(failure.code()),
-            |key| self.ask(operation, &query, key),
-        );
-        Ok(answer?.json()?)
-    }
-
-    fn ask(&self, operation: &str, query: &str, key: &AccessKey) -> Result<Response, Failure> {
-        let response = self.client.send(self.signed(operation, query, key)?)?;
-        if response.is_success() {
-            Ok(response)
-        } else {
-            Err(Failure::Refused(failure::of(&response, clock::now())))
-        }
+        let sign = |key: &AccessKey| self.sign(operation, &query, key);
+        self.signed.call(failure::words(operation), sign)
     }
 
     /// The parameters stand in the query, as the SDKs of the service have it.
-    fn signed(&self, operation: &str, query: &str, key: &AccessKey) -> Result<Request, KeyError> {
-        let mut url = self.endpoint.url();
+    fn sign(&self, operation: &str, query: &str, key: &AccessKey) -> Result<Request, KeyError> {
+        let mut url = self.signed.endpoint().url();
         url.set_query(Some(query));
-        let mut request = Request::post(url, Zeroizing::default());
+        let request = Request::post(url, Zeroizing::default());
         let (host, path) = (request.host(), request.path().to_owned());
         let (date, token) = (clock::extended(clock::now()), key.token());
         let (nonce, digest) = (
@@ -103,9 +80,7 @@ impl Kms {
                 .as_ref()
                 .map(|token| ("x-acs-security-token", token.as_str())),
         );
-        for (name, value) in &headers {
-            request = request.header(name, value)?;
-        }
+        let request = request.headers(&headers)?;
         // The client sets it, as it stands in the URL.
         headers.push(("host", &host));
         let to_sign = ToSign {
@@ -149,8 +124,8 @@ mod tests {
                 endpoint: Endpoint::parse(reach).ok(),
                 ..Reach::default()
             };
-            let kms = Kms::new("cn-hangzhou", reach, &Environment::of(variables)).unwrap();
-            kms.endpoint().to_string()
+            let kms = Service::new("cn-hangzhou", reach, &Environment::of(variables)).unwrap();
+            kms.signed.endpoint().to_string()
         };
         let vpc = ("ALIBABA_CLOUD_VPC_ENDPOINT_ENABLED", "true");
         let own = ("ENVELOPEFS_ALIKMS_ENDPOINT", "https://own.example");
@@ -169,7 +144,7 @@ mod tests {
             ("ENVELOPEFS_ALIKMS_CA", "/nonexistent.pem"),
         ] {
             let environment = Environment::of(&[wrong]);
-            assert!(Kms::new("cn-hangzhou", Reach::default(), &environment).is_err());
+            assert!(Service::new("cn-hangzhou", Reach::default(), &environment).is_err());
         }
     }
 }

@@ -4,26 +4,25 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use super::credentials::{Chain, Profile};
+use super::credentials::Chain;
 use super::failure;
 use super::region;
 use super::sigv4::{self, Signer, ToSign};
 use crate::keys::error::KeyError;
-use crate::keys::service::credentials::{AccessKey, Credentials};
+use crate::keys::service::credentials::AccessKey;
 use crate::keys::service::refusal::Failure;
 use crate::keys::service::region::check as check_region;
-use crate::keys::service::{Client, Endpoint, Environment, Reach, Request, Response, clock, wire};
+use crate::keys::service::signed::Signed;
+use crate::keys::service::{Endpoint, Environment, Reach, Request, clock, wire};
 
 /// AWS KMS in one region, as this machine reaches it.
 #[derive(Debug)]
-pub(super) struct Kms {
-    client: Client,
-    endpoint: Endpoint,
+pub(super) struct Service {
+    signed: Signed<Chain>,
     region: String,
-    credentials: Credentials,
 }
 
-impl Kms {
+impl Service {
     /// Finds out where the service is, and whose credentials will be used. Sends nothing.
     ///
     /// # Errors
@@ -35,26 +34,17 @@ impl Kms {
     ) -> Result<Self, KeyError> {
         let region = region_of(region, environment)?;
         let reach = reach.or(of_environment(environment, "AWS_ENDPOINT_URL_KMS")?);
-        let endpoint = match &reach.endpoint {
-            Some(endpoint) => endpoint.clone(),
-            None => default_endpoint(&region, environment)?,
-        };
-        let chain = Chain::new(environment.clone(), region.clone());
-        Ok(Self {
-            client: Client::new(&reach)?,
-            endpoint,
-            region,
-            credentials: Credentials::new(Box::new(chain)),
-        })
+        let signed = Signed::new(
+            &reach,
+            || default_endpoint(&region, environment),
+            Chain::new(environment.clone(), region.clone()),
+            failure::of,
+        )?;
+        Ok(Self { signed, region })
     }
 
-    /// Takes what this machine proves itself with out of memory.
-    pub(super) fn forget(&self) {
-        self.credentials.forget();
-    }
-
-    pub(super) fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+    pub(super) fn signed(&self) -> &Signed<Chain> {
+        &self.signed
     }
 
     /// Has the service do an operation. Where it calls the credentials bad or expired and others are
@@ -65,25 +55,13 @@ impl Kms {
         request: &impl Serialize,
     ) -> Result<T, Failure> {
         let body = wire::body(request)?;
-        let answer = self.credentials.with(
-            |failure: &Failure| (failure::WORDS.is_of_credentials)(failure.code()),
-            |key| self.ask(operation, &body, key),
-        );
-        Ok(answer?.json()?)
+        let sign = |key: &AccessKey| self.sign(operation, &body, key);
+        self.signed.call(&failure::WORDS, sign)
     }
 
-    fn ask(&self, operation: &str, body: &[u8], key: &AccessKey) -> Result<Response, Failure> {
-        let response = self.client.send(self.signed(operation, body, key)?)?;
-        if response.is_success() {
-            Ok(response)
-        } else {
-            Err(Failure::Refused(failure::of(&response, clock::now())))
-        }
-    }
-
-    fn signed(&self, operation: &str, body: &[u8], key: &AccessKey) -> Result<Request, KeyError> {
+    fn sign(&self, operation: &str, body: &[u8], key: &AccessKey) -> Result<Request, KeyError> {
         let now = clock::now();
-        let mut request = Request::post(self.endpoint.url(), Zeroizing::new(body.to_vec()));
+        let request = Request::post(self.signed.endpoint().url(), Zeroizing::new(body.to_vec()));
         let (host, path) = (request.host(), request.path().to_owned());
         let (date, token) = (clock::basic(now), key.token());
         let target = format!("TrentService.{operation}");
@@ -97,9 +75,7 @@ impl Kms {
                 .as_ref()
                 .map(|token| ("x-amz-security-token", token.as_str())),
         );
-        for (name, value) in &headers {
-            request = request.header(name, value)?;
-        }
+        let request = request.headers(&headers)?;
         // The client sets it, as it stands in the URL.
         headers.push(("host", &host));
         let to_sign = ToSign {
@@ -138,17 +114,12 @@ pub(super) fn of_environment(environment: &Environment, own: &str) -> Result<Rea
     })
 }
 
-/// The region of the key's URI, else of the environment, else of the profile.
+/// The region of the key's URI, else that of the machine.
 fn region_of(of_key: Option<&str>, environment: &Environment) -> Result<String, KeyError> {
-    let mut found = of_key.map(str::to_owned);
-    for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
-        if found.is_none() {
-            found = environment.text(name)?;
-        }
-    }
-    if found.is_none() {
-        found = Profile::of(environment)?.and_then(|profile| profile.region());
-    }
+    let found = match of_key {
+        Some(region) => Some(region.to_owned()),
+        None => region::of_machine(environment)?,
+    };
     let region = found.ok_or_else(|| {
         KeyError::config("no region: say it by ?region=, by AWS_REGION, or in the profile")
     })?;
@@ -167,8 +138,8 @@ fn default_endpoint(region: &str, environment: &Environment) -> Result<Endpoint,
 mod tests {
     use super::*;
 
-    fn kms(region: Option<&str>, variables: &[(&str, &str)]) -> Result<Kms, KeyError> {
-        Kms::new(region, Reach::default(), &Environment::of(variables))
+    fn kms(region: Option<&str>, variables: &[(&str, &str)]) -> Result<Service, KeyError> {
+        Service::new(region, Reach::default(), &Environment::of(variables))
     }
 
     #[test]
@@ -189,7 +160,7 @@ mod tests {
     fn the_endpoint_is_that_of_the_machine_before_that_of_the_region() {
         let endpoint = |variables: &[(&str, &str)]| {
             let kms = kms(Some("cn-north-1"), variables).unwrap();
-            kms.endpoint().to_string()
+            kms.signed.endpoint().to_string()
         };
         assert_eq!(endpoint(&[]), "https://kms.cn-north-1.amazonaws.com.cn");
         assert_eq!(
@@ -204,8 +175,8 @@ mod tests {
             endpoint: Some(Endpoint::parse("https://given.example").unwrap()),
             ..Reach::default()
         };
-        let given = Kms::new(Some("cn-north-1"), reach, &Environment::of(&[all, own])).unwrap();
-        assert_eq!(given.endpoint().to_string(), "https://given.example");
+        let given = Service::new(Some("cn-north-1"), reach, &Environment::of(&[all, own])).unwrap();
+        assert_eq!(given.signed.endpoint().to_string(), "https://given.example");
         let plain = [("AWS_ENDPOINT_URL", "http://kms.example")];
         assert!(kms(Some("cn-north-1"), &plain).is_err());
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::AwsKmsProvider;
-use super::kms::Kms;
+use super::kms::Service;
 use crate::keys::conformance::{CONTEXT, provider_suite};
 use crate::keys::error::KeyErrorKind;
 use crate::keys::provider::{KeyProvider, WrappedDek};
@@ -50,7 +50,7 @@ fn reach(endpoint: Endpoint) -> Reach {
 
 /// Has the server do what an administrator does.
 fn admin(operation: &str, request: &Value) -> Value {
-    let kms = Kms::new(Some(REGION), reach(endpoint()), &environment()).unwrap();
+    let kms = Service::new(Some(REGION), reach(endpoint()), &environment()).unwrap();
     kms.call(operation, request).unwrap()
 }
 
@@ -195,7 +195,7 @@ fn a_web_identity_becomes_credentials() {
         ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/files"),
         ("AWS_ENDPOINT_URL", &address),
     ]);
-    let kms = Kms::new(Some(REGION), Reach::default(), &environment).unwrap();
+    let kms = Service::new(Some(REGION), Reach::default(), &environment).unwrap();
     let made: Value = kms.call("CreateKey", &json!({})).unwrap();
     assert!(made["KeyMetadata"]["Arn"].is_string());
 }

@@ -1,4 +1,8 @@
-//! Where services are, region by region.
+//! Which region, and where services are in it.
+
+use super::credentials::Profile;
+use crate::keys::error::KeyError;
+use crate::keys::service::{Environment, region};
 
 /// The regions that are not below amazonaws.com, by what they begin with.
 const SUFFIXES: [(&str, &str); 6] = [
@@ -10,6 +14,24 @@ const SUFFIXES: [(&str, &str); 6] = [
     ("us-isof-", "csp.hci.ic.gov"),
 ];
 
+/// The region of this machine: of the environment, else of the profile.
+///
+/// # Errors
+/// `Config` for what is no region, and for a profile that cannot be read.
+pub(super) fn of_machine(environment: &Environment) -> Result<Option<String>, KeyError> {
+    let mut found = None;
+    for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+        if found.is_none() {
+            found = environment.text(name)?;
+        }
+    }
+    if found.is_none() {
+        found = Profile::of(environment)?.and_then(|profile| profile.region());
+    }
+    found.as_deref().map_or(Ok(()), region::check)?;
+    Ok(found)
+}
+
 /// The address of a service in a region that was checked.
 pub(super) fn endpoint(service: &str, region: &str) -> String {
     let known = SUFFIXES.iter().find(|(start, _)| region.starts_with(start));
@@ -20,7 +42,7 @@ pub(super) fn endpoint(service: &str, region: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::service::{python, region as service_region};
+    use crate::keys::service::python;
 
     /// Every region that the public SDK knows, service by service.
     #[test]
@@ -40,7 +62,7 @@ for service in ('kms', 'sts'):
             let [service, region, url] = line.split(' ').collect::<Vec<_>>()[..] else {
                 panic!("{line}")
             };
-            service_region::check(region).unwrap();
+            region::check(region).unwrap();
             assert_eq!(endpoint(service, region), url);
             seen += 1;
         }

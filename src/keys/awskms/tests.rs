@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
 use serde_json::{Value, json};
@@ -421,6 +423,49 @@ fn credentials_that_stay_expired_are_a_refusal() {
 }
 
 #[test]
+fn credentials_that_are_refused_are_not_fetched_with_each_call() {
+    let (kms, instance, fetched) = with_role("none of them");
+    let address = instance.endpoint().to_string();
+    let provider = provider(
+        &kms,
+        ARN,
+        &[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &address)],
+    );
+    let begun = Instant::now();
+    for _ in 0..30 {
+        let error = provider.unwrap(&wrapped(), &CONTEXT).unwrap_err();
+        assert_eq!(error.kind(), KeyErrorKind::Denied, "{error}");
+    }
+    let fetched = fetched.load(Ordering::SeqCst);
+    let paused = usize::try_from(begun.elapsed().as_secs()).unwrap();
+    assert!(fetched <= 2 + paused, "{fetched} in {paused} s");
+}
+
+#[test]
+fn a_credentials_file_that_is_mended_is_noticed_soon() {
+    let (kms, _instance, _fetched) = with_role("AK-NEW");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("credentials");
+    let write = |id: &str| {
+        let text =
+            format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = hunter2\n");
+        std::fs::write(&file, text).unwrap();
+    };
+    write("AK-OLD");
+    let variables = [("AWS_SHARED_CREDENTIALS_FILE", file.to_str().unwrap())];
+    let provider = provider(&kms, ARN, &variables);
+    for _ in 0..10 {
+        provider.unwrap(&wrapped(), &CONTEXT).unwrap_err();
+    }
+    write("AK-NEW");
+    let begun = Instant::now();
+    while let Err(error) = provider.unwrap(&wrapped(), &CONTEXT) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{error}");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
 fn a_metadata_service_that_is_gone_is_no_refusal() {
     let (kms, instance, _fetched) = with_role("AK-2");
     let address = instance.endpoint().to_string();
@@ -461,6 +506,7 @@ fn the_page_says_what_the_sources_do() {
             include_str!("credentials/profile.rs"),
             include_str!("credentials/web_identity.rs"),
             include_str!("failure.rs"),
+            include_str!("region.rs"),
         ],
         prefixes: &["AWS_"],
     };

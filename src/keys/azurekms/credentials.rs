@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::keys::error::KeyError;
+use crate::keys::local_file::{self, Guard};
 use crate::keys::passphrase_source::Locked;
-use crate::keys::service::{
-    Client, Endpoint, Environment, Lease, Reach, Request, TokenSource, files, oauth,
-};
+use crate::keys::service::renewed::Source;
+use crate::keys::service::{Client, Endpoint, Environment, Lease, Reach, Request, Token, oauth};
 
 const AUTHORITY: &str = "https://login.microsoftonline.com";
 /// The metadata service of Azure's machines.
@@ -115,7 +115,9 @@ impl Proof {
     }
 }
 
-impl TokenSource for Credentials {
+impl Source for Credentials {
+    type Given = Token;
+
     fn fetch(&self, _last: Option<&Lease>) -> Result<Lease, KeyError> {
         match &self.identity {
             Identity::Application {
@@ -142,11 +144,12 @@ impl TokenSource for Credentials {
                         ask(&[("client_secret", secret)])
                     }
                     Proof::SecretFile(file) => {
-                        let secret = files::secret_line("Azure client secret", file)?;
+                        let secret =
+                            local_file::read_line("Azure client secret", file, Guard::Given)?;
                         ask(&[("client_secret", &secret)])
                     }
                     Proof::FederatedFile(file) => {
-                        let token = files::secret_line("federated token", file)?;
+                        let token = local_file::read_line("federated token", file, Guard::Given)?;
                         ask(&[
                             ("client_assertion_type", ASSERTION_TYPE),
                             ("client_assertion", &token),

@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::keys::error::KeyError;
+use crate::keys::local_file::{self, Guard};
 use crate::keys::pem;
+use crate::keys::service::renewed::Source;
 use crate::keys::service::{
-    Client, Endpoint, Environment, Lease, Reach, Request, TokenSource, files, oauth, wire,
+    Client, Endpoint, Environment, Lease, Reach, Request, Token, oauth, wire,
 };
 
 /// What an access token is asked for.
@@ -97,7 +99,9 @@ impl Credentials {
     }
 }
 
-impl TokenSource for Credentials {
+impl Source for Credentials {
+    type Given = Token;
+
     fn fetch(&self, _last: Option<&Lease>) -> Result<Lease, KeyError> {
         match self {
             Self::File { path, client } => of_file(path, client),
@@ -117,7 +121,7 @@ fn gcloud_file(environment: &Environment) -> Option<PathBuf> {
 }
 
 fn of_file(path: &Path, client: &Client) -> Result<Lease, KeyError> {
-    let bytes = files::secret("Google credentials", path)?;
+    let bytes = local_file::read("Google credentials", path, Guard::Given)?;
     let unfit =
         |what: &str| KeyError::config(format!("Google credentials {}: {what}", path.display()));
     let contents: Contents = serde_json::from_slice(&bytes)

@@ -9,8 +9,10 @@ use zeroize::Zeroizing;
 
 use super::vault::{self, Data, LOOKUP, Vault};
 use crate::keys::error::{KeyError, KeyErrorKind};
+use crate::keys::local_file::{self, Guard};
 use crate::keys::passphrase_source::Locked;
-use crate::keys::service::{Lease, Response, TokenSource, files, wire};
+use crate::keys::service::renewed::Source;
+use crate::keys::service::{Lease, Response, Token, wire};
 
 /// A secret of this machine. One in a file is read anew each time: agents write new ones there.
 #[derive(Debug)]
@@ -45,7 +47,7 @@ impl Secret {
                 let text = text.reveal();
                 Ok(Zeroizing::new(String::from_utf8_lossy(&text).into_owned()))
             }
-            Self::File(path) => files::secret_line("Vault credential", path),
+            Self::File(path) => local_file::read_line("Vault credential", path, Guard::Given),
         }
     }
 }
@@ -150,7 +152,7 @@ impl Login {
                 self.log_in_at(mount, "AppRole", &wire::body(&body)?)
             }
             Identity::Kubernetes { mount, role, jwt } => {
-                let jwt = files::secret_line("service account token", jwt)?;
+                let jwt = local_file::read_line("service account token", jwt, Guard::Given)?;
                 let body = KubernetesLogin { role, jwt: &jwt };
                 self.log_in_at(mount, "Kubernetes", &wire::body(&body)?)
             }
@@ -232,7 +234,9 @@ impl Login {
 #[derive(Serialize)]
 struct NoFields {}
 
-impl TokenSource for Login {
+impl Source for Login {
+    type Given = Token;
+
     fn fetch(&self, last: Option<&Lease>) -> Result<Lease, KeyError> {
         let Some(last) = last else {
             return self.log_in();

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 use std::time::Duration;
 
-use crate::keys::service::{TokenSource, Tokens};
+use crate::keys::service::Tokens;
+use crate::keys::service::renewed::Source;
 
 /// How often a token is looked after, at the least and at the most.
 const EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
@@ -17,7 +18,7 @@ pub(super) struct Renewal(OnceLock<Option<Sender<()>>>);
 
 impl Renewal {
     /// Starts the thread with the first token that has an end.
-    pub(super) fn begin<S: TokenSource + 'static>(&self, tokens: &Arc<Tokens<S>>) {
+    pub(super) fn begin<S: Source + 'static>(&self, tokens: &Arc<Tokens<S>>) {
         if self.0.get().is_some() || tokens.due_in().is_none() {
             return;
         }
@@ -37,7 +38,7 @@ impl Renewal {
     }
 }
 
-fn renew<S: TokenSource>(tokens: &Weak<Tokens<S>>, stopped: &Receiver<()>) {
+fn renew<S: Source>(tokens: &Weak<Tokens<S>>, stopped: &Receiver<()>) {
     while let Some(tokens_now) = tokens.upgrade() {
         tokens_now.renew_if_due();
         let (least, most) = EVERY;

@@ -12,6 +12,7 @@ use super::message::{self, Operation, Version, tag};
 use super::ttlv::{Item, Writer};
 use super::uri::{KmipFiles, Place};
 use crate::keys::error::KeyError;
+use crate::keys::flight::Flight;
 
 /// Connections that are kept, at most: as many as there are threads that wait for keys.
 const IDLE_MAX: usize = 4;
@@ -24,6 +25,8 @@ pub(super) struct Client {
     within: Duration,
     idle: Mutex<Vec<Connection>>,
     version: Mutex<Option<Version>>,
+    /// Asking for it, once for all who need it.
+    asking: Flight<Result<Version, Failure>>,
 }
 
 impl Client {
@@ -35,6 +38,7 @@ impl Client {
             within,
             idle: Mutex::default(),
             version: Mutex::default(),
+            asking: Flight::default(),
         }
     }
 
@@ -79,15 +83,19 @@ impl Client {
         message::read(&self.exchange(&request)?, operation, read)
     }
 
-    /// The newest version that both speak; asked for once.
+    /// The newest version that both speak; asked for once, also by those who wait while it fails.
     ///
     /// # Errors
     /// `Config` where there is none.
     pub(super) fn version(&self) -> Result<Version, Failure> {
-        let mut known = self.version.lock();
-        if let Some(version) = *known {
-            return Ok(version);
+        let known = *self.version.lock();
+        match known {
+            Some(version) => Ok(version),
+            None => self.asking.join(|| self.agree()),
         }
+    }
+
+    fn agree(&self) -> Result<Version, Failure> {
         let found = match self.discover(Version::NEWEST) {
             // A server need not read a version that it does not speak.
             Err(Failure::Refused(_)) => self.discover(Version::OLDEST)?,
@@ -97,7 +105,7 @@ impl Client {
             let message = format!("{} speaks none of KMIP 1.2, 1.3, 1.4", self.server());
             KeyError::config(message)
         })?;
-        *known = Some(version);
+        *self.version.lock() = Some(version);
         Ok(version)
     }
 

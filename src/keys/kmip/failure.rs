@@ -30,7 +30,7 @@ mod reason {
 const WORDS_MAX: usize = 200;
 
 /// Why a call of a server failed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Failure {
     /// The connection was closed before anything of an answer came.
     Closed,

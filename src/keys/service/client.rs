@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt::Write;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,10 +15,10 @@ use reqwest::{Certificate, Identity, Method, Url, redirect};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use super::endpoint::Endpoint;
-use super::files;
+use super::endpoint;
 use super::reach::Reach;
 use crate::keys::error::KeyError;
+use crate::keys::local_file::{self, Guard};
 
 /// How long a call may take where nothing else is said.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,12 +27,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest answer in bytes. Those of key services are a few KiB.
 const ANSWER_MAX: usize = 256 * 1024;
 
-/// A connection to one service, kept open between calls. For threads that may wait.
+/// Connections to one service, kept open between calls. For threads that may wait.
 #[derive(Debug)]
 pub(crate) struct Client {
-    inner: reqwest::blocking::Client,
-    /// How long an answer may take to begin, and its body to arrive.
-    timeout: Duration,
+    reach: Reach,
+    /// By the environment's proxy, where it names one.
+    by_proxy: Option<reqwest::blocking::Client>,
+    /// Past any proxy. Made once it is needed.
+    direct: OnceLock<reqwest::blocking::Client>,
 }
 
 /// One call.
@@ -48,16 +51,18 @@ pub(crate) struct Response {
 
 impl Client {
     /// A client that goes the way that `reach` says. A proxy is taken from the environment
-    /// (`HTTPS_PROXY`, `NO_PROXY`), as by other programs.
+    /// (`HTTPS_PROXY`, `NO_PROXY`), as by other programs, but never for what is on this machine or its
+    /// link: requests to there may be in the clear.
     ///
     /// # Errors
     /// `Config` for a CA or client certificate that cannot be read.
     pub(crate) fn new(reach: &Reach) -> Result<Self, KeyError> {
-        let builder = builder(reach)?;
-        // What is asked over http:// on this machine would else go to the proxy in the clear.
-        let local = reach.endpoint.as_ref().is_some_and(Endpoint::is_local);
-        let builder = if local { builder.no_proxy() } else { builder };
-        Self::build(builder, reach)
+        let by_proxy = built(builder(reach)?)?;
+        Ok(Self {
+            reach: reach.clone(),
+            by_proxy: Some(by_proxy),
+            direct: OnceLock::new(),
+        })
     }
 
     /// A client that asks this very machine or its host (a metadata service), past any proxy.
@@ -69,15 +74,24 @@ impl Client {
             timeout: Some(timeout),
             ..Reach::default()
         };
-        Self::build(builder(&reach)?.no_proxy(), &reach)
+        let direct = OnceLock::from(built(builder(&reach)?.no_proxy())?);
+        Ok(Self {
+            reach,
+            by_proxy: None,
+            direct,
+        })
     }
 
-    fn build(builder: ClientBuilder, reach: &Reach) -> Result<Self, KeyError> {
-        let inner = builder
-            .build()
-            .map_err(|error| KeyError::config(format!("no HTTP client: {}", causes(&error))))?;
-        let timeout = reach.timeout.unwrap_or(TIMEOUT);
-        Ok(Self { inner, timeout })
+    /// The way to `url`.
+    fn way(&self, url: &Url) -> Result<&reqwest::blocking::Client, KeyError> {
+        match (&self.by_proxy, self.direct.get()) {
+            (Some(by_proxy), _) if !endpoint::is_near(url) => Ok(by_proxy),
+            (_, Some(direct)) => Ok(direct),
+            (_, None) => {
+                let direct = built(builder(&self.reach)?.no_proxy())?;
+                Ok(self.direct.get_or_init(|| direct))
+            }
+        }
     }
 
     /// Sends a request and reads the whole answer, whatever its status.
@@ -88,13 +102,14 @@ impl Client {
         let host = authority(request.inner.url());
         let failed = |why: String| KeyError::unavailable(format!("no answer from {host}: {why}"));
         let answer = self
-            .inner
+            .way(request.inner.url())?
             .execute(request.inner)
             .map_err(|error| failed(causes(&error.without_url())))?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         // Made as large as it may get: one that grew would leave copies behind.
         let mut body = Zeroizing::new(Vec::with_capacity(ANSWER_MAX.saturating_add(1)));
-        read_within(self.timeout, answer, &mut body).map_err(|error| failed(causes(&error)))?;
+        read_within(time_of(&self.reach), answer, &mut body)
+            .map_err(|error| failed(causes(&error)))?;
         if body.len() > ANSWER_MAX {
             return Err(failed(format!("it is longer than {ANSWER_MAX} bytes")));
         }
@@ -138,6 +153,15 @@ impl Request {
     /// The path, percent-encoded, for signatures.
     pub(crate) fn path(&self) -> &str {
         self.inner.url().path()
+    }
+
+    /// Adds headers, as [`header`](Self::header) does.
+    ///
+    /// # Errors
+    /// Those of [`header`](Self::header).
+    pub(crate) fn headers(self, headers: &[(&'static str, &str)]) -> Result<Self, KeyError> {
+        let mut headers = headers.iter();
+        headers.try_fold(self, |request, (name, value)| request.header(name, value))
     }
 
     /// Adds a header. A value is never shown.
@@ -216,8 +240,18 @@ fn read_within(time: Duration, mut answer: impl Read, body: &mut Vec<u8>) -> io:
     Ok(())
 }
 
+/// How long an answer may take to begin, and its body to arrive.
+fn time_of(reach: &Reach) -> Duration {
+    reach.timeout.unwrap_or(TIMEOUT)
+}
+
+fn built(builder: ClientBuilder) -> Result<reqwest::blocking::Client, KeyError> {
+    let client = builder.build();
+    client.map_err(|error| KeyError::config(format!("no HTTP client: {}", causes(&error))))
+}
+
 fn builder(reach: &Reach) -> Result<ClientBuilder, KeyError> {
-    let timeout = reach.timeout.unwrap_or(TIMEOUT);
+    let timeout = time_of(reach);
     let mut builder = reqwest::blocking::Client::builder()
         .user_agent(concat!("envelopefs/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
@@ -235,7 +269,7 @@ fn builder(reach: &Reach) -> Result<ClientBuilder, KeyError> {
 }
 
 fn authorities(path: &Path) -> Result<Vec<Certificate>, KeyError> {
-    let pem = files::read("CA file", path)?;
+    let pem = local_file::read("CA file", path, Guard::Any)?;
     match Certificate::from_pem_bundle(&pem) {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         _ => Err(KeyError::config(format!(
@@ -247,9 +281,9 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>, KeyError> {
 
 /// Certificate and private key, from one file or from two.
 fn identity(path: &Path, key: Option<&Path>) -> Result<Identity, KeyError> {
-    let certificate = files::read("client certificate", path)?;
+    let certificate = local_file::read("client certificate", path, Guard::Any)?;
     let key = key
-        .map(|path| files::read("client key", path))
+        .map(|path| local_file::read("client key", path, Guard::Any))
         .transpose()?;
     let (key, gap) = key
         .as_ref()
@@ -298,6 +332,7 @@ fn causes(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::double::{self, Double};
+    use super::super::endpoint::Endpoint;
     use super::*;
     use crate::keys::error::KeyErrorKind;
     use std::fs;
@@ -330,6 +365,61 @@ mod tests {
         assert_eq!(response.header("x-request-id"), Some("7"));
         let body: serde_json::Value = response.json().unwrap();
         assert_eq!(body["a"], 1);
+    }
+
+    /// The library reads a proxy from the environment of the process, so this is run in one of its own.
+    #[test]
+    fn what_is_near_is_asked_past_a_proxy() {
+        const ADDRESS: &str = "ENVELOPEFS_TEST_PROXY";
+        if std::env::var_os(ADDRESS).is_some() {
+            return asked_from_behind_a_proxy();
+        }
+        let proxy = Double::start(|_request| double::answer(418, &[], b""));
+        let address = proxy.endpoint().to_string();
+        let own_name = "keys::service::client::tests::what_is_near_is_asked_past_a_proxy";
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", own_name, "--nocapture"]);
+        for name in [
+            "HTTP_PROXY",
+            "http_proxy",
+            "HTTPS_PROXY",
+            "ALL_PROXY",
+            ADDRESS,
+        ] {
+            child.env(name, &address);
+        }
+        for name in [
+            "NO_PROXY",
+            "no_proxy",
+            "https_proxy",
+            "all_proxy",
+            "REQUEST_METHOD",
+        ] {
+            child.env_remove(name);
+        }
+        let output = child.output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+        assert_eq!(proxy.calls(), 1, "what is not near, and nothing else");
+    }
+
+    fn asked_from_behind_a_proxy() {
+        let double = Double::start(|_request| double::answer(200, &[], b""));
+        let client = Client::new(&Reach::default()).unwrap();
+        let status = |url: &str| {
+            let answer = client.send(Request::get(Url::parse(url).unwrap()));
+            answer.map(|answer| answer.status())
+        };
+        let address = double.endpoint().to_string();
+        let port = Url::parse(&address).unwrap().port().unwrap();
+        assert_eq!(status(&address).unwrap(), 200);
+        assert_eq!(status(&format!("http://localhost:{port}")).unwrap(), 200);
+        assert_eq!(status("http://kms.example").unwrap(), 418);
+        // Nobody is there, but for a machine that has such an address: the proxy did not answer.
+        assert_ne!(status("http://[fe80::1]:1").unwrap_or(0), 418);
     }
 
     #[test]

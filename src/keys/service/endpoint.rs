@@ -1,6 +1,7 @@
 //! The address that a service is reached at.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use reqwest::Url;
 
@@ -54,11 +55,6 @@ impl Endpoint {
         self.0.clone()
     }
 
-    /// Whether it is on this machine.
-    pub(crate) fn is_local(&self) -> bool {
-        is_this_machine(&self.0)
-    }
-
     /// The URL of `path` below it. Each part is one segment, percent-encoded as it must be.
     pub(crate) fn join<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> Url {
         let mut url = self.0.clone();
@@ -79,13 +75,29 @@ fn is_one_of(url: &Url, hosts: &[&str]) -> bool {
     url.host_str().is_some_and(|host| hosts.contains(&host))
 }
 
+/// Whether it is this machine, or another one on its own link, as metadata services are. No proxy leads
+/// there.
+pub(super) fn is_near(url: &Url) -> bool {
+    let is_on_link = |address| match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    is_this_machine(url) || address_of(url).is_some_and(is_on_link)
+}
+
 fn is_this_machine(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
+    url.host_str() == Some("localhost")
+        || address_of(url).is_some_and(|address| address.is_loopback())
+}
+
+/// The address, where the host is said by one. An IPv4 address in an IPv6 one is that.
+fn address_of(url: &Url) -> Option<IpAddr> {
+    let host = url.host_str()?;
     let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || address
-            .parse()
-            .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+    address
+        .parse()
+        .ok()
+        .map(|address: IpAddr| address.to_canonical())
 }
 
 #[cfg(test)]
@@ -124,6 +136,35 @@ mod tests {
         ] {
             let error = Endpoint::parse(other).unwrap_err();
             assert!(error.to_string().contains("https"), "{error}");
+        }
+    }
+
+    #[test]
+    fn this_machine_and_its_link_are_near() {
+        let near = |url: &str| is_near(&Url::parse(url).unwrap());
+        for url in [
+            "http://127.0.0.1:5000/x",
+            "https://127.1.2.3",
+            "http://[::1]:1",
+            "http://[::ffff:127.0.0.1]",
+            "http://localhost:8080",
+            "http://LOCALHOST",
+            "http://169.254.169.254",
+            "http://[::ffff:169.254.169.254]",
+            "https://[fe80::1]",
+        ] {
+            assert!(near(url), "{url}");
+        }
+        for url in [
+            "http://10.0.0.1",
+            "https://localhost.example",
+            "https://127.0.0.1.example",
+            "http://169.253.0.1",
+            "http://100.100.100.200",
+            "https://[2001:db8::1]",
+            "https://[fec0::1]",
+        ] {
+            assert!(!near(url), "{url}");
         }
     }
 

@@ -9,13 +9,11 @@ use zeroize::Zeroizing;
 
 use super::client::{Client, Request, Response};
 use super::clock;
-use super::token::{Lease, TokenSource, Tokens};
+use super::renewed::Source;
+use super::token::{Lease, Token, Tokens};
 use super::wire;
 use crate::keys::error::{KeyError, KeyErrorKind};
 use crate::keys::percent;
-
-/// The room for a form in bytes.
-const FORM_ROOM: usize = 64 * 1024;
 
 #[derive(Deserialize)]
 struct Granted {
@@ -76,34 +74,39 @@ pub(crate) fn granted(response: &Response, who: &str) -> Result<Lease, KeyError>
 ///
 /// # Errors
 /// Those of the token source; `Unavailable` where no answer came.
-pub(crate) fn send<S: TokenSource>(
+pub(crate) fn send<S: Source<Given = Token>>(
     client: &Client,
     tokens: &Tokens<S>,
     request: &dyn Fn() -> Result<Request, KeyError>,
 ) -> Result<Response, KeyError> {
-    let with = |lease: &Lease| {
-        let bearer = Zeroizing::new(format!("Bearer {}", *lease.reveal()));
-        client.send(request()?.header("authorization", &bearer)?)
-    };
-    let lease = tokens.current()?;
-    let response = with(&lease)?;
-    if response.status() == 401 && tokens.refuse(&lease) {
-        return with(&*tokens.current()?);
-    }
-    Ok(response)
+    tokens.with(
+        |done: &Result<Response, KeyError>| {
+            done.as_ref().is_ok_and(|response| response.status() == 401)
+        },
+        |lease| {
+            let bearer = Zeroizing::new(format!("Bearer {}", *lease.reveal()));
+            client.send(request()?.header("authorization", &bearer)?)
+        },
+    )
 }
 
-/// `application/x-www-form-urlencoded`.
-fn form(fields: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
-    let mut form = Zeroizing::new(Vec::with_capacity(FORM_ROOM));
+/// `application/x-www-form-urlencoded`, in room that it does not outgrow, so that no copies stay behind.
+pub(crate) fn form(fields: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
+    let room = fields.iter().fold(0_usize, |room, (name, value)| {
+        let encoded = value.len().saturating_mul(3);
+        room.saturating_add(name.len())
+            .saturating_add(encoded)
+            .saturating_add(2)
+    });
+    let mut form = Zeroizing::new(Vec::with_capacity(room));
     for (name, value) in fields {
         if !form.is_empty() {
             form.push(b'&');
         }
         let value = Zeroizing::new(percent::encode(value.as_bytes(), percent::is_unreserved));
-        form.extend_from_slice(name.as_bytes());
-        form.push(b'=');
-        form.extend_from_slice(value.as_bytes());
+        for part in [*name, "=", &value] {
+            form.extend_from_slice(part.as_bytes());
+        }
     }
     form
 }

@@ -4,8 +4,9 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::keys::error::KeyError;
+use crate::keys::local_file::{self, Guard};
 use crate::keys::service::credentials::{AccessKey, end_of};
-use crate::keys::service::{Client, Endpoint, Environment, Request, Response, files, metadata};
+use crate::keys::service::{Client, Endpoint, Environment, Request, Response, metadata};
 
 /// The instance metadata service, by IPv4 and IPv6.
 const INSTANCE: [&str; 2] = ["169.254.169.254", "[fd00:ec2::254]"];
@@ -72,7 +73,7 @@ fn container_at(environment: &Environment) -> Result<Option<(&'static str, Strin
 
 fn container_token(environment: &Environment) -> Result<Option<Zeroizing<String>>, KeyError> {
     match environment.path("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
-        Some(path) => files::secret_line("container token", &path).map(Some),
+        Some(path) => local_file::read_line("container token", &path, Guard::Given).map(Some),
         None => {
             let token = environment.text("AWS_CONTAINER_AUTHORIZATION_TOKEN")?;
             Ok(token.map(Zeroizing::new))

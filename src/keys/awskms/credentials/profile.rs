@@ -6,9 +6,10 @@ use zeroize::Zeroizing;
 
 use super::web_identity::WebIdentity;
 use crate::keys::error::KeyError;
+use crate::keys::local_file::{self, Guard};
+use crate::keys::service::Environment;
 use crate::keys::service::credentials::AccessKey;
 use crate::keys::service::ini::Ini;
-use crate::keys::service::{Environment, files};
 
 /// Ways to credentials that a profile may name and this program does not go.
 const NOT_SUPPORTED: [&str; 5] = [
@@ -127,7 +128,7 @@ impl Text {
         let Some(path) = path.filter(|path| path.exists()) else {
             return Ok(Self(Zeroizing::default()));
         };
-        let contents = files::secret(what, path)?;
+        let contents = local_file::read(what, path, Guard::Given)?;
         match std::str::from_utf8(&contents) {
             Ok(text) => Ok(Self(Zeroizing::new(text.to_owned()))),
             Err(_error) => Err(KeyError::config(format!("{what}: it is not UTF-8"))),

@@ -8,10 +8,10 @@ use zeroize::Zeroizing;
 use super::super::kms::of_environment;
 use super::super::region;
 use crate::keys::error::{KeyError, KeyErrorKind};
-use crate::keys::percent;
+use crate::keys::local_file::{self, Guard};
 use crate::keys::service::credentials::{AccessKey, end_of};
 use crate::keys::service::refusal::Refusal;
-use crate::keys::service::{Client, Endpoint, Environment, Request, Response, files};
+use crate::keys::service::{Client, Endpoint, Environment, Request, Response, oauth};
 
 /// Which role, and where the token is.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl WebIdentity {
         region: &str,
         environment: &Environment,
     ) -> Result<AccessKey, KeyError> {
-        let token = files::secret_line("web identity token", &self.token_file)?;
+        let token = local_file::read_line("web identity token", &self.token_file, Guard::Given)?;
         let reach = of_environment(environment, "AWS_ENDPOINT_URL_STS")?;
         let endpoint = match &reach.endpoint {
             Some(endpoint) => endpoint.clone(),
@@ -83,20 +83,13 @@ impl WebIdentity {
     }
 
     fn form(&self, token: &str) -> Zeroizing<Vec<u8>> {
-        let room = token.len().saturating_mul(3).saturating_add(8192);
-        let mut form = Zeroizing::new(Vec::with_capacity(room));
-        form.extend_from_slice(b"Action=AssumeRoleWithWebIdentity&Version=2011-06-15");
-        for (name, value) in [
-            ("RoleArn", self.role.as_str()),
+        oauth::form(&[
+            ("Action", "AssumeRoleWithWebIdentity"),
+            ("Version", "2011-06-15"),
+            ("RoleArn", &self.role),
             ("RoleSessionName", &self.session),
             ("WebIdentityToken", token),
-        ] {
-            let value = Zeroizing::new(percent::encode(value.as_bytes(), percent::is_unreserved));
-            for part in ["&", name, "=", &value] {
-                form.extend_from_slice(part.as_bytes());
-            }
-        }
-        form
+        ])
     }
 
     fn refused(&self, answer: &Response) -> KeyError {

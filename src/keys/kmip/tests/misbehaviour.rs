@@ -1,6 +1,8 @@
 //! Servers that are slow, cut off, or answer what is no KMIP.
 
 use std::io::Read as _;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::super::double::{Double, send};
@@ -36,6 +38,32 @@ fn a_server_that_says_nothing_is_given_up() {
         let text = refused(&double);
         assert!(text.contains("in time"), "{text}");
     }
+}
+
+#[test]
+fn all_who_wait_for_a_server_that_says_nothing_share_one_timeout() {
+    const WAITERS: usize = 8;
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    let double = Double::raw(move |mut stream| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let _read = stream.read_to_end(&mut Vec::new());
+    });
+    let provider = double.open();
+    let all_here = Barrier::new(WAITERS);
+    std::thread::scope(|scope| {
+        for _ in 0..WAITERS {
+            scope.spawn(|| {
+                all_here.wait();
+                let (why, text) = kind(provider.generate(&CONTEXT));
+                assert_eq!(why, KeyErrorKind::Unavailable, "{text}");
+                assert!(text.contains("in time"), "{text}");
+            });
+        }
+    });
+    // One that came late, on a machine under load, may have asked for itself.
+    let asked = connections.load(Ordering::SeqCst);
+    assert!(asked <= WAITERS / 2, "{asked}");
 }
 
 #[test]
