@@ -15,6 +15,7 @@ mod crash;
 mod documents;
 mod economy;
 mod files;
+mod given_keys;
 mod handles;
 mod harness;
 mod hsm;
