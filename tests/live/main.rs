@@ -35,6 +35,7 @@ mod rights;
 mod shared;
 mod single_files;
 mod slots;
+mod tpm;
 mod transit;
 mod tree;
 mod workers;
