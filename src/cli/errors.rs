@@ -42,6 +42,8 @@ pub(super) fn volume(what: impl Into<String>, error: &VolumeError) -> Failure {
             .advise("put back .envelopefs/policy.toml as it was, or set it anew: `envelopefs policy set CIPHERDIR FILE`"),
         VolumeError::Policy(_) => Failure::new(Exit::Usage, what, error)
             .advise("`envelopefs policy check FILE` says what is wrong with a policy; docs/POLICY.md what one is"),
+        VolumeError::OtherKeys { .. } => Failure::new(Exit::KeyDenied, what, error)
+            .advise("see that it is the volume that you mean; if it is, give its key by --key"),
         VolumeError::WrongKey(_) => Failure::new(Exit::KeyDenied, what, error)
             .advise("give the key or passphrase that the volume was made with"),
         VolumeError::HeaderTooSmall(_) => Failure::new(Exit::Usage, what, error)

@@ -104,6 +104,7 @@ impl From<Failure> for NoInvocation {
 pub fn main() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
     let outcome = Invocation::parse(&argv).and_then(|invocation| Ok(invocation.run()?));
+    crate::keys::pkcs11::finalize_all();
     match outcome {
         Ok(()) => Exit::Ok.into(),
         Err(NoInvocation::Clap(error)) => {

@@ -11,6 +11,7 @@ use super::cmd::mount::{AuditTo, parse_full, show_full};
 use super::logging::LogFormat;
 use super::values::{self, ValueError};
 use crate::audit::WhenFull;
+use crate::units::KeyUri;
 
 /// Access times in the plaintext.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +69,8 @@ pub enum MountOption {
     Exec(bool),
     /// `fsname=TEXT`
     FsName(String),
+    /// `key=URI`
+    Key(KeyUri),
     /// `key_cache_entries=N`
     KeyCacheEntries(u32),
     /// `key_cache_ttl=DURATION`
@@ -243,6 +246,7 @@ const VALUED: &[&str] = &[
     "audit_full",
     "cache_ttl",
     "fsname",
+    "key",
     "key_cache_entries",
     "key_cache_ttl",
     "log_file",
@@ -267,6 +271,7 @@ fn valued(name: &str, value: &str) -> Result<MountOption, OptionError> {
         "audit_full" => MountOption::AuditFull(parse_full(value).map_err(wrong)?),
         "cache_ttl" => MountOption::CacheTtl(duration(CACHE_TTL)?),
         "fsname" => MountOption::FsName(value.to_owned()),
+        "key" => MountOption::Key(values::parse_key(value).map_err(wrong)?),
         "key_cache_entries" => MountOption::KeyCacheEntries(count(KEY_CACHE_ENTRIES)?),
         "key_cache_ttl" => MountOption::KeyCacheTtl(duration(KEY_CACHE_TTL)?),
         "log_file" => MountOption::LogFile(value.into()),
@@ -312,6 +317,7 @@ impl fmt::Display for MountOption {
             Self::Export => f.write_str("export"),
             Self::Exec(on) => f.write_str(either(*on, "exec", "noexec")),
             Self::FsName(name) => write!(f, "fsname={name}"),
+            Self::Key(uri) => write!(f, "key={uri}"),
             Self::KeyCacheEntries(count) => write!(f, "key_cache_entries={count}"),
             Self::KeyCacheTtl(ttl) => write!(f, "key_cache_ttl={}", values::show_duration(*ttl)),
             Self::LogFile(path) => write!(f, "log_file={}", path.display()),
@@ -433,6 +439,10 @@ mod tests {
             "key_cache_entries=-1",
             "log_format=xml",
             "audit_full=wait",
+            "key=no-uri",
+            "key=:x",
+            "key=Pkcs11:x",
+            "key=file:///a b",
         ] {
             assert!(
                 matches!(parsed(text), Err(OptionError::Value { .. })),
@@ -450,6 +460,16 @@ mod tests {
         assert_eq!(
             parsed(r"fsname=a\"),
             Ok(vec![MountOption::FsName(r"a\".into())])
+        );
+    }
+
+    #[test]
+    fn a_wrong_key_is_named_without_its_query() {
+        let error = parsed("key=pkcs11:object=a b?pin-value=1234").unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("object=a b") && !text.contains("1234"),
+            "{text}"
         );
     }
 
@@ -483,6 +503,7 @@ mod tests {
             Just(MountOption::AuditFull(WhenFull::Fail)),
             any::<bool>().prop_map(MountOption::Exec),
             ".+".prop_map(MountOption::FsName),
+            "[a-z][a-z0-9]{0,9}:[!-~]{0,60}".prop_map(|uri| MountOption::Key(uri.parse().unwrap())),
             KEY_CACHE_ENTRIES.prop_map(MountOption::KeyCacheEntries),
             secs(1..=86_400).prop_map(MountOption::KeyCacheTtl),
             ".+".prop_map(|path| MountOption::LogFile(path.into())),

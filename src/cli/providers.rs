@@ -51,6 +51,34 @@ impl GivenKeys {
         Ok(keys)
     }
 
+    /// No key is to be stored; those of `only` may be used, and no others. Where it is empty, any may.
+    ///
+    /// # Errors
+    /// A URI that cannot be followed.
+    pub(super) fn only(what: &str, only: &[KeyUri]) -> Result<Self, Failure> {
+        Self::none().restricted_to(what, only, &[])
+    }
+
+    /// The same, where `only` is empty. Else those of `only` may be used, those that are to be stored, and `also`.
+    ///
+    /// # Errors
+    /// A URI that cannot be followed.
+    pub(super) fn restricted_to(
+        mut self,
+        what: &str,
+        only: &[KeyUri],
+        also: &[KeyUri],
+    ) -> Result<Self, Failure> {
+        if only.is_empty() {
+            return Ok(self);
+        }
+        let restricted = self.options.restrict_to(only);
+        restricted.map_err(|error| errors::key(what, &error))?;
+        let allowed = self.options.only.get_or_insert_default();
+        allowed.extend(self.uris.iter().chain(also).cloned());
+        Ok(self)
+    }
+
     /// The same, with a bound of one's own on the calls a second to one provider.
     pub(super) fn limited_to(mut self, rate: Option<NonZeroU32>) -> Self {
         self.options.rate = rate;
@@ -199,6 +227,27 @@ mod tests {
                 GivenKeys::parse("x", &[wrong.parse().unwrap()]).is_err(),
                 "{wrong}"
             );
+        }
+    }
+
+    #[test]
+    fn keys_that_may_be_used_are_those_given_added_and_removed() {
+        let uris = |texts: &[&str]| -> Vec<KeyUri> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let added = uris(&["passphrase:"]);
+        let restricted = |only: &[&str]| {
+            let keys = GivenKeys::parse("x", &added).unwrap();
+            let removed = uris(&["file:///old"]);
+            keys.restricted_to("x", &uris(only), &removed).unwrap()
+        };
+        assert_eq!(restricted(&[]).options.only, None);
+        let keys = restricted(&["pkcs11:object=k?module-path=/m.so"]);
+        let expected = uris(&["pkcs11:object=k", "passphrase:", "file:///old"]);
+        assert_eq!((keys.options.only, keys.uris), (Some(expected), added));
+        for wrong in ["nokms:x", "pkcs11:token=t", "kmip://h/k?ca=ca.pem"] {
+            let failure = GivenKeys::only("x", &uris(&[wrong])).unwrap_err();
+            assert_eq!(failure.exit(), crate::cli::exit::Exit::KeyDenied, "{wrong}");
         }
     }
 

@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::units::KeyUri;
+
 /// Text that is not a value of its kind; says what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
@@ -27,10 +29,20 @@ pub enum ValueError {
 const DURATION_FORM: &str = "a duration such as 90, 90s, 5m, 1h or 1d";
 const SIZE_FORM: &str = "a size such as 4096, 4K or 1M";
 const COUNT_FORM: &str = "a whole number";
+const KEY_FORM: &str = "a key's URI, SCHEME:… in printable ASCII";
 const SECOND: u64 = 1;
 const MINUTE: u64 = 60;
 const HOUR: u64 = 3600;
 const DAY: u64 = 86_400;
+
+/// The URI of a key.
+///
+/// # Errors
+/// Anything else. What stands behind a `?` is not repeated: somebody may have put a secret there.
+pub fn parse_key(text: &str) -> Result<KeyUri, ValueError> {
+    let path = text.split('?').next().unwrap_or_default();
+    text.parse().map_err(|_not_a_uri| malformed(path, KEY_FORM))
+}
 
 /// A whole number of seconds, or of the unit `s`, `m`, `h` or `d` behind it.
 ///

@@ -6,7 +6,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::args::{PassphraseArgs, PassphraseFrom};
+use super::args::{KeyArgs, PassphraseArgs, PassphraseFrom};
 use super::exit::Exit;
 use super::failure::{Failure, chain};
 use super::output::{self, counted, harmless};
@@ -18,6 +18,7 @@ use crate::daemon::mounts::{self, Mount};
 use crate::daemon::runs::{self, Event, Failed, FailureClass, RunFailure, RunReport, RunRequest};
 use crate::daemon::status::MountStatus;
 use crate::keys::{Confirm, passphrase};
+use crate::units::KeyUri;
 use crate::volume::{self, Sharing, UnlockOptions, Volume, VolumeError};
 
 /// Options of every run over all files.
@@ -35,6 +36,10 @@ pub struct RunArgs {
     #[arg(long)]
     pub no_progress: bool,
 
+    /// Which keys may open the volume.
+    #[command(flatten)]
+    pub keys: KeyArgs,
+
     /// Where a passphrase comes from.
     #[command(flatten)]
     pub passphrase: PassphraseArgs,
@@ -47,6 +52,8 @@ pub struct RunOptions {
     pub json: bool,
     /// Show a progress bar on stderr.
     pub progress: bool,
+    /// The keys that may be used, should this process have to unlock the volume; empty: any.
+    pub keys: Vec<KeyUri>,
     /// Where a passphrase comes from, should this process have to unlock the volume.
     pub passphrase: PassphraseFrom,
 }
@@ -57,6 +64,7 @@ impl RunOptions {
         Self {
             json: args.json,
             progress: stderr_is_terminal && !args.no_progress,
+            keys: args.keys.keys,
             passphrase: args.passphrase.into(),
         }
     }

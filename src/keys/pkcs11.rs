@@ -18,9 +18,15 @@ mod token;
 mod uri;
 
 #[cfg(test)]
+mod alone;
+#[cfg(test)]
 mod softhsm;
 #[cfg(test)]
+mod swtpm;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tpm_tests;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -48,6 +54,7 @@ pub(super) use outside::Components;
 #[cfg(test)]
 pub(super) use softhsm::{PIN, SoftHsm, with_token};
 
+pub use module::finalize_all;
 pub use pin::PinSource;
 pub use uri::{Machine, given};
 
@@ -91,6 +98,9 @@ impl Pkcs11Options {
     }
 }
 
+/// Work with the keys of a token.
+type Work<'a, T> = &'a dyn Fn(&Session, &KeySet) -> Result<T, Failure>;
+
 /// A key in a token.
 #[derive(Debug)]
 pub struct Pkcs11Provider {
@@ -124,15 +134,35 @@ impl Pkcs11Provider {
     }
 
     /// Does some work with the keys of the token.
-    fn with_keys<T>(
-        &self,
-        what: &str,
-        work: &dyn Fn(&Session, &KeySet) -> Result<T, Failure>,
-    ) -> Result<T, KeyError> {
-        let done = self
-            .token
-            .with_session(&|session, epoch| work(session, &*self.keys(session, epoch)?));
+    fn with_keys<T>(&self, what: &str, work: Work<'_, T>) -> Result<T, KeyError> {
+        self.told(what, self.in_session(work))
+    }
+
+    /// As [`with_keys`](Self::with_keys), for what unwraps. Many modules answer "failed" to a wrapped key that was
+    /// altered and to their own trouble alike: where `trial` succeeds after that, it was the wrapped key. The trial has a
+    /// session of its own, since tpm2-pkcs11 leaves an operation that failed under way.
+    fn unwrapping<T>(&self, work: Work<'_, T>, trial: Work<'_, ()>) -> Result<T, KeyError> {
+        let unwrapped = match self.in_session(work) {
+            Err(failure) if failure.may_be_bad_data() => Err(match self.in_session(trial) {
+                Ok(()) => does_not_open().into(),
+                Err(trouble) => trouble,
+            }),
+            unwrapped => unwrapped,
+        };
+        self.told("unwrapping", unwrapped)
+    }
+
+    fn in_session<T>(&self, work: Work<'_, T>) -> Result<T, Failure> {
+        self.token
+            .with_session(&|session, epoch| work(session, &*self.keys(session, epoch)?))
+    }
+
+    /// The failure for whoever asked, who may ask again: a module in trouble is initialised anew.
+    fn told<T>(&self, what: &str, done: Result<T, Failure>) -> Result<T, KeyError> {
         done.map_err(|failure| {
+            if failure.is_trouble() {
+                self.token.start_anew();
+            }
             let token = self.wanted.token_in_words();
             let key = self.wanted.key_in_words();
             let what = format!("{what} by key {key} of {token}");
@@ -232,9 +262,13 @@ impl KeyProvider for Pkcs11Provider {
         let id = object::id_of(&wrapped.key_version)
             .ok_or_else(|| corrupt(KeyError::corrupt("no key version of a PKCS#11 key")))?;
         let blob = Blob::parse(&wrapped.bytes).ok_or_else(|| corrupt(does_not_open()))?;
-        self.with_keys("unwrapping", &|session, keys| {
-            self.unwrap_by(session, keys, (&id, &blob), context)
-        })
+        self.unwrapping(
+            &|session, keys| self.unwrap_by(session, keys, (&id, &blob), context),
+            &|session, keys| {
+                let key = keys.by_id(&id).ok_or(Failure::Changed)?;
+                still_unwraps(session, key, blob.mechanism)
+            },
+        )
     }
 
     /// Looks the keys up anew, and wraps and unwraps something.
@@ -296,29 +330,20 @@ fn seal(
 }
 
 fn open(session: &Session, key: &Key, blob: &Blob<'_>, aad: &[u8]) -> Result<SecretKey, Failure> {
-    let unwrapped = cipher::unwrap(session, key, blob.mechanism, blob.by_token, aad);
-    let unwrapped = unwrapped.map_err(|failure| blame(session, key, blob.mechanism, failure))?;
+    let unwrapped = cipher::unwrap(session, key, blob.mechanism, blob.by_token, aad)?;
     if blob.mechanism.binds() {
         return Ok(between::key(&unwrapped)?);
     }
     Ok(between::open(&unwrapped, aad, blob.sealed)?)
 }
 
-/// Many modules answer "failed" to a wrapped key that was altered and to their own trouble alike. Where
-/// the key still wraps and unwraps, it was the wrapped key.
-fn blame(session: &Session, key: &Key, mechanism: Mechanism, failure: Failure) -> Failure {
-    if !failure.may_be_bad_data() {
-        return failure;
-    }
-    let checked = match cipher::check(session, key, mechanism) {
+/// Whether the key can do at all what it did not do just now.
+fn still_unwraps(session: &Session, key: &Key, mechanism: Mechanism) -> Result<(), Failure> {
+    match cipher::check(session, key, mechanism) {
         // Nor can the key have wrapped so in this token, where it can do otherwise.
         Err(trouble) if trouble.is_unsuitable() => {
             cipher::choose(session, key).and_then(|own| cipher::check(session, key, own))
         }
         checked => checked,
-    };
-    match checked {
-        Ok(()) => does_not_open().into(),
-        Err(trouble) => trouble,
     }
 }

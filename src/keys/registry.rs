@@ -36,6 +36,8 @@ pub struct ProviderOptions {
     pub argon2: Argon2Params,
     /// How `kmip:` reaches its servers.
     pub kmip: KmipOptions,
+    /// The keys that may be used at all; `None`: any.
+    pub only: Option<Vec<KeyUri>>,
     /// Where `pkcs11:` finds modules and PINs.
     pub pkcs11: Pkcs11Options,
     /// Calls a second to one provider, at most; `None`: no bound. A local one is not bound.
@@ -55,6 +57,25 @@ impl ProviderOptions {
     /// [opened](Providers::open).
     pub fn follow(&mut self, uri: &KeyUri) -> Result<KeyUri, KeyError> {
         scheme_of(uri).map_or_else(|| Ok(uri.clone()), |scheme| (scheme.follow)(self, uri))
+    }
+
+    /// Has these keys used and, but for what was named so before, no others. A person of this machine gave
+    /// them: what they say of the machine is kept, as by [`follow`](Self::follow).
+    ///
+    /// # Errors
+    /// `Config` for a URI that cannot be followed, is of an unknown scheme, or comes twice.
+    pub fn restrict_to(&mut self, uris: &[KeyUri]) -> Result<(), KeyError> {
+        let mut only = self.only.take().unwrap_or_default();
+        for uri in uris {
+            known_scheme_of(uri)?;
+            let stored = self.follow(uri)?;
+            if only.contains(&stored) {
+                return Err(KeyError::config("the key is given twice").at(&stored));
+            }
+            only.push(stored);
+        }
+        self.only = Some(only);
+        Ok(())
     }
 
     /// The URI says nothing of the machine.
@@ -119,6 +140,7 @@ impl Default for ProviderOptions {
             confirm: Confirm::No,
             argon2: Argon2Params::default(),
             kmip: KmipOptions::default(),
+            only: None,
             pkcs11: Pkcs11Options::default(),
             rate: Some(DEFAULT_RATE),
             rsa: RsaOptions::default(),
@@ -206,6 +228,14 @@ fn scheme_of(uri: &KeyUri) -> Option<&'static Scheme> {
     SCHEMES.iter().find(|scheme| scheme.name == uri.scheme())
 }
 
+fn known_scheme_of(uri: &KeyUri) -> Result<&'static Scheme, KeyError> {
+    scheme_of(uri).ok_or_else(|| {
+        let forms: Vec<_> = Providers::known().collect();
+        let message = format!("unknown kind of key; known are {}", forms.join(", "));
+        KeyError::config(message).at(uri)
+    })
+}
+
 /// One provider of a URI; locked while it is being opened, which may block.
 type Place = Arc<Mutex<Option<Arc<Guarded>>>>;
 
@@ -216,6 +246,7 @@ pub struct Providers {
     passphrase: Arc<Passphrase>,
     argon2: Argon2Params,
     kmip: KmipOptions,
+    only: Option<Vec<KeyUri>>,
     pkcs11: Pkcs11Options,
     rate: Option<NonZeroU32>,
     rsa: RsaOptions,
@@ -234,6 +265,7 @@ impl Providers {
             confirm,
             argon2,
             kmip,
+            only,
             pkcs11,
             rate,
             rsa,
@@ -243,6 +275,7 @@ impl Providers {
             passphrase: Arc::new(Passphrase::new(passphrase, confirm)),
             argon2,
             kmip,
+            only,
             pkcs11,
             rate,
             rsa,
@@ -255,9 +288,14 @@ impl Providers {
     /// The provider of `uri`; the same one each time.
     ///
     /// # Errors
-    /// `Config` for an unknown scheme, with the known ones named; else those of the provider's own
-    /// `open`.
+    /// `Config` for an unknown scheme, with the known ones named, and for a key that may not be used;
+    /// else those of the provider's own `open`.
     pub fn open(&self, uri: &KeyUri) -> Result<Arc<Guarded>, KeyError> {
+        if !self.may_use(uri) {
+            return Err(
+                KeyError::config("it is not among the keys that were given (--key)").at(uri),
+            );
+        }
         let place = Arc::clone(self.places.lock().entry(uri.clone()).or_default());
         let mut opened = place.lock();
         if let Some(provider) = &*opened {
@@ -266,6 +304,16 @@ impl Providers {
         let provider = Arc::new(Guarded::new(Metered::new(self.open_new(uri)?), self.rate));
         *opened = Some(Arc::clone(&provider));
         Ok(provider)
+    }
+
+    /// Whether the key may be used: any may where none was named.
+    pub fn may_use(&self, uri: &KeyUri) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(uri))
+    }
+
+    /// The keys that may be used; `None`: any.
+    pub fn only(&self) -> Option<&[KeyUri]> {
+        self.only.as_deref()
     }
 
     /// A key of this URI has opened what it was for.
@@ -337,12 +385,7 @@ impl Providers {
     }
 
     fn open_new(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
-        let scheme = scheme_of(uri).ok_or_else(|| {
-            let forms: Vec<_> = Self::known().collect();
-            let message = format!("unknown kind of key; known are {}", forms.join(", "));
-            KeyError::config(message).at(uri)
-        })?;
-        (scheme.open)(self, uri)
+        (known_scheme_of(uri)?.open)(self, uri)
     }
 
     fn open_file(&self, uri: &KeyUri) -> Result<Box<dyn KeyProvider>, KeyError> {
@@ -440,6 +483,64 @@ mod tests {
         );
         for form in Providers::known() {
             assert!(error.message().contains(form), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_named_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let named = keyring_in(folder.path()).uri().clone();
+        let mut options = ProviderOptions::default();
+        options.restrict_to(std::slice::from_ref(&named)).unwrap();
+        let providers = Providers::new(options);
+        assert!(providers.open(&named).is_ok());
+        for other in [
+            "passphrase:".to_owned(),
+            format!("{named}x"),
+            format!("{named}/../keyring.json"),
+            "kmip://h:5696/k".to_owned(),
+        ] {
+            let error = providers.open(&other.parse().unwrap()).unwrap_err();
+            assert_eq!(error.kind(), KeyErrorKind::Config);
+            assert!(error.message().contains("--key"), "{error}");
+        }
+        assert_eq!(providers.opened().len(), 1);
+    }
+
+    #[test]
+    fn what_is_named_may_say_what_is_of_the_machine() {
+        let mut options = ProviderOptions::default();
+        let named = ["pkcs11:object=k;token=t?module-path=/m.so", "passphrase:"];
+        options
+            .restrict_to(&named.map(|uri| uri.parse().unwrap()))
+            .unwrap();
+        let stored: KeyUri = "pkcs11:token=t;object=k".parse().unwrap();
+        let machine = options.pkcs11.of_key.get(&stored).unwrap();
+        assert_eq!(machine.module, Some("/m.so".into()));
+        assert_eq!(
+            options.only,
+            Some(vec![stored, "passphrase:".parse().unwrap()])
+        );
+    }
+
+    #[test]
+    fn names_that_cannot_be_followed_are_refused() {
+        for named in [
+            &["nokms:x"][..],
+            &["pkcs11:token=t"],
+            &["pkcs11:object=k?pin-value=1234"],
+            &["awskms:///k?region=r&endpoint=nowhere"],
+            &["passphrase:", "passphrase:"],
+            // The same key, with the attributes in another order, and from another module.
+            &[
+                "pkcs11:object=k;token=t",
+                "pkcs11:token=t;object=k?module-path=/m.so",
+            ],
+        ] {
+            let uris: Vec<KeyUri> = named.iter().map(|uri| uri.parse().unwrap()).collect();
+            let error = ProviderOptions::default().restrict_to(&uris).unwrap_err();
+            assert_eq!(error.kind(), KeyErrorKind::Config, "{named:?}");
+            assert!(!error.to_string().contains("1234"), "{error}");
         }
     }
 

@@ -31,6 +31,8 @@ use private::PrivateKeys;
 use public::PublicFile;
 use uri::Place;
 
+pub(super) use public::PublicKey;
+
 pub use private::PrivateKeySource;
 pub use uri::given;
 

@@ -32,6 +32,18 @@ pub enum VolumeError {
     /// `volume.json` cannot be used.
     #[error(transparent)]
     Config(#[from] VolumeConfigError),
+    /// The volume has none of the keys that may be used.
+    #[error(
+        "its keys are not those that were given. It has {}; given are {}",
+        listed(.stored),
+        listed(.given)
+    )]
+    OtherKeys {
+        /// What its slots name.
+        stored: Vec<KeyUri>,
+        /// What may be used.
+        given: Vec<KeyUri>,
+    },
     /// The key that a slot gave is not the volume's.
     #[error("the key does not open this volume, it is the wrong key or passphrase: {0}")]
     WrongKey(#[source] KeyError),
@@ -80,6 +92,11 @@ pub enum VolumeError {
         /// What the kernel answered.
         source: io::Error,
     },
+}
+
+fn listed(uris: &[KeyUri]) -> String {
+    let uris: Vec<_> = uris.iter().map(KeyUri::as_str).collect();
+    uris.join(", ")
 }
 
 impl VolumeError {

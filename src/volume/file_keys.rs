@@ -478,7 +478,7 @@ pub fn wrap_slots(
 }
 
 /// The key that some slot holds and that `opens` what it is for. Slots are tried in the order of their last success,
-/// and one that fails does not stop the next.
+/// and one that fails does not stop the next. Those of keys that may not be used are passed over.
 ///
 /// # Errors
 /// What the slot said that opened last: it is the one that this host goes by. Where none ever opened, the failure
@@ -500,7 +500,12 @@ pub(super) fn unwrap_slots_told(
     opens: impl Fn(&SecretKey) -> bool,
     tell: impl Fn(&Attempt<'_>),
 ) -> Result<SecretKey, KeyError> {
-    let mut ordered: Vec<_> = slots.iter().collect();
+    let usable = |slot: &&KeySlot| providers.may_use(&slot.key_uri);
+    let mut ordered: Vec<_> = slots.iter().filter(usable).collect();
+    if let (true, Some(slot)) = (ordered.is_empty(), slots.first()) {
+        let message = "none of its keys is among those that were given (--key)";
+        return Err(KeyError::config(message).at(&slot.key_uri));
+    }
     ordered.sort_by_key(|slot| std::cmp::Reverse(providers.last_success(&slot.key_uri)));
     let mut failure: Option<KeyError> = None;
     let mut goes_by_first = false;

@@ -1,5 +1,6 @@
 //! Volumes made and opened in temporary folders, with real key files.
 
+mod given;
 mod keys;
 mod opening;
 mod policy;

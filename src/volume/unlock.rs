@@ -58,8 +58,8 @@ impl Default for UnlockOptions {
 /// Opens the volume in `path`.
 ///
 /// # Errors
-/// [`VolumeError::NotAVolume`], [`VolumeError::NoConfig`], [`VolumeError::InUse`], [`VolumeError::WrongKey`],
-/// [`VolumeError::Config`] where `volume.json` was changed or is newer than this program, and what a key provider answers.
+/// [`VolumeError::NotAVolume`], [`VolumeError::NoConfig`], [`VolumeError::InUse`], [`VolumeError::OtherKeys`],
+/// [`VolumeError::WrongKey`], [`VolumeError::Config`] where `volume.json` was changed or is newer than this program, and what a key provider answers.
 pub fn open(
     path: &Path,
     options: &UnlockOptions,
@@ -83,6 +83,7 @@ pub fn open_in(
     let root = Arc::new(root);
     let folder = Arc::new(own_folder(path, &root)?);
     let config = read_config(path, &folder)?;
+    has_given_key(&config, &providers)?;
     let lock = lock(path, &folder, options)?;
     let told = RefCell::new(Vec::new());
     let volume_key = unwrap_volume_key(&config, &providers, "mount", |event| {
@@ -200,6 +201,25 @@ fn lock(
             path.display()
         ))),
     }
+}
+
+/// What else has keys is another volume, that somebody may have put in the place of the one that was meant.
+fn has_given_key(config: &UnverifiedConfig, providers: &Providers) -> Result<(), VolumeError> {
+    let Some(given) = providers.only() else {
+        return Ok(());
+    };
+    let stored: Vec<_> = config
+        .slots()
+        .iter()
+        .map(|slot| slot.key_uri.clone())
+        .collect();
+    if stored.iter().any(|uri| providers.may_use(uri)) {
+        return Ok(());
+    }
+    Err(VolumeError::OtherKeys {
+        stored,
+        given: given.to_vec(),
+    })
 }
 
 /// Any one slot is enough. A key that some slot gives but that is not the volume's means a wrong provider. `tell` hears

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::audit::{Head, Kind};
-use crate::cli::args::{PassphraseArgs, PassphraseFrom};
+use crate::cli::args::{KeyArgs, PassphraseArgs, PassphraseFrom};
+use crate::units::KeyUri;
 
 pub use run::run;
 
@@ -68,6 +69,10 @@ pub struct VerifyArgs {
     #[arg(long)]
     pub json: bool,
 
+    /// Which keys may open the volume.
+    #[command(flatten)]
+    pub keys: KeyArgs,
+
     /// Where a passphrase comes from.
     #[command(flatten)]
     pub passphrase: PassphraseArgs,
@@ -124,6 +129,8 @@ pub struct VerifyRequest {
     pub journal: bool,
     /// As JSON.
     pub json: bool,
+    /// The keys that may be used; empty: any.
+    pub keys: Vec<KeyUri>,
     /// Where a passphrase comes from.
     pub passphrase: PassphraseFrom,
 }
@@ -148,6 +155,7 @@ impl From<AuditArgs> for AuditRequest {
                 expect: args.expect,
                 journal: args.journal,
                 json: args.json,
+                keys: args.keys.keys,
                 passphrase: args.passphrase.into(),
             }),
             AuditCommand::Show(args) => Self::Show(ShowRequest {

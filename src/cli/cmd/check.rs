@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::args::{PassphraseArgs, PassphraseFrom};
+use crate::cli::args::{KeyArgs, PassphraseArgs, PassphraseFrom};
+use crate::units::KeyUri;
 
 pub use run::run;
 
@@ -45,6 +46,10 @@ pub struct CheckArgs {
     #[arg(long)]
     pub no_progress: bool,
 
+    /// Which keys may open the volume.
+    #[command(flatten)]
+    pub keys: KeyArgs,
+
     /// Where a passphrase comes from.
     #[command(flatten)]
     pub passphrase: PassphraseArgs,
@@ -63,6 +68,8 @@ pub struct CheckRequest {
     pub json: bool,
     /// Show a progress bar on stderr.
     pub progress: bool,
+    /// The keys that may be used; empty: any.
+    pub keys: Vec<KeyUri>,
     /// Where a passphrase comes from.
     pub passphrase: PassphraseFrom,
 }
@@ -76,6 +83,7 @@ impl CheckArgs {
             quick: self.quick,
             json: self.json,
             progress: stderr_is_terminal && !self.no_progress,
+            keys: self.keys.keys,
             passphrase: self.passphrase.into(),
         }
     }
@@ -133,6 +141,7 @@ mod tests {
             quick: false,
             json: false,
             no_progress: false,
+            keys: KeyArgs::default(),
             passphrase: PassphraseArgs::default(),
         };
         assert!(!args.into_request(false).progress);

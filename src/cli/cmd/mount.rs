@@ -10,10 +10,11 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::audit::WhenFull;
-use crate::cli::args::{PassphraseArgs, PassphraseFrom};
+use crate::cli::args::{KeyArgs, PassphraseArgs, PassphraseFrom};
 use crate::cli::failure::Failure;
 use crate::cli::options::{self, Atime, MountOption, UnknownOption};
 use crate::cli::values::{self, ValueError};
+use crate::units::KeyUri;
 
 pub use audit::AuditTo;
 pub(crate) use audit::{parse_full, show_full};
@@ -29,20 +30,22 @@ MOUNT OPTIONS (-o):
   atime, relatime, noatime    access times: at each read; as Linux has it by default; never.
                               Default: relatime
   fsname=TEXT                 the source that mount(8) and df show. Default: CIPHERDIR
+  key=URI                     as --key; each one counts, also beside --key
   nonempty                    mount over a folder that holds something
   shared                      as --shared; so every other long option, with `_` for `-`:
                               accept_empty, acl, allow_unlocked_memory, audit=, audit_full=, cache_ttl=, export,
                               key_cache_entries=, key_cache_ttl=, log_file=, log_format=, offline_grace=,
                               passphrase_command=, passphrase_file=, provider_rate=, threads=
-  A backslash before a comma keeps it in a value. Where an option comes twice the last one counts;
-  -o outranks the options outside it. Options for mount(8) and systemd (defaults, noauto, user,
+  A backslash before a comma keeps it in a value; in a key's URI, %2C stands for one as well. Where an
+  option comes twice the last one counts, key= apart; -o outranks the options outside it. Options for mount(8) and systemd (defaults, noauto, user,
   nofail, _netdev, x-…, comment=…) are passed over; an unknown option is an error.
 
 EXAMPLES:
   envelopefs mount ~/secrets.enc ~/secrets
   envelopefs mount -f --read-only /srv/archive.enc /mnt
   envelopefs mount /srv/a.enc /srv/a -o allow_other,noatime,key_cache_ttl=1m
-  /etc/fstab:  /srv/a.enc /srv/a envelopefs allow_other,passphrase_file=/etc/a.pass,nofail 0 0";
+  /etc/fstab:  /srv/a.enc /srv/a envelopefs allow_other,passphrase_file=/etc/a.pass,nofail 0 0
+  /etc/fstab:  /srv/b.enc /srv/b envelopefs key=pkcs11:token=t;object=k?pin-source=/etc/b.pin,nofail 0 0";
 
 /// Arguments of `mount`.
 #[derive(Args, Clone, Debug)]
@@ -146,6 +149,10 @@ pub struct MountArgs {
     /// Default: refuse. Raising the limit (ulimit -l, LimitMEMLOCK=) is better.
     #[arg(long, help_heading = "Keys")]
     pub allow_unlocked_memory: bool,
+
+    /// Which keys may open the volume.
+    #[command(flatten)]
+    pub keys: KeyArgs,
 
     /// Where a passphrase comes from.
     #[command(flatten)]
@@ -268,6 +275,8 @@ pub struct MountRequest {
     pub audit: AuditTo,
     /// What becomes of audit events that find no room.
     pub audit_full: WhenFull,
+    /// The keys that may be used; empty: any.
+    pub keys: Vec<KeyUri>,
     /// Where a passphrase comes from.
     pub passphrase: PassphraseFrom,
     /// Threads that serve requests; None: one for each processor.
@@ -318,6 +327,7 @@ impl MountRequest {
             allow_unlocked_memory: false,
             audit: AuditTo::default(),
             audit_full: WhenFull::default(),
+            keys: Vec::new(),
             passphrase: PassphraseFrom::default(),
             threads: None,
             cache_ttl: None,
@@ -370,6 +380,7 @@ impl MountRequest {
             MountOption::Exec(on) => self.kernel.exec = on,
             MountOption::Export => self.kernel.export = true,
             MountOption::FsName(name) => self.kernel.fsname = Some(name),
+            MountOption::Key(uri) => self.keys.push(uri),
             MountOption::KeyCacheEntries(count) => self.key_cache_entries = count,
             MountOption::KeyCacheTtl(ttl) => self.key_cache_ttl = ttl,
             MountOption::LogFile(path) => logs.file = Some(path),
@@ -414,6 +425,7 @@ impl MountArgs {
             allow_unlocked_memory: self.allow_unlocked_memory,
             audit: self.audit,
             audit_full: self.audit_full,
+            keys: self.keys.keys,
             passphrase: self.passphrase.into(),
             threads: self.threads,
             cache_ttl: self.cache_ttl,
@@ -463,6 +475,33 @@ mod tests {
                        offline_grace=0,provider_rate=7,threads=3,accept_empty,allow_unlocked_memory,passphrase_file=/p,cache_ttl=0 \
                        -o audit=/a,audit_full=fail";
         assert_eq!(request(flags), request(options));
+    }
+
+    #[test]
+    fn keys_add_up_wherever_they_are_given() {
+        let uris: Vec<KeyUri> = [
+            "passphrase:",
+            "file:///a",
+            "pkcs11:object=a,b?pin-source=/p",
+        ]
+        .map(|uri| uri.parse().unwrap())
+        .to_vec();
+        let line =
+            r"c m --key passphrase: -o ro,key=file:///a,key=pkcs11:object=a\,b?pin-source=/p,nodev";
+        let request = request(line);
+        assert_eq!(request.keys, uris);
+        assert!(request.read_only);
+        for wrong in ["c m --key x", "c m --key", "c m --key ../a:b"] {
+            assert!(args(wrong).is_err(), "{wrong}");
+        }
+        for wrong in [
+            "c m -o key",
+            "c m -o key=",
+            "c m -o key=x",
+            "c m -o key=pkcs11:object=a,b",
+        ] {
+            assert!(args(wrong).unwrap().into_request().is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::args::{PassphraseArgs, PassphraseFrom};
+use crate::cli::args::{KeyArgs, PassphraseArgs, PassphraseFrom};
 
 use crate::policy::Given;
+use crate::units::KeyUri;
 
 pub use run::run;
 
@@ -73,6 +74,10 @@ pub struct VolumeArgs {
     /// The ciphertext folder
     #[arg(value_name = "CIPHERDIR")]
     pub cipherdir: PathBuf,
+
+    /// Which keys may open the volume.
+    #[command(flatten)]
+    pub keys: KeyArgs,
 
     /// Where a passphrase comes from.
     #[command(flatten)]
@@ -141,6 +146,8 @@ pub enum PolicyRequest {
 pub struct VolumeRequest {
     /// The ciphertext folder.
     pub cipherdir: PathBuf,
+    /// The keys that may be used; empty: any.
+    pub keys: Vec<KeyUri>,
     /// Where a passphrase comes from.
     pub passphrase: PassphraseFrom,
 }
@@ -149,6 +156,7 @@ impl From<VolumeArgs> for VolumeRequest {
     fn from(args: VolumeArgs) -> Self {
         Self {
             cipherdir: args.cipherdir,
+            keys: args.keys.keys,
             passphrase: args.passphrase.into(),
         }
     }

@@ -113,7 +113,8 @@ impl TryFrom<ReencryptArgs> for ReencryptRequest {
 /// It was not done, or not all.
 pub fn run(request: &ReencryptRequest) -> Result<(), Failure> {
     let what = format!("cannot reencrypt {}", request.volume.display());
-    let (given, options) = (GivenKeys::none(), &request.options);
+    let options = &request.options;
+    let given = GivenKeys::only(&what, &options.keys)?;
     let run = RunRequest::Reencrypt(request.run.clone());
     let outcome = volume_run::carry_out(&what, &request.volume, &run, &given, options)?;
     finish(&what, options, &outcome, text)

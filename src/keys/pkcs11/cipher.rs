@@ -26,9 +26,9 @@ pub(in crate::keys) enum Mechanism {
     AesKwp = 2,
     /// CKM_AES_KEY_WRAP (RFC 3394) by C_WrapKey.
     AesKw = 3,
-    /// CKM_RSA_PKCS_OAEP with SHA-256 by C_Encrypt.
+    /// CKM_RSA_PKCS_OAEP with SHA-256 by C_Decrypt.
     OaepSha256 = 4,
-    /// CKM_RSA_PKCS_OAEP with SHA-1 by C_Encrypt.
+    /// CKM_RSA_PKCS_OAEP with SHA-1 by C_Decrypt.
     OaepSha1 = 5,
 }
 
@@ -89,19 +89,31 @@ pub(super) fn choose(session: &Session, key: &Key) -> Result<Mechanism, Failure>
     if let Some(known) = key.mechanism.get() {
         return Ok(*known);
     }
-    let mut answers = Vec::new();
+    let mut failures = Vec::new();
     for mechanism in Mechanism::ALL {
         if mechanism.class() != key.class {
             continue;
         }
         match check(session, key, mechanism) {
             Ok(()) => return Ok(*key.mechanism.get_or_init(|| mechanism)),
-            Err(failure) if failure.is_unsuitable() => {
-                answers.push(failure.into_error(mechanism.name()));
-            }
+            Err(failure) if failure.is_unsuitable() => failures.push((mechanism, failure)),
             Err(failure) => return Err(failure),
         }
     }
+    if failures
+        .iter()
+        .all(|(_mechanism, failure)| failure.is_trouble())
+        && let Some((_mechanism, failure)) = failures.pop()
+    {
+        return Err(failure);
+    }
+    Err(cannot_wrap(key, failures))
+}
+
+fn cannot_wrap(key: &Key, failures: Vec<(Mechanism, Failure)>) -> Failure {
+    let in_words =
+        |(mechanism, failure): (Mechanism, Failure)| failure.into_error(mechanism.name());
+    let answers: Vec<_> = failures.into_iter().map(in_words).collect();
     let revoked = |error: &KeyError| error.kind() == KeyErrorKind::Revoked;
     let kind = if answers.iter().all(revoked) {
         KeyErrorKind::Revoked
@@ -114,7 +126,7 @@ pub(super) fn choose(session: &Session, key: &Key) -> Result<Mechanism, Failure>
         key.version(),
         answers.join("; ")
     );
-    Err(Failure::Known(KeyError::new(kind, message)))
+    Failure::Known(KeyError::new(kind, message))
 }
 
 /// Wraps and unwraps something.
@@ -133,7 +145,7 @@ pub(super) fn check(session: &Session, key: &Key, mechanism: Mechanism) -> Resul
     }
 }
 
-/// Wraps 32 bytes in the token. `aad` counts where the mechanism binds it.
+/// Wraps 32 bytes: in the token, or outside of it by a public key. `aad` counts where the mechanism binds it.
 pub(super) fn wrap(
     session: &Session,
     key: &Key,
@@ -141,16 +153,20 @@ pub(super) fn wrap(
     secret: &[u8; SecretKey::LEN],
     aad: &[u8],
 ) -> Result<Vec<u8>, Failure> {
+    if key.class == Class::Rsa {
+        // The public key outlives the private one, and nobody could unwrap what it wraps then.
+        session.get_attributes(key.unwraps, &[AttributeType::Id])?;
+    }
+    if let Some(public) = &key.public {
+        // A TPM has room for few keys, takes its time, and keeps no secret by this.
+        return Ok(public.encrypt(mechanism, secret)?);
+    }
     let handle = key.wraps.ok_or_else(|| {
         KeyError::not_found(format!(
             "the token holds no public key with id {}",
             key.version()
         ))
     })?;
-    if key.class == Class::Rsa {
-        // The public key outlives the private one, and nobody could unwrap what it wraps then.
-        session.get_attributes(key.unwraps, &[AttributeType::Id])?;
-    }
     match mechanism {
         Mechanism::AesGcm => gcm_wrap(session, handle, secret, aad),
         Mechanism::AesKwp => wrap_object(session, &Call::AesKeyWrapPad, handle, secret),

@@ -40,6 +40,21 @@ impl Failure {
         }
     }
 
+    /// Whether a call was refused, which may have left an operation under way in its session.
+    pub(super) fn is_of_call(&self) -> bool {
+        matches!(self, Self::Call(_))
+    }
+
+    /// Whether the module says no more than that it cannot. tpm2-pkcs11 says so to everything, once its TPM was away,
+    /// until it is initialised anew.
+    pub(super) fn is_trouble(&self) -> bool {
+        let Self::Call(error) = self else {
+            return false;
+        };
+        let code = code(error);
+        code.is_some_and(|code| matches!(code, RvError::FunctionFailed | RvError::GeneralError))
+    }
+
     /// Whether the module answers like this to a wrapped key that is not what the key made. Some
     /// have no better words for it than "failed".
     pub(super) fn may_be_bad_data(&self) -> bool {
@@ -51,7 +66,7 @@ impl Failure {
 
     /// Whether the module says that key and mechanism do not go together.
     pub(super) fn is_unsuitable(&self) -> bool {
-        matches!(self, Self::Call(_)) && !self.is_stale()
+        self.is_of_call() && !self.is_stale()
     }
 
     /// The failure for whoever asked; `what` was being done.

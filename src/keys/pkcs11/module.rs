@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -18,6 +19,9 @@ use crate::keys::error::KeyError;
 /// A module is initialised anew at most this often: that takes every user's sessions away.
 pub(super) const RESTART_EVERY: Duration = Duration::from_secs(2);
 
+/// How long the end of the process waits for calls that are under way.
+const LAST_CALLS_MAX: Duration = Duration::from_secs(2);
+
 static MODULES: Mutex<BTreeMap<PathBuf, Arc<Module>>> = Mutex::new(BTreeMap::new());
 
 /// A module, initialised. It must be loaded in the process that uses it: none outlives a fork.
@@ -27,9 +31,27 @@ pub(super) struct Module {
     /// Read while a call is made, written while the module is initialised anew: the standard leaves
     /// open what calls do that are under way meanwhile.
     live: RwLock<Live>,
+    /// How many sessions whoever uses the module has open.
+    sessions: AtomicUsize,
     /// Refused logins by the token's serial number. They hold for the life of the process, whatever
     /// provider asks: a PIN that is wrong is sent once, or the token would lock itself.
     refused: Mutex<HashMap<String, KeyError>>,
+}
+
+/// Has every module let go of its tokens, at the end of the process: what is loaded into a TPM stays there otherwise,
+/// where no resource manager clears up. Whoever calls a module after that is told that it is not initialised.
+pub fn finalize_all() {
+    for module in MODULES.lock().values() {
+        // A call that does not end keeps nobody waiting.
+        let Some(live) = module.live.try_write_for(LAST_CALLS_MAX) else {
+            continue;
+        };
+        if module.sessions.load(Ordering::Relaxed) > 0 {
+            log_out(&live.pkcs11);
+        }
+        let finalized = live.pkcs11.clone().finalize();
+        tracing::debug!(?finalized, module = %module.path.display(), "PKCS#11 module is finalised");
+    }
 }
 
 /// A module between two initialisations.
@@ -45,7 +67,8 @@ impl Module {
     /// The module at `path`, loaded and initialised where it is not yet.
     ///
     /// # Errors
-    /// `Config` where there is no such module, or it does not initialise.
+    /// `Config` where there is no such module; mostly `Unavailable` where it does not initialise, as tpm2-pkcs11
+    /// while its TPM is away.
     pub(super) fn load(path: &Path) -> Result<Arc<Self>, KeyError> {
         let mut modules = MODULES.lock();
         if let Some(module) = modules.get(path) {
@@ -59,7 +82,9 @@ impl Module {
             ))
         };
         let pkcs11 = Pkcs11::new(path).map_err(failed)?;
-        initialise(&pkcs11).map_err(failed)?;
+        initialise(&pkcs11).map_err(|error| {
+            Failure::from(error).into_error(&format!("starting PKCS#11 module {}", path.display()))
+        })?;
         let live = Live {
             pkcs11,
             generation: 0,
@@ -68,6 +93,7 @@ impl Module {
         let module = Arc::new(Self {
             path: path.to_owned(),
             live: RwLock::new(live),
+            sessions: AtomicUsize::new(0),
             refused: Mutex::default(),
         });
         modules.insert(path.to_owned(), Arc::clone(&module));
@@ -94,9 +120,31 @@ impl Module {
         // One that has lost itself says that it was not initialised: what counts is what comes next.
         let finalized = live.pkcs11.clone().finalize();
         tracing::debug!(?finalized, "PKCS#11 module is finalised");
+        self.sessions.store(0, Ordering::Relaxed);
         live.generation = live.generation.saturating_add(1);
         live.since = Instant::now();
         Ok(initialise(&live.pkcs11)?)
+    }
+
+    /// Counts a session that was opened.
+    pub(super) fn note_opened(&self) {
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Closes a session, and logs out with the last one: tpm2-pkcs11 leaves keys loaded in the TPM else, though closing
+    /// the last session should log out.
+    pub(super) fn close(&self, session: Session) {
+        let less = |count: usize| Some(count.saturating_sub(1));
+        let earlier = self
+            .sessions
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        if earlier == Ok(1) {
+            let logged_out = session.logout();
+            tracing::debug!(?logged_out, "the last PKCS#11 session is closed");
+        }
+        if let Err(error) = session.close() {
+            tracing::debug!(%error, "a PKCS#11 session was gone before it was closed");
+        }
     }
 
     /// Tokens that have refused a PIN.
@@ -154,6 +202,15 @@ fn refusal(token: &TokenNames, code: RvError) -> KeyError {
         token.in_words
     );
     KeyError::new(crate::keys::error::KeyErrorKind::Denied, message)
+}
+
+/// The login is the process's: any session ends it.
+fn log_out(pkcs11: &Pkcs11) {
+    for slot in pkcs11.get_slots_with_token().unwrap_or_default() {
+        let session = pkcs11.open_ro_session(slot);
+        let logged_out = session.and_then(|session| session.logout());
+        tracing::debug!(?logged_out, ?slot, "PKCS#11 token is logged out from");
+    }
 }
 
 fn initialise(pkcs11: &Pkcs11) -> Result<(), Error> {

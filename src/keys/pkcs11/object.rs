@@ -9,9 +9,11 @@ use data_encoding::HEXLOWER;
 
 use super::cipher::Mechanism;
 use super::failure::Failure;
+use super::outside::Components;
 use super::token::Epoch;
 use super::uri::{KeyPath, PRIVATE_KEY, SECRET_KEY};
 use crate::keys::error::KeyError;
+use crate::keys::rsa::PublicKey;
 
 /// The longest CKA_ID in bytes: it stands in headers, as hexadecimal digits.
 const ID_MAX: usize = 64;
@@ -34,6 +36,9 @@ pub(super) struct Key {
     start: String,
     /// Wraps: the secret or the public key. None where the public key is not there.
     pub(super) wraps: Option<ObjectHandle>,
+    /// Wraps outside of the token: the public half of an RSA key. None where it does not say its half, or one that
+    /// is not taken here.
+    pub(super) public: Option<PublicKey>,
     /// Unwraps: the secret or the private key.
     pub(super) unwraps: ObjectHandle,
     /// The mechanism of new wraps, found out with the first of them.
@@ -154,19 +159,38 @@ fn read(session: &Session, handle: ObjectHandle, class: Class) -> Result<Key, Fa
             extractable = value;
         }
     }
-    let wraps = match class {
-        Class::Aes => Some(handle),
-        Class::Rsa => public_half(session, &id)?,
+    let (wraps, public) = match class {
+        Class::Aes => (Some(handle), None),
+        Class::Rsa => {
+            let wraps = public_half(session, &id)?;
+            (wraps, public_key(session, handle, wraps)?)
+        }
     };
     Ok(Key {
         class,
         id,
         start: start_date(session, handle)?,
         wraps,
+        public,
         unwraps: handle,
         mechanism: OnceLock::new(),
         leaves_token: extractable || !sensitive,
     })
+}
+
+fn public_key(
+    session: &Session,
+    private: ObjectHandle,
+    public: Option<ObjectHandle>,
+) -> Result<Option<PublicKey>, Failure> {
+    match Components::read(session, private, public) {
+        Ok(components) => Ok(PublicKey::of_components(&components).ok()),
+        Err(failure) if failure.is_unsuitable() => {
+            tracing::debug!(?failure, "the token does not give a key's public half");
+            Ok(None)
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 /// A date that the token cannot give (SoftHSM 2.6: of a private object) counts as none.

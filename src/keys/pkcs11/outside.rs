@@ -1,6 +1,6 @@
 //! RSA private keys of a token whose public halves wrap outside of it (`rsa:`).
 
-use cryptoki::object::{Attribute, AttributeType};
+use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 use cryptoki::session::Session;
 use zeroize::Zeroizing;
 
@@ -11,7 +11,6 @@ use super::failure::Failure;
 use super::object::{Class, Key, KeySet};
 use crate::crypto::random;
 use crate::crypto::secret::SecretKey;
-use crate::keys::between::does_not_open;
 use crate::keys::error::KeyError;
 
 /// The public half of a key: its modulus and its exponent, big-endian.
@@ -19,6 +18,39 @@ use crate::keys::error::KeyError;
 pub(in crate::keys) struct Components {
     pub(in crate::keys) modulus: Vec<u8>,
     pub(in crate::keys) exponent: Vec<u8>,
+}
+
+impl Components {
+    /// Those of a key pair. Not every private key has the exponent: the public one in the token does.
+    pub(super) fn read(
+        session: &Session,
+        private: ObjectHandle,
+        public: Option<ObjectHandle>,
+    ) -> Result<Self, Failure> {
+        let asked = [AttributeType::Modulus, AttributeType::PublicExponent];
+        let (mut modulus, mut exponent) = (Vec::new(), Vec::new());
+        for object in [Some(private), public].into_iter().flatten() {
+            for attribute in session.get_attributes(object, &asked)? {
+                if let Attribute::Modulus(value) = attribute {
+                    modulus = value;
+                } else if let Attribute::PublicExponent(value) = attribute {
+                    exponent = value;
+                }
+            }
+        }
+        let stripped = |bytes: &[u8]| {
+            let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+            bytes.get(zeros..).unwrap_or_default().to_vec()
+        };
+        Ok(Self {
+            modulus: stripped(&modulus),
+            exponent: stripped(&exponent),
+        })
+    }
+
+    fn of(session: &Session, key: &Key) -> Result<Self, Failure> {
+        Self::read(session, key.unwraps, key.wraps)
+    }
 }
 
 /// Wraps 32 bytes by a public key outside the token.
@@ -34,7 +66,7 @@ impl Pkcs11Provider {
             let keys = self.search(session, keys.epoch)?;
             let halves = keys
                 .of_class(Class::Rsa)
-                .map(|key| components(session, key));
+                .map(|key| Components::of(session, key));
             halves.collect()
         })
     }
@@ -51,70 +83,42 @@ impl Pkcs11Provider {
         blob: &Blob<'_>,
         wrap: Wrap<'_>,
     ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        self.with_keys("unwrapping", &|session, keys| {
-            let key = of_half(session, keys, half)?;
-            let unwrapped = cipher::unwrap(session, key, blob.mechanism, blob.by_token, &[]);
-            unwrapped.map_err(|failure| blame(session, key, blob, wrap, failure))
-        })
+        self.unwrapping(
+            &|session, keys| {
+                let key = of_half(session, keys, half)?;
+                cipher::unwrap(session, key, blob.mechanism, blob.by_token, &[])
+            },
+            &|session, keys| still_unwraps(session, of_half(session, keys, half)?, blob, wrap),
+        )
     }
 }
 
 fn of_half<'a>(session: &Session, keys: &'a KeySet, half: &Components) -> Result<&'a Key, Failure> {
     for key in keys.of_class(Class::Rsa) {
-        if components(session, key)? == *half {
+        if Components::of(session, key)? == *half {
             return Ok(key);
         }
     }
     Err(KeyError::not_found("the token has this private key no more").into())
 }
 
-/// Not every private key has the exponent: the public one in the token does.
-fn components(session: &Session, key: &Key) -> Result<Components, Failure> {
-    let asked = [AttributeType::Modulus, AttributeType::PublicExponent];
-    let (mut modulus, mut exponent) = (Vec::new(), Vec::new());
-    for object in [Some(key.unwraps), key.wraps].into_iter().flatten() {
-        for attribute in session.get_attributes(object, &asked)? {
-            if let Attribute::Modulus(value) = attribute {
-                modulus = value;
-            } else if let Attribute::PublicExponent(value) = attribute {
-                exponent = value;
-            }
-        }
-    }
-    let stripped = |bytes: &[u8]| {
-        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-        bytes.get(zeros..).unwrap_or_default().to_vec()
-    };
-    Ok(Components {
-        modulus: stripped(&modulus),
-        exponent: stripped(&exponent),
-    })
-}
-
-/// As [`super::blame`], for a key whose public half may not be in the token.
-fn blame(
+/// As [`super::still_unwraps`], for a key whose public half may not be in the token.
+fn still_unwraps(
     session: &Session,
     key: &Key,
     blob: &Blob<'_>,
     wrap: Wrap<'_>,
-    failure: Failure,
-) -> Failure {
-    if !failure.may_be_bad_data() {
-        return failure;
-    }
+) -> Result<(), Failure> {
     let secret: Zeroizing<[u8; SecretKey::LEN]> = Zeroizing::new(random::array());
-    let trial = match wrap(&secret) {
-        Ok(wrapped) => cipher::unwrap(session, key, blob.mechanism, &wrapped, &[]),
-        Err(error) => return error.into(),
-    };
-    match trial {
-        Ok(_) => does_not_open().into(),
+    let wrapped = wrap(&secret)?;
+    match cipher::unwrap(session, key, blob.mechanism, &wrapped, &[]) {
+        Ok(_secret) => Ok(()),
         Err(trouble) if trouble.is_unsuitable() => {
             let name = blob.mechanism.name();
             let why = trouble.into_error(name);
             let message = format!("the token cannot do {name}: {}", why.message());
-            KeyError::config(message).into()
+            Err(KeyError::config(message).into())
         }
-        Err(trouble) => trouble,
+        Err(trouble) => Err(trouble),
     }
 }

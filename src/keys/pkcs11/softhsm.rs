@@ -1,7 +1,6 @@
-//! SoftHSM2 for tests: each test in a process of its own, since a module and what it reads of its
-//! environment belong to the process.
+//! SoftHSM2 for tests, each in a process of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -10,7 +9,7 @@ use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use cryptoki::types::{AuthPin, Date};
 
-use super::{PinSource, Pkcs11Options, Pkcs11Provider};
+use super::{PinSource, Pkcs11Options, Pkcs11Provider, alone};
 use crate::units::KeyUri;
 
 /// Names the folder of the tokens, in the process of a test.
@@ -35,24 +34,11 @@ pub(in crate::keys) fn with_token<F: Fn(&SoftHsm)>(test: F) {
         tokens.display()
     );
     std::fs::write(&config, text).unwrap();
-    let name = std::any::type_name::<F>();
-    let name = name
-        .split_once("::")
-        .unwrap()
-        .1
-        .trim_end_matches("::{{closure}}");
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args([name, "--exact", "--nocapture"])
-        .env(HOME, home.path())
-        .env("SOFTHSM2_CONF", config)
-        .output()
-        .unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{name}:\n{text}"
-    );
+    let environment = [
+        (HOME, home.path().as_os_str()),
+        ("SOFTHSM2_CONF", config.as_os_str()),
+    ];
+    alone::run(&test, &environment);
 }
 
 /// The tokens of a test.
@@ -96,15 +82,7 @@ impl SoftHsm {
     }
 
     pub(in crate::keys) fn options(&self, pin: &str) -> Pkcs11Options {
-        use std::os::unix::fs::PermissionsExt;
-        let file = self.home.join(format!("pin-{}", pin.len()));
-        std::fs::write(&file, pin).unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-        Pkcs11Options {
-            module: Some(Self::module()),
-            pin: PinSource::File(file),
-            ..Pkcs11Options::default()
-        }
+        options(&self.home, Self::module(), pin)
     }
 
     pub(in crate::keys) fn open(&self, path: &str) -> Pkcs11Provider {
@@ -192,6 +170,19 @@ impl SoftHsm {
             assert!(!found.is_empty());
             found.iter().for_each(|object| change(session, *object));
         });
+    }
+}
+
+/// What a machine has whose PIN file is in `home`.
+pub(super) fn options(home: &Path, module: PathBuf, pin: &str) -> Pkcs11Options {
+    use std::os::unix::fs::PermissionsExt;
+    let file = home.join(format!("pin-{}", pin.len()));
+    std::fs::write(&file, pin).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    Pkcs11Options {
+        module: Some(module),
+        pin: PinSource::File(file),
+        ..Pkcs11Options::default()
     }
 }
 

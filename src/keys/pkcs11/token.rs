@@ -16,7 +16,7 @@ use crate::keys::error::KeyError;
 /// Sessions at once, at most. An HSM serves a few; smart cards have one that works.
 const SESSIONS_MAX: usize = 8;
 
-/// Names what handles are good for: they end with the module's initialisation or the token's absence.
+/// Names what handles are good for: they end with the module's initialisation, the token's absence or the login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Epoch {
     module: u64,
@@ -38,6 +38,8 @@ struct Sessions {
     /// Logged in and unused. Those of an earlier epoch are never in here.
     idle: Vec<Session>,
     epoch: Epoch,
+    /// How many there are, idle ones among them.
+    open: usize,
     /// How many threads have a session or are opening one.
     busy: usize,
     most: usize,
@@ -59,6 +61,7 @@ impl Token {
                 module: 0,
                 token: 0,
             },
+            open: 0,
             busy: 0,
             most: SESSIONS_MAX,
         };
@@ -104,8 +107,10 @@ impl Token {
         let live = self.module.live();
         let done = self.session(&live).and_then(|(session, epoch)| {
             let done = work(&session, epoch);
-            let stale = done.as_ref().is_err_and(Failure::is_stale);
-            self.put_back(session, epoch, stale);
+            let usable = !done
+                .as_ref()
+                .is_err_and(|failure| failure.is_stale() || failure.is_of_call());
+            self.put_back(session, epoch, usable);
             done
         });
         (live.generation, done)
@@ -117,18 +122,18 @@ impl Token {
             if pool.epoch.module != live.generation {
                 // Their handles are gone with the earlier generation, and may be another's by now.
                 pool.idle.clear();
+                pool.open = 0;
                 pool.epoch.module = live.generation;
             }
             (pool.idle.pop(), pool.epoch)
         };
-        let session = match idle {
-            Some(session) => session,
-            None => self.open(live)?,
-        };
-        Ok((session, epoch))
+        match idle {
+            Some(session) => Ok((session, epoch)),
+            None => self.open(live),
+        }
     }
 
-    fn open(&self, live: &Live) -> Result<Session, Failure> {
+    fn open(&self, live: &Live) -> Result<(Session, Epoch), Failure> {
         let (slot, info) = self.find(&live.pkcs11)?;
         if let Limit::Max(most) = info.max_session_count() {
             let most = usize::try_from(most).unwrap_or(SESSIONS_MAX);
@@ -136,6 +141,13 @@ impl Token {
         }
         // Sessions are closed by `close`: one of an earlier generation must not close another's.
         let session = live.pkcs11.open_ro_session_no_drop(slot)?;
+        self.module.note_opened();
+        // The epoch as it is from here on: it does not end by the login while this session is open.
+        let epoch = {
+            let mut pool = self.pool.lock();
+            pool.open = pool.open.saturating_add(1);
+            pool.epoch
+        };
         if info.login_required() {
             let token = TokenNames {
                 in_words: self.wanted.token_in_words(),
@@ -143,20 +155,40 @@ impl Token {
                 own_pin_pad: info.protected_authentication_path(),
             };
             if let Err(failure) = self.module.log_in(&session, &token, &self.pin) {
-                close(session);
+                self.close(session);
                 return Err(failure);
             }
         }
-        Ok(session)
+        Ok((session, epoch))
     }
 
-    fn put_back(&self, session: Session, epoch: Epoch, stale: bool) {
+    fn put_back(&self, session: Session, epoch: Epoch, usable: bool) {
         let mut pool = self.pool.lock();
-        if pool.epoch == epoch && !stale {
+        if pool.epoch == epoch && usable {
             pool.idle.push(session);
         } else {
             drop(pool);
-            close(session);
+            self.close(session);
+        }
+    }
+
+    /// With the last session goes the login, and with that what handles are good for.
+    fn close(&self, session: Session) {
+        {
+            let mut pool = self.pool.lock();
+            pool.open = pool.open.saturating_sub(1);
+            if pool.open == 0 {
+                pool.epoch.token = pool.epoch.token.wrapping_add(1);
+            }
+        }
+        self.module.close(session);
+    }
+
+    /// Has the module initialised anew, unless that has just happened.
+    pub(super) fn start_anew(&self) {
+        let generation = self.module.live().generation;
+        if let Err(failure) = self.module.restart(generation) {
+            tracing::debug!(?failure, "the PKCS#11 module does not start");
         }
     }
 
@@ -170,7 +202,7 @@ impl Token {
             let idle = std::mem::take(&mut pool.idle);
             drop(pool);
             if live.generation == generation {
-                idle.into_iter().for_each(close);
+                idle.into_iter().for_each(|session| self.close(session));
             }
             self.find(&live.pkcs11).is_err()
         };
@@ -189,7 +221,7 @@ impl Token {
             pool.epoch.token = pool.epoch.token.wrapping_add(1);
             std::mem::take(&mut pool.idle)
         };
-        idle.into_iter().for_each(close);
+        idle.into_iter().for_each(|session| self.close(session));
         self.pin.forget();
     }
 
@@ -245,12 +277,6 @@ impl Drop for Permit<'_> {
         pool.busy = pool.busy.saturating_sub(1);
         drop(pool);
         self.token.freed.notify_one();
-    }
-}
-
-fn close(session: Session) {
-    if let Err(error) = session.close() {
-        tracing::debug!(%error, "a PKCS#11 session was gone before it was closed");
     }
 }
 

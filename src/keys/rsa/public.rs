@@ -30,7 +30,7 @@ const EXPONENT_MIN: u64 = 65_537;
 
 /// An RSA public key.
 #[derive(Debug)]
-pub(super) struct PublicKey {
+pub(in crate::keys) struct PublicKey {
     key: OaepPublicEncryptingKey,
     components: Components,
     fingerprint: [u8; 32],
@@ -49,7 +49,7 @@ impl PublicKey {
     ///
     /// # Errors
     /// As [`of_spki`](Self::of_spki).
-    pub(super) fn of_components(components: &Components) -> Result<Self, String> {
+    pub(in crate::keys) fn of_components(components: &Components) -> Result<Self, String> {
         let parts = PublicKeyComponents {
             n: &components.modulus,
             e: &components.exponent,
@@ -103,7 +103,7 @@ impl PublicKey {
     ///
     /// # Errors
     /// `Unavailable`, should aws-lc refuse.
-    pub(super) fn encrypt(
+    pub(in crate::keys) fn encrypt(
         &self,
         mechanism: Mechanism,
         secret: &[u8; SecretKey::LEN],

@@ -69,7 +69,8 @@ fn with_seals(
 ) -> Result<Verifier, Failure> {
     let what = format!("cannot unlock {}", cipherdir.display());
     providers::lock_memory(&what, MemoryPolicy::BestEffort)?;
-    let providers = GivenKeys::none().providers(&request.passphrase, Confirm::No);
+    let keys = GivenKeys::only(&what, &request.keys)?;
+    let providers = keys.providers(&request.passphrase, Confirm::No);
     let unlock = UnlockOptions {
         sharing: Sharing::Shared,
         read_only: true,

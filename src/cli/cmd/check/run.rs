@@ -20,7 +20,8 @@ use crate::volume::{self, Sharing, UnlockOptions};
 pub fn run(request: &CheckRequest) -> Result<(), Failure> {
     let what = format!("cannot check {}", request.cipherdir.display());
     providers::lock_memory(&what, MemoryPolicy::BestEffort)?;
-    let providers = GivenKeys::none().providers(&request.passphrase, Confirm::No);
+    let keys = GivenKeys::only(&what, &request.keys)?;
+    let providers = keys.providers(&request.passphrase, Confirm::No);
     let volume = volume::open(&request.cipherdir, &unlock(request), providers);
     let volume = volume.map_err(|error| not_opened(request, errors::volume(&what, &error)))?;
     let options = CheckOptions {
@@ -190,6 +191,7 @@ mod tests {
             quick: false,
             json: false,
             progress: false,
+            keys: Vec::new(),
             passphrase: crate::cli::args::PassphraseFrom::Prompt,
         };
         let findings = severities.iter().map(|severity| finding(*severity, "", ""));

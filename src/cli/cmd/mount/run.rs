@@ -16,6 +16,7 @@ use crate::daemon::harden;
 use crate::daemon::mountpoint::{self, Contents};
 use crate::daemon::policy;
 use crate::daemon::serve::{self, ServeError, ServeRequest};
+use crate::format::volume_config::KeyScope;
 use crate::fs::FsOptions;
 use crate::fuse::MountConfig;
 use crate::keys::Confirm;
@@ -106,7 +107,7 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
         MemoryPolicy::Required
     };
     providers::lock_memory(&what, policy)?;
-    let providers = GivenKeys::none()
+    let providers = GivenKeys::only(&what, &request.keys)?
         .limited_to(NonZeroU32::new(request.provider_rate))
         .providers(&request.passphrase, Confirm::No);
     let exclusive = request.sharing == Sharing::Exclusive;
@@ -122,6 +123,9 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
     };
     let volume = volume::open(&request.cipherdir, &unlock, providers);
     let volume = volume.map_err(|error| errors::volume(&what, &error))?;
+    if !request.read_only {
+        may_make_files(&what, &volume)?;
+    }
     let fs = FsOptions {
         accept_empty: request.accept_empty,
         shared: !exclusive,
@@ -153,6 +157,21 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
         read_only: request.read_only,
         hardening,
     })
+}
+
+/// A new file has a slot for each of the volume's keys, whatever opens the volume here.
+fn may_make_files(what: &str, volume: &volume::Volume) -> Result<(), Failure> {
+    let config = volume.config();
+    let providers = volume.providers();
+    let missing = config.keys.iter().find(|uri| !providers.may_use(uri));
+    match (config.key_scope, missing) {
+        (KeyScope::File, Some(uri)) => {
+            let why = format!("new files are wrapped under {uri} too, which was not given");
+            Err(Failure::new(Exit::KeyDenied, what, why)
+                .advise("give it by --key as well, or mount with --read-only"))
+        }
+        (KeyScope::File | KeyScope::Volume, _) => Ok(()),
+    }
 }
 
 fn mount_config(request: &MountRequest, cipherdir: &str, exclusive: bool) -> MountConfig {

@@ -118,7 +118,8 @@ fn reload(request: &VolumeRequest) -> Result<(), Failure> {
 
 fn open(what: &str, request: &VolumeRequest, sharing: Sharing) -> Result<Volume, Failure> {
     providers::lock_memory(what, MemoryPolicy::BestEffort)?;
-    let providers = GivenKeys::none().providers(&request.passphrase, Confirm::No);
+    let keys = GivenKeys::only(what, &request.keys)?;
+    let providers = keys.providers(&request.passphrase, Confirm::No);
     let unlock = UnlockOptions {
         sharing,
         // No file is written, so that there is nothing to look over should this be cut short.

@@ -49,11 +49,12 @@ pub(in crate::cli) fn carry_out(
     run: &SlotsRun,
     options: &RunOptions,
 ) -> Result<(), Failure> {
-    let given = GivenKeys::parse(what, &run.add)?;
+    let remove = GivenKeys::parse(what, &run.remove)?.uris;
+    let given = GivenKeys::parse(what, &run.add)?.restricted_to(what, &options.keys, &remove)?;
     let made = make_missing(what, &given, run.dry_run)?;
     let run = SlotsRun {
         add: given.uris.clone(),
-        remove: GivenKeys::parse(what, &run.remove)?.uris,
+        remove,
         ..run.clone()
     };
     let request = RunRequest::Slots(run);

@@ -44,9 +44,9 @@ fn a_public_key_that_no_slot_can_hold_is_refused() {
         };
         AsDer::as_der(&key).unwrap().as_ref().to_vec()
     };
-    assert!(public::PublicKey::of_spki(&spki(912)).is_ok());
+    assert!(PublicKey::of_spki(&spki(912)).is_ok());
     for len in [913, 1024, 2048] {
-        let refused = public::PublicKey::of_spki(&spki(len)).unwrap_err();
+        let refused = PublicKey::of_spki(&spki(len)).unwrap_err();
         assert!(
             refused.contains("too large") && refused.contains("7296"),
             "{refused}"
