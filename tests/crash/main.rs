@@ -115,8 +115,20 @@ fn all_of_it_holds_with_plain_names() {
 }
 
 #[test]
-fn names_and_folders_hold_in_a_shared_mount_after_a_repair() {
-    for scenario in [scenarios::NEW_FOLDERS, scenarios::LONG_NAMES] {
+fn all_of_it_holds_in_a_shared_mount() {
+    for scenario in [
+        scenarios::APPENDED_LOG,
+        scenarios::DATABASE,
+        scenarios::EMPTIED,
+        scenarios::RENAME_OVER,
+        scenarios::NEW_FOLDERS,
+        scenarios::GAPS,
+        scenarios::SHRINK,
+        scenarios::PUNCH,
+        scenarios::LONG_NAMES,
+        scenarios::NEVER_SYNCED,
+        scenarios::UNMOUNT,
+    ] {
         check_scenario(Scenario {
             name: &format!("{}, shared", scenario.name),
             sharing: Sharing::Shared,

@@ -74,10 +74,6 @@ impl State<'_> {
         if extras.unexamined {
             self.set_mark_to_the_future();
         }
-        if self.sharing == Sharing::Shared {
-            // Nobody looks a volume over when it is mounted so; after a power cut this is to be done first.
-            check(&self.path, true);
-        }
         let checked = extras.check.then(|| check(&self.path, false));
         let at = self.mount()?;
         let mut seen = Seen::default();
@@ -148,11 +144,6 @@ impl State<'_> {
                 .ids
                 .get(&attr.ino.0)
                 .ok_or("an inode that was never made")?;
-            // A file that had not got its name yet, and had no sync, comes back under another.
-            let is_recovered = self.sharing == Sharing::Shared && name.starts_with("recovered-");
-            if is_recovered && self.expectation.is_unsynced(child) {
-                continue;
-            }
             self.expectation
                 .check_name(id, name, Some(child))
                 .map_err(|error| format!("in /{path}: {error}"))?;
