@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use envelopefs::content::SyncKind;
 use envelopefs::fs::{FsError, Ino};
+use envelopefs::keys::FileProvider;
 use envelopefs::maint::{CheckReport, Severity};
 use envelopefs::storage::{FileKind, Node};
 use envelopefs::volume::Sharing;
@@ -36,20 +37,50 @@ pub(crate) fn verify(
     (folder, sharing, extras): (&Path, Sharing, Extras),
 ) -> Result<(), String> {
     let path = folder.join("state");
+    let ids = image.put(&path);
+    let without = Unnamed::hide(folder, &path);
     let verified = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let state = State {
-            ids: image.put(&path),
+            ids,
             path: path.clone(),
             expectation,
             sharing,
         };
         state.verify(image, extras)
     }));
+    without.put_back();
     std::fs::remove_dir_all(&path).unwrap();
     verified.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         Err(text.unwrap_or_else(|| "a panic".into()))
     })
+}
+
+/// Keys that the volume does not name: they may have been destroyed by now, so they are away while a state is looked at.
+struct Unnamed(Vec<(PathBuf, PathBuf)>);
+
+impl Unnamed {
+    /// The keys lie beside the volume, in `folder`.
+    fn hide(folder: &Path, volume: &Path) -> Self {
+        let config = std::fs::read_to_string(volume.join(".envelopefs/volume.json")).unwrap();
+        let mut hidden = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let key = entry.unwrap().path();
+            let is_named = config.contains(&format!("\"{}\"", FileProvider::uri_of(&key).unwrap()));
+            if key.is_file() && !is_named {
+                let away = key.with_extension("away");
+                std::fs::rename(&key, &away).unwrap();
+                hidden.push((key, away));
+            }
+        }
+        Self(hidden)
+    }
+
+    fn put_back(self) {
+        for (key, away) in self.0 {
+            std::fs::rename(away, key).unwrap();
+        }
+    }
 }
 
 struct State<'a> {
