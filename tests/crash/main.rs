@@ -14,6 +14,7 @@
 #![expect(clippy::print_stdout, reason = "how many states were checked is told")]
 
 mod attack;
+mod beside;
 mod history;
 mod image;
 #[path = "../inprocess/mod.rs"]
@@ -142,6 +143,11 @@ fn all_of_it_holds_in_a_shared_mount() {
             ..scenario
         });
     }
+}
+
+#[test]
+fn a_shared_mount_looks_over_what_a_dead_one_left_beside_one_that_lives() {
+    beside::looks_over_beside_one_that_lives();
 }
 
 #[test]

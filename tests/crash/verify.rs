@@ -136,13 +136,14 @@ impl State<'_> {
 
     /// As if no file had changed since the mount that crashed.
     fn set_mark_to_the_future(&self) {
-        if let Ok(mark) = File::options()
-            .write(true)
-            .open(self.path.join(".envelopefs/in-use"))
-        {
-            let future = SystemTime::now() + Duration::from_secs(3600);
-            mark.set_times(FileTimes::new().set_modified(future))
-                .unwrap();
+        let future = SystemTime::now() + Duration::from_secs(3600);
+        for entry in std::fs::read_dir(self.path.join(".envelopefs")).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_name().to_string_lossy().starts_with("in-use") {
+                let mark = File::options().write(true).open(entry.path()).unwrap();
+                mark.set_times(FileTimes::new().set_modified(future))
+                    .unwrap();
+            }
         }
     }
 
@@ -205,8 +206,10 @@ impl State<'_> {
             _ => Entry::Other,
         };
         if let Entry::File(content) = &entry {
-            let exact = !extras.unexamined && self.sharing == Sharing::Exclusive;
-            if exact && attr.size != content.len() as u64 && !seen.headerless.contains(path) {
+            if !extras.unexamined
+                && attr.size != content.len() as u64
+                && !seen.headerless.contains(path)
+            {
                 return Err(format!(
                     "stat tells {} bytes of {}",
                     attr.size,
