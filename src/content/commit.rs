@@ -73,6 +73,11 @@ impl OpenFile {
         state.file.access() == Access::ReadWrite && self.lags(&state)
     }
 
+    /// The same, whoever is to commit it: in a file that nobody has open, a crash came before its commit.
+    pub fn is_uncommitted(&self) -> bool {
+        self.lags(&self.state.read())
+    }
+
     fn lags(&self, state: &State) -> bool {
         !state.header_on_disk || state.header.committed_len != state.len
     }

@@ -38,7 +38,7 @@ use crate::format::header::{FileHeader, HeaderFlags};
 use crate::format::layout::Layout;
 use crate::keys::KeyError;
 use crate::storage::{Access, Node, Stat, StorageFile, TimeSet};
-use crate::units::{ChunkIndex, EpochId, FileId, PlainLen};
+use crate::units::{ChunkIndex, CipherLen, EpochId, FileId, PlainLen};
 use crate::volume::FileMaterial;
 
 pub use buffers::with_buffer;
@@ -83,6 +83,8 @@ struct State {
     len: PlainLen,
     /// A crash left blocks past the end; they must be cut off before the file may grow over them.
     untidy_tail: bool,
+    /// While the tail is untidy: the size on disk when the end was searched for.
+    searched: CipherLen,
     session: Option<WriterSession>,
     /// Counts shrinks: a commit begun before one must not raise the committed length after it.
     shrinks: u64,
@@ -293,6 +295,7 @@ impl State {
             header,
             header_on_disk,
             untidy_tail: false,
+            searched: CipherLen(0),
             session: None,
             shrinks: 0,
         }

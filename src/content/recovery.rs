@@ -26,38 +26,43 @@ impl OpenFile {
     /// the first short chunk from there on. What is committed is never given up: where it is missing,
     /// reads of it fail.
     pub(super) fn find_end(&self, state: &mut State) -> Result<(), ContentError> {
-        let committed = state.header.committed_len;
         let physical = state.file.len()?;
-        state.len = committed;
-        if self.layout.physical_len(committed) == physical {
-            return Ok(());
-        }
-        self.search_end(state, physical)
+        let committed = state.header.committed_len;
+        self.find_end_behind(state, committed, physical)
     }
 
-    /// Sets the length from the chunks themselves, from the last committed one on.
-    pub(super) fn search_end(
+    /// The same where the first `known` bytes are the file's whatever is found.
+    pub(super) fn find_end_behind(
         &self,
         state: &mut State,
+        known: PlainLen,
         physical: CipherLen,
     ) -> Result<(), ContentError> {
-        let committed = state.header.committed_len;
-        state.len = committed;
-        state.untidy_tail = true;
-        let blocks = physical.0 / self.layout.block_len();
-        if let Some(blocks) = NonZeroU64::new(blocks) {
-            let end = self.scan(state, ChunkIndex(blocks.get() - 1))?;
-            state.len = end.max(committed);
+        // No file with a header is of that size: should the search fail, the next one is not spared.
+        (state.untidy_tail, state.searched) = (true, CipherLen(0));
+        state.len = known;
+        // One block is an empty file, or one that was being cut to its first chunk.
+        let agrees = physical == self.layout.physical_len(known) && known > PlainLen(0);
+        let blocks = NonZeroU64::new(physical.0 / self.layout.block_len());
+        if let (false, Some(blocks)) = (agrees, blocks) {
+            let end = self.scan(state, known, ChunkIndex(blocks.get() - 1))?;
+            state.len = end.max(known);
         }
+        state.untidy_tail = physical != self.layout.physical_len(state.len);
+        state.searched = physical;
         Ok(())
     }
 
-    /// The end of the authentic chunks from the last committed one up to block `last`. Holes lie between them
+    /// The end of the authentic chunks from the last of `known` bytes up to block `last`. Holes lie between them
     /// only where the header says so: it does before a file with holes is synced.
-    fn scan(&self, state: &State, last: ChunkIndex) -> Result<PlainLen, ContentError> {
-        let committed = state.header.committed_len;
-        let mut end = committed;
-        let mut index = self.last_chunk(committed);
+    fn scan(
+        &self,
+        state: &State,
+        known: PlainLen,
+        last: ChunkIndex,
+    ) -> Result<PlainLen, ContentError> {
+        let mut end = known;
+        let mut index = self.last_chunk(known);
         while index <= last {
             let len = match self.look_at(state, index)? {
                 Found::Nothing => break,

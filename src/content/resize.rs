@@ -1,7 +1,7 @@
 //! Growing and shrinking to a length.
 
 use crate::format::all_zeros;
-use crate::units::{ChunkIndex, CipherLen, PlainLen};
+use crate::units::{ChunkIndex, PlainLen};
 
 use super::buffers::with_buffer;
 use super::error::ContentError;
@@ -66,7 +66,7 @@ impl OpenFile {
             if lowers {
                 self.write_header(state, len, Durability::Durable)?;
             } else if self.shared {
-                self.announce_shrink(state, len)?;
+                self.announce_cut(state)?;
             }
             // In a file with holes the disk may have one here still, whatever was written since. The cut may reach the
             // disk before the chunk, and the file would end in a hole, which is none.
@@ -84,16 +84,11 @@ impl OpenFile {
         self.set_len(state, len)
     }
 
-    /// Shows other mounts that the file was cut, so that none commits what it held before. The blocks go first: should
-    /// this mount die, no short chunk is left amid the file, where the others would not look for the end.
-    fn announce_shrink(&self, state: &mut State, len: PlainLen) -> Result<(), ContentError> {
+    /// Shows other mounts that the file is being cut, so that none commits what it held before: a header that differs in its
+    /// generation alone, where the committed length does not show it.
+    pub(super) fn announce_cut(&self, state: &mut State) -> Result<(), ContentError> {
         let committed = state.header.committed_len;
-        self.write_header(state, committed, Durability::Lazy)?;
-        let blocks = self.layout.chunk_count(len) * self.layout.block_len();
-        if state.file.len()? > CipherLen(blocks) {
-            state.file.set_len(CipherLen(blocks))?;
-        }
-        Ok(())
+        self.write_header(state, committed, Durability::Lazy)
     }
 
     /// Whether a whole chunk, about to become the last, is a block of zeros: the last one must be sealed.

@@ -1,8 +1,10 @@
 //! A file that other mounts of the volume write too: one of them changes it at a time, under a lock on the
 //! ciphertext file, and first takes over what the others did.
 //!
-//! Whoever holds the lock may take `st_size` for the length: all let go of it with the size set. A mount that died
-//! holding it may have left the size behind, which the last chunk and the last committed one then show.
+//! All let go of the lock with `st_size` set to the length. But a mount may have died, or its host lost power, and what it
+//! had written be there in part. So a length that is not yet known is believed only as far as the chunks bear it out, each
+//! of them from what is known or committed on. That needs nobody's word that he is alive, and costs a look at what was written since the last
+//! commit, some seconds before.
 
 use std::sync::Arc;
 
@@ -13,13 +15,12 @@ use crate::format::all_zeros;
 use crate::format::header::{FIXED_LEN, FileHeader};
 use crate::format::layout::Layout;
 use crate::storage::{Access, LockKind, LockRange, StorageFile};
-use crate::units::{ChunkIndex, CipherLen, CipherOffset, PlainLen};
+use crate::units::CipherOffset;
 use crate::volume::FileMaterial;
 
 use super::error::{ContentError, Damage};
 use super::keys::EpochKeys;
 use super::probe::{Probe, probe};
-use super::recovery::Found;
 use super::slots::same_keys;
 use super::{OnDisk, OpenFile, State};
 
@@ -89,8 +90,7 @@ impl OpenFile {
         };
         let mut state = open.state.write();
         let _turn = Turn(Arc::clone(&state.file));
-        let physical = state.file.len()?;
-        open.settle(&mut state, physical)?;
+        open.find_end(&mut state)?;
         drop(state);
         Ok(open)
     }
@@ -184,14 +184,23 @@ impl OpenFile {
         if same_header {
             self.adopt_slots(state, front)?;
         }
-        let same_size = physical == self.layout.physical_len(state.len);
-        if same_header && same_size && !state.untidy_tail {
+        let expected = match state.untidy_tail {
+            true => state.searched,
+            false => self.layout.physical_len(state.len),
+        };
+        if same_header && physical == expected {
             return Ok(());
         }
+        // A header stands before each cut, so that under the same one what was known to be there still is.
+        let grew = same_header && physical > expected && !state.untidy_tail;
         if !same_header {
             self.adopt_header(state)?;
         }
-        self.settle(state, physical)
+        let known = match grew {
+            true => state.len,
+            false => state.header.committed_len,
+        };
+        self.find_end_behind(state, known, physical)
     }
 
     /// Takes over slots that another mount, or a run over all files, exchanged under the same header: written back, the
@@ -230,59 +239,6 @@ impl OpenFile {
         // The other may have cut the file, and a commit begun before is then void.
         state.shrinks += 1;
         Ok(())
-    }
-
-    /// Takes the length from the size, unless the chunks where a mount that died would have left traces tell another.
-    fn settle(&self, state: &mut State, physical: CipherLen) -> Result<(), ContentError> {
-        state.untidy_tail = false;
-        let len = self.layout.plain_len(physical);
-        let committed = state.header.committed_len;
-        let whole = self.layout.physical_len(len) == physical && len >= committed;
-        if whole && self.ends_at(state, len)? && self.goes_on_after(state, committed, len)? {
-            state.len = len;
-            Ok(())
-        } else {
-            self.search_end(state, physical)
-        }
-    }
-
-    /// Finds the end after a change that failed.
-    pub(super) fn find_end_again(&self, state: &mut State) -> Result<(), ContentError> {
-        if self.shared {
-            let physical = state.file.len()?;
-            self.settle(state, physical)
-        } else {
-            self.find_end(state)
-        }
-    }
-
-    /// Whether the last chunk of a file of `len` bytes is as long as it must be.
-    fn ends_at(&self, state: &State, len: PlainLen) -> Result<bool, ContentError> {
-        let last = self.last_chunk(len);
-        let expected = self.chunk_len(len, last);
-        Ok(match self.look_at(state, last)? {
-            Found::Full => expected == self.layout.capacity(last),
-            Found::Short(found) => found == expected,
-            Found::Hole | Found::Nothing => false,
-        })
-    }
-
-    /// Whether the chunk at `committed` is whole where it is not the last of `len` bytes: a cut begins by sealing it short.
-    fn goes_on_after(
-        &self,
-        state: &State,
-        committed: PlainLen,
-        len: PlainLen,
-    ) -> Result<bool, ContentError> {
-        let index: ChunkIndex = self.last_chunk(committed);
-        if index == self.last_chunk(len) {
-            return Ok(true);
-        }
-        Ok(match self.look_at(state, index)? {
-            Found::Full => true,
-            Found::Hole => state.header.flags.sparse,
-            Found::Short(_) | Found::Nothing => false,
-        })
     }
 }
 

@@ -89,7 +89,7 @@ impl OpenFile {
         let result = work(&mut state);
         match (&result, state.header_on_disk) {
             (Ok(_), _) => {}
-            (Err(_), true) => self.find_end_again(&mut state)?,
+            (Err(_), true) => self.find_end(&mut state)?,
             (Err(_), false) => state.untidy_tail = true,
         }
         result
@@ -121,7 +121,12 @@ impl OpenFile {
     fn cut_untidy_tail(&self, state: &mut State) -> Result<(), ContentError> {
         if state.untidy_tail {
             let len = state.len;
-            self.keep_times(state, |state| Ok(self.cut_to(state, len)?))?;
+            self.keep_times(state, |state| {
+                if self.shared && state.header_on_disk {
+                    self.announce_cut(state)?;
+                }
+                Ok(self.cut_to(state, len)?)
+            })?;
             state.untidy_tail = false;
         }
         Ok(())

@@ -64,7 +64,7 @@ pub fn check(
         report,
         progress: &mut progress,
     };
-    let unclean = volume.in_use_since()?.is_some();
+    let unclean = volume.left_in_use_since()?.is_some();
     run.own_folder()?;
     let mut plain_paths = HashMap::from([(String::new(), String::new())]);
     walk(volume.root(), |folder| {
@@ -143,7 +143,7 @@ impl Run<'_> {
         if self.options.repair && (ours || all_seen) {
             self.volume.mark_clean()?;
         }
-        if !unclean || (self.options.repair && ours) {
+        if !unclean {
             return Ok(());
         }
         let path = String::from_utf8_lossy(Volume::OWN_FOLDER) + "/in-use";

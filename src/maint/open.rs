@@ -1,6 +1,9 @@
 //! Opening a file of a volume by its ciphertext name, as recovery and check do.
 
-use crate::content::{ContentError, EpochKeys, OpenFile, Probe, probe};
+use std::sync::Arc;
+
+use crate::content::{ContentError, EpochKeys, OpenFile, Probe, exclude_writers, probe};
+use crate::crypto::SecretKey;
 use crate::storage::{Access, CName, Node, StorageFile};
 use crate::volume::Volume;
 
@@ -45,8 +48,27 @@ pub(super) fn open(
         return Ok(Opened::Foreign);
     }
     let (header, deks) = volume.fetch_keys_blocking(header)?;
-    let keys = EpochKeys::derive(&header, &deks)?;
-    OpenFile::open(file, header, keys)
-        .map(|open| Opened::Sealed(Box::new(open)))
-        .map_err(content)
+    let open = match volume.is_shared() && access == Access::ReadWrite {
+        true => among_others(file, volume, &deks),
+        false => {
+            let keys = EpochKeys::derive(&header, &deks)?;
+            OpenFile::open(file, header, keys)
+        }
+    };
+    let open = open.map_err(content)?;
+    Ok(Opened::Sealed(Box::new(open)))
+}
+
+/// Opens a file that other mounts may be at: its header is of this moment.
+fn among_others(
+    file: StorageFile,
+    volume: &Volume,
+    deks: &[Arc<SecretKey>],
+) -> Result<OpenFile, ContentError> {
+    exclude_writers(&file)?;
+    let Probe::Sealed(header) = probe(&file, volume.layout())? else {
+        return Err(ContentError::Overtaken);
+    };
+    let keys = EpochKeys::derive(&header, deks)?;
+    OpenFile::open_shared(file, header, keys)
 }

@@ -24,20 +24,27 @@ pub struct Recovery {
     pub failed: u64,
 }
 
-/// Looks over every file that changed since `since`. A file that fails does not stop the rest.
+/// Looks over every file that changed since `since`. A file that fails does not stop the rest. Other mounts may be at
+/// work in a shared volume: what they remove meanwhile needs no look.
 ///
 /// # Errors
 /// Where the ciphertext folder cannot be read.
 pub fn recover(volume: &Volume, since: Timestamp) -> Result<Recovery, MaintError> {
     let mut recovery = Recovery::default();
     walk(volume.root(), |folder| {
-        let folder = folder.map_err(|unread| unread.error)?;
+        let folder = match folder.map_err(|unread| unread.error) {
+            Err(error) if is_gone(&error) => return Ok(()),
+            folder => folder?,
+        };
         let files = folder
             .entries
             .iter()
             .filter(|entry| entry.kind == FileKind::Regular);
         for entry in files {
-            let stat = folder.node.stat_child(&entry.name)?;
+            let stat = match folder.node.stat_child(&entry.name) {
+                Err(error) if is_gone(&error) => continue,
+                stat => stat?,
+            };
             if is_suspect(&stat, since) {
                 let mended = mend(volume, &folder.node, &entry.name);
                 recovery.count(&join(&folder.path, &entry.name), mended);
@@ -56,6 +63,10 @@ fn is_suspect(stat: &Stat, since: Timestamp) -> bool {
     stat.ctime.secs >= since.secs - CLOCK_SLACK_SECS
 }
 
+fn is_gone(error: &std::io::Error) -> bool {
+    [Some(libc::ENOENT), Some(libc::ESTALE)].contains(&error.raw_os_error())
+}
+
 /// What became of one file.
 enum Mended {
     Nothing,
@@ -64,7 +75,11 @@ enum Mended {
 }
 
 fn mend(volume: &Volume, folder: &Node, name: &CName) -> Result<Mended, MaintError> {
-    let open = match open(volume, folder, name, Access::ReadWrite)? {
+    let opened = match open(volume, folder, name, Access::ReadWrite) {
+        Err(MaintError::Io { source, .. }) if is_gone(&source) => return Ok(Mended::Nothing),
+        opened => opened?,
+    };
+    let open = match opened {
         Opened::Empty(_) => return Ok(Mended::Empty),
         Opened::Foreign => return Ok(Mended::Nothing),
         Opened::Sealed(open) => open,

@@ -28,6 +28,12 @@ impl LockRange {
         last: OFFSET_MAX - 1,
     };
 
+    /// A shared mount holds this byte of its mark for as long as it lives.
+    pub const ALIVE: Self = Self {
+        first: OFFSET_MAX - 2,
+        last: OFFSET_MAX - 2,
+    };
+
     /// A caller's range: `first` to `last`, where [`i64::MAX`] stands for the end of the file, wherever that is.
     /// What would reach into the program's own offsets ends before them. `None` for an empty range.
     pub fn of_caller(first: u64, last: u64) -> Option<Self> {

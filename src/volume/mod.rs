@@ -6,6 +6,7 @@ mod custody;
 mod done_list;
 mod error;
 mod file_keys;
+mod in_use;
 mod key_set;
 mod live;
 mod meta;
@@ -64,7 +65,7 @@ pub struct Volume {
     told: Arc<audit::Told>,
     providers: Arc<Providers>,
     unclean: Option<crate::storage::Timestamp>,
-    in_use: Option<meta::InUse>,
+    in_use: Option<in_use::InUse>,
     /// Held while a policy is set: its file and what names it belong together.
     setting_policy: parking_lot::Mutex<()>,
     /// Keeps other mounts out, or this one among sharers, for as long as the volume is open.
@@ -166,7 +167,12 @@ impl Volume {
         Ok(header.verify_membership(&self.vault.secrets()?.membership))
     }
 
-    /// When the mount began that ended without an unmount, if one did: what changed since is to be looked over.
+    /// Whether other mounts may be there.
+    pub fn is_shared(&self) -> bool {
+        self.live.is_shared()
+    }
+
+    /// When the first mount began that ended without an unmount, if one did: what changed since is to be looked over.
     pub fn unclean_since(&self) -> Option<crate::storage::Timestamp> {
         self.unclean
     }
@@ -176,12 +182,15 @@ impl Volume {
         &self.folder
     }
 
-    /// Since when there is a mark of a mount. While the volume's lock is held, that mount ended without an unmount.
+    /// As [`Volume::unclean_since`], of a volume that may have been opened read-only.
     ///
     /// # Errors
     /// What the ciphertext folder answers.
-    pub fn in_use_since(&self) -> Result<Option<crate::storage::Timestamp>, VolumeError> {
-        meta::InUse::since(&self.folder)
+    pub fn left_in_use_since(&self) -> Result<Option<crate::storage::Timestamp>, VolumeError> {
+        match self.in_use {
+            Some(_) => Ok(self.unclean),
+            None => in_use::InUse::since(&self.folder),
+        }
     }
 
     /// Notes that all is committed: the next mount has nothing to look over.
@@ -189,6 +198,6 @@ impl Volume {
     /// # Errors
     /// What the ciphertext folder answers.
     pub fn mark_clean(&self) -> Result<(), VolumeError> {
-        self.in_use.as_ref().map_or(Ok(()), meta::InUse::clear)
+        self.in_use.as_ref().map_or(Ok(()), in_use::InUse::clear)
     }
 }

@@ -7,7 +7,7 @@ use crate::storage::{CName, Node};
 use crate::units::DirId;
 
 use super::error::VolumeError;
-use super::{Volume, meta};
+use super::{Volume, in_use, meta};
 
 /// What an entry of a ciphertext folder stands for.
 #[derive(Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl Volume {
 
     /// Whether an entry belongs in [`Volume::own_folder`].
     pub fn is_own_entry(cname: &CName) -> bool {
-        meta::ENTRIES.contains(&cname.as_bytes())
+        meta::ENTRIES.contains(&cname.as_bytes()) || in_use::is_mark(cname)
     }
 }
 

@@ -16,9 +16,10 @@ use super::Volume;
 use super::audit::Told;
 use super::error::VolumeError;
 use super::file_keys::{FileKeyring, unwrap_slots_told};
+use super::in_use::InUse;
 use super::key_set::SeenKeys;
 use super::live::LiveConfig;
-use super::meta::{self, InUse, name};
+use super::meta::{self, name};
 use super::secrets::VolumeSecrets;
 use super::vault::Vault;
 
@@ -93,9 +94,12 @@ pub fn open_in(
     let told = Arc::new(Told::new(audit_key, told.into_inner()));
     let secrets = VolumeSecrets::derive(&volume_key, &config.volume_id())?;
     let config = config.verify(&secrets.config)?;
-    let (in_use, unclean) = match options.read_only || options.sharing == Sharing::Shared {
+    let (in_use, unclean) = match options.read_only {
         true => (None, None),
-        false => InUse::set(&folder).map(|(mark, earlier)| (Some(mark), earlier))?,
+        false => {
+            let (marks, since) = InUse::set(&folder, options.sharing)?;
+            (Some(marks), since)
+        }
     };
     let vault = Arc::new(Vault::of(secrets));
     let keyring = KeyringConfig {

@@ -5,7 +5,8 @@
 //! failed at any moment (`state`, and `log_tree` for Btrfs); pages of 4 KiB reach the disk whole. Each
 //! state is put onto a real folder, mounted, and compared with what the steps allow (`oracle`, `verify`):
 //! what was synced is there; every other chunk is that of some moment since; every folder opens; every name leads where it
-//! led at some moment since it was durable; no file answers EIO, but for new ones of which nothing was ever durable.
+//! led at some moment since it was durable; no file answers EIO, but for new ones of which nothing was ever durable, nor
+//! needs a key that the volume does not name.
 //!
 //! `scripts/crash.sh` says how many states there are, and what varies them.
 
@@ -13,6 +14,7 @@
 #![expect(clippy::print_stdout, reason = "how many states were checked is told")]
 
 mod attack;
+mod beside;
 mod history;
 mod image;
 #[path = "../inprocess/mod.rs"]
@@ -100,6 +102,11 @@ fn an_unmount_makes_all_durable() {
 }
 
 #[test]
+fn keys_that_change_leave_no_file_without_one() {
+    check_scenario(scenarios::CHANGED_KEYS);
+}
+
+#[test]
 fn all_of_it_holds_with_plain_names() {
     for scenario in [
         scenarios::NEW_FOLDERS,
@@ -115,14 +122,32 @@ fn all_of_it_holds_with_plain_names() {
 }
 
 #[test]
-fn names_and_folders_hold_in_a_shared_mount_after_a_repair() {
-    for scenario in [scenarios::NEW_FOLDERS, scenarios::LONG_NAMES] {
+fn all_of_it_holds_in_a_shared_mount() {
+    for scenario in [
+        scenarios::APPENDED_LOG,
+        scenarios::DATABASE,
+        scenarios::EMPTIED,
+        scenarios::RENAME_OVER,
+        scenarios::NEW_FOLDERS,
+        scenarios::GAPS,
+        scenarios::SHRINK,
+        scenarios::PUNCH,
+        scenarios::LONG_NAMES,
+        scenarios::NEVER_SYNCED,
+        scenarios::UNMOUNT,
+        scenarios::CHANGED_KEYS,
+    ] {
         check_scenario(Scenario {
             name: &format!("{}, shared", scenario.name),
             sharing: Sharing::Shared,
             ..scenario
         });
     }
+}
+
+#[test]
+fn a_shared_mount_looks_over_what_a_dead_one_left_beside_one_that_lives() {
+    beside::looks_over_beside_one_that_lives();
 }
 
 #[test]
@@ -156,6 +181,7 @@ fn every_wrong_order_of_writes_is_found_out() {
         (Sabotage::NoSyncs, scenarios::RENAME_OVER),
         (Sabotage::NoFolderSyncs, scenarios::NEW_FOLDERS),
         (Sabotage::NoFolderSyncs, scenarios::LONG_NAMES),
+        (Sabotage::NoWholeSyncs, scenarios::CHANGED_KEYS),
         (Sabotage::IdAfterEntry, scenarios::NEW_FOLDERS),
         (Sabotage::FullNameAfterName, scenarios::LONG_NAMES),
         (Sabotage::TornPages, scenarios::DATABASE),

@@ -13,7 +13,7 @@ const STEPS: usize = 24;
 
 /// Steps that can be done one after the other in the volume of `scenario`.
 pub(crate) fn steps(scenario: Scenario<'_>, seed: u64) -> Vec<Step> {
-    let home = crate::inprocess::volume::make_with(scenario.names);
+    let home = crate::inprocess::volume::make_with(scenario.names, scenario.scope);
     let path = path_in(&home);
     let root = envelopefs::storage::Node::open_root(&path).unwrap();
     let mut at = Mounted::serve(root, &path, scenario.sharing).unwrap();

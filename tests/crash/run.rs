@@ -6,7 +6,7 @@ use std::hash::{Hash as _, Hasher as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use envelopefs::format::volume_config::NameMode;
+use envelopefs::format::volume_config::{KeyScope, NameMode};
 use envelopefs::storage::Node;
 use envelopefs::volume::Sharing;
 use tempfile::TempDir;
@@ -27,6 +27,7 @@ use crate::verify::{Extras, verify};
 pub(crate) struct Scenario<'a> {
     pub(crate) name: &'a str,
     pub(crate) names: NameMode,
+    pub(crate) scope: KeyScope,
     pub(crate) sharing: Sharing,
     /// Done and unmounted long before.
     pub(crate) before: &'a [Step],
@@ -166,7 +167,7 @@ fn replay_one(scenario: Scenario<'_>, state: StateId) {
 
 /// Does a scenario and writes down what it does to the ciphertext folder.
 pub(crate) fn record(scenario: Scenario<'_>) -> Recorded {
-    let home = volume::make_with(scenario.names);
+    let home = volume::make_with(scenario.names, scenario.scope);
     let path = path_in(&home);
     let mut tree = Tree::default();
     let mut at = Mounted::serve(Node::open_root(&path).unwrap(), &path, scenario.sharing).unwrap();

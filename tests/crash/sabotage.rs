@@ -16,6 +16,8 @@ pub(crate) enum Sabotage {
     NoSyncs,
     /// No sync of a folder is done.
     NoFolderSyncs,
+    /// No sync of all is done.
+    NoWholeSyncs,
     /// A folder gets its id after it has its first entry.
     IdAfterEntry,
     /// The full form of a long name is made after the name.
@@ -36,6 +38,7 @@ impl Sabotage {
                 matches!(op, Op::SyncData(_) | Op::SyncAll(_))
             }),
             Self::NoFolderSyncs => disarm(&mut ops, |op| matches!(op, Op::SyncFolder(_))),
+            Self::NoWholeSyncs => disarm(&mut ops, |op| matches!(op, Op::SyncFs)),
             Self::IdAfterEntry => move_behind(&mut ops, b".envelopefs.dirid", is_entry_beside),
             Self::FullNameAfterName => move_behind(&mut ops, b".n", gives_name),
             Self::TornPages => {}

@@ -1,12 +1,12 @@
 //! What programs do until the power fails.
 //!
-//! Chunk 0 holds 3024 bytes and each further one 4048. A scenario of a new operation of the volume (a key exchanged in the
-//! headers, say) is one more entry here, with a step for it in [`crate::inprocess::steps`].
+//! Chunk 0 holds 3024 bytes and each further one 4048. A scenario of a new operation of the volume is one more entry here, with a step for it in [`crate::inprocess::steps`].
 
-use envelopefs::format::volume_config::NameMode;
+use envelopefs::format::volume_config::{KeyScope, NameMode};
 use envelopefs::volume::Sharing;
 
 use crate::inprocess::steps::Step::{self, *};
+use crate::inprocess::volume::KEY;
 use crate::inprocess::{INSIDE, LONG, OTHER};
 use crate::run::Scenario;
 
@@ -18,6 +18,7 @@ const fn scenario(
     Scenario {
         name,
         names: NameMode::Encrypted,
+        scope: KeyScope::Volume,
         sharing: Sharing::Exclusive,
         before,
         steps,
@@ -433,6 +434,46 @@ pub(crate) const UNMOUNT_OF_MANY: Scenario<'_> = Scenario {
             Create("9"),
             Write("9", 0, 4_000, 9),
             Close("9"),
+        ],
+    )
+};
+
+/// Keys get new versions, come and go while files are written: small ones that are one page with their header, large ones,
+/// open ones and closed ones.
+pub(crate) const CHANGED_KEYS: Scenario<'_> = Scenario {
+    scope: KeyScope::File,
+    ..scenario(
+        "keys changed",
+        &[
+            Mkdir("d"),
+            Create("d/small"),
+            Write("d/small", 0, 700, 1),
+            Close("d/small"),
+            Create("large"),
+            Write("large", 0, 20_000, 2),
+            Close("large"),
+            Create("open"),
+            Write("open", 0, 9_000, 3),
+            Close("open"),
+        ],
+        &[
+            Open("open"),
+            Write("open", 9_000, 3_000, 4),
+            RotateKeys,
+            Write("open", 100, 50, 5),
+            Create("new"),
+            Write("new", 0, 400, 6),
+            SyncData("open"),
+            AddKey("second"),
+            Write("open", 12_000, 5_000, 7),
+            Sync("new"),
+            Truncate("open", 8_000),
+            RemoveKey(KEY),
+            Write("open", 8_000, 100, 8),
+            SyncData("open"),
+            Close("open"),
+            RotateKeys,
+            Close("new"),
         ],
     )
 };

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use envelopefs::content::SyncKind;
 use envelopefs::fs::{FsError, Ino};
+use envelopefs::keys::FileProvider;
 use envelopefs::maint::{CheckReport, Severity};
 use envelopefs::storage::{FileKind, Node};
 use envelopefs::volume::Sharing;
@@ -36,20 +37,50 @@ pub(crate) fn verify(
     (folder, sharing, extras): (&Path, Sharing, Extras),
 ) -> Result<(), String> {
     let path = folder.join("state");
+    let ids = image.put(&path);
+    let without = Unnamed::hide(folder, &path);
     let verified = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let state = State {
-            ids: image.put(&path),
+            ids,
             path: path.clone(),
             expectation,
             sharing,
         };
         state.verify(image, extras)
     }));
+    without.put_back();
     std::fs::remove_dir_all(&path).unwrap();
     verified.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         Err(text.unwrap_or_else(|| "a panic".into()))
     })
+}
+
+/// Keys that the volume does not name: they may have been destroyed by now, so they are away while a state is looked at.
+struct Unnamed(Vec<(PathBuf, PathBuf)>);
+
+impl Unnamed {
+    /// The keys lie beside the volume, in `folder`.
+    fn hide(folder: &Path, volume: &Path) -> Self {
+        let config = std::fs::read_to_string(volume.join(".envelopefs/volume.json")).unwrap();
+        let mut hidden = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let key = entry.unwrap().path();
+            let is_named = config.contains(&format!("\"{}\"", FileProvider::uri_of(&key).unwrap()));
+            if key.is_file() && !is_named {
+                let away = key.with_extension("away");
+                std::fs::rename(&key, &away).unwrap();
+                hidden.push((key, away));
+            }
+        }
+        Self(hidden)
+    }
+
+    fn put_back(self) {
+        for (key, away) in self.0 {
+            std::fs::rename(away, key).unwrap();
+        }
+    }
 }
 
 struct State<'a> {
@@ -73,10 +104,6 @@ impl State<'_> {
     fn verify(&self, image: &Image, extras: Extras) -> Result<(), String> {
         if extras.unexamined {
             self.set_mark_to_the_future();
-        }
-        if self.sharing == Sharing::Shared {
-            // Nobody looks a volume over when it is mounted so; after a power cut this is to be done first.
-            check(&self.path, true);
         }
         let checked = extras.check.then(|| check(&self.path, false));
         let at = self.mount()?;
@@ -109,13 +136,14 @@ impl State<'_> {
 
     /// As if no file had changed since the mount that crashed.
     fn set_mark_to_the_future(&self) {
-        if let Ok(mark) = File::options()
-            .write(true)
-            .open(self.path.join(".envelopefs/in-use"))
-        {
-            let future = SystemTime::now() + Duration::from_secs(3600);
-            mark.set_times(FileTimes::new().set_modified(future))
-                .unwrap();
+        let future = SystemTime::now() + Duration::from_secs(3600);
+        for entry in std::fs::read_dir(self.path.join(".envelopefs")).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_name().to_string_lossy().starts_with("in-use") {
+                let mark = File::options().write(true).open(entry.path()).unwrap();
+                mark.set_times(FileTimes::new().set_modified(future))
+                    .unwrap();
+            }
         }
     }
 
@@ -148,11 +176,6 @@ impl State<'_> {
                 .ids
                 .get(&attr.ino.0)
                 .ok_or("an inode that was never made")?;
-            // A file that had not got its name yet, and had no sync, comes back under another.
-            let is_recovered = self.sharing == Sharing::Shared && name.starts_with("recovered-");
-            if is_recovered && self.expectation.is_unsynced(child) {
-                continue;
-            }
             self.expectation
                 .check_name(id, name, Some(child))
                 .map_err(|error| format!("in /{path}: {error}"))?;
@@ -183,8 +206,10 @@ impl State<'_> {
             _ => Entry::Other,
         };
         if let Entry::File(content) = &entry {
-            let exact = !extras.unexamined && self.sharing == Sharing::Exclusive;
-            if exact && attr.size != content.len() as u64 && !seen.headerless.contains(path) {
+            if !extras.unexamined
+                && attr.size != content.len() as u64
+                && !seen.headerless.contains(path)
+            {
                 return Err(format!(
                     "stat tells {} bytes of {}",
                     attr.size,

@@ -1,6 +1,7 @@
 //! What a program does, one step at a time: in the volume, and in the model.
 
 use envelopefs::content::{Seek, SyncKind};
+use envelopefs::daemon::runs::SlotsRun;
 use envelopefs::fs::{AttrChange, Fh, FsError, TimeChange};
 use envelopefs::storage::{RenameFlags, Timestamp, XattrSet};
 
@@ -42,6 +43,12 @@ pub(crate) enum Step {
     LookAround,
     SyncFolder(&'static str),
     StatFs,
+    /// Each key of the volume gets a new version, and every file a slot of it.
+    RotateKeys,
+    /// A new key file, and a slot of it in every file.
+    AddKey(&'static str),
+    /// The key file opens the volume and its files no more.
+    RemoveKey(&'static str),
 }
 
 /// Bytes that differ from place to place and seed to seed.
@@ -165,6 +172,28 @@ impl Step {
                 at.fs.fsyncdir(ino)
             }
             Self::StatFs => at.fs.statfs().map(drop),
+            Self::RotateKeys => {
+                at.renew_slots(SlotsRun {
+                    rotate: true,
+                    ..SlotsRun::default()
+                });
+                Ok(())
+            }
+            Self::AddKey(name) => {
+                at.make_key(name);
+                at.renew_slots(SlotsRun {
+                    add: vec![at.key(name)],
+                    ..SlotsRun::default()
+                });
+                Ok(())
+            }
+            Self::RemoveKey(name) => {
+                at.renew_slots(SlotsRun {
+                    remove: vec![at.key(name)],
+                    ..SlotsRun::default()
+                });
+                Ok(())
+            }
         }
     }
 
@@ -218,6 +247,7 @@ impl Step {
             | Self::Sync(_)
             | Self::SyncData(_) => {}
             Self::Touch(_) | Self::LookAround | Self::SyncFolder(_) | Self::StatFs => {}
+            Self::RotateKeys | Self::AddKey(_) | Self::RemoveKey(_) => {}
         }
     }
 
@@ -273,6 +303,7 @@ impl Step {
             Self::Exchange(one, other) => there(one) && there(other),
             Self::SyncFolder(path) => path.is_empty() || there(path),
             Self::LookAround | Self::StatFs => true,
+            Self::RotateKeys | Self::AddKey(_) | Self::RemoveKey(_) => true,
         }
     }
 }

@@ -6,13 +6,14 @@ use std::sync::{Arc, mpsc};
 
 use envelopefs::content::Extent;
 use envelopefs::crypto::random;
+use envelopefs::daemon::runs::{RunHost, RunRequest, SlotsRun};
 use envelopefs::format::layout::Layout;
 use envelopefs::format::volume_config::{ForeignFiles, KeyScope, NameMode};
 use envelopefs::fs::{Caller, Fh, FileSystem, FsError, FsOptions, Ino};
 use envelopefs::keys::{FileProvider, ProviderOptions, Providers};
 use envelopefs::maint::{self, CheckOptions, CheckReport};
 use envelopefs::storage::{self, FileKind, Node, StorageObserver};
-use envelopefs::units::VolumeId;
+use envelopefs::units::{KeyUri, VolumeId};
 use envelopefs::volume::{self, CreateOptions, Sharing, UnlockOptions};
 use tempfile::TempDir;
 
@@ -24,21 +25,24 @@ pub(crate) const SELF: Caller = Caller {
     umask: 0,
 };
 
+/// The key that a volume is made with.
+pub(crate) const KEY: &str = "key";
+
 /// Makes a volume with encrypted names in a folder of its own.
 pub(crate) fn make() -> TempDir {
-    make_with(NameMode::Encrypted)
+    make_with(NameMode::Encrypted, KeyScope::Volume)
 }
 
-/// Makes a volume in a folder of its own.
-pub(crate) fn make_with(names: NameMode) -> TempDir {
+/// Makes a volume in a folder of its own, beside its key: the file [`KEY`].
+pub(crate) fn make_with(names: NameMode, key_scope: KeyScope) -> TempDir {
     let home = temporary_folder();
-    let key = home.path().join("key");
+    let key = home.path().join(KEY);
     drop(FileProvider::create(&key).unwrap());
     let options = CreateOptions {
         volume_id: VolumeId(random::array()),
         layout: Layout::DEFAULT,
         names,
-        key_scope: KeyScope::Volume,
+        key_scope,
         foreign_files: ForeignFiles::Deny,
         keys: vec![FileProvider::uri_of(&key).unwrap()],
         volume_keys: Vec::new(),
@@ -69,6 +73,8 @@ fn providers() -> Arc<Providers> {
 /// A volume that is served.
 pub(crate) struct Mounted {
     pub(crate) fs: Arc<FileSystem>,
+    /// Where its keys lie.
+    home: PathBuf,
     /// Open files by path.
     pub(crate) handles: BTreeMap<String, Fh>,
 }
@@ -100,6 +106,10 @@ impl Mounted {
         };
         Ok(Self {
             fs: FileSystem::new(Arc::new(volume), options)?,
+            home: path
+                .parent()
+                .ok_or("a volume has a folder above it")?
+                .into(),
             handles: BTreeMap::new(),
         })
     }
@@ -120,6 +130,23 @@ impl Mounted {
             fs = held;
             std::thread::yield_now();
         }
+    }
+
+    /// The key file of this name, which a volume may have for a key.
+    pub(crate) fn key(&self, name: &str) -> KeyUri {
+        FileProvider::uri_of(&self.home.join(name)).unwrap()
+    }
+
+    /// Makes a key file of this name.
+    pub(crate) fn make_key(&self, name: &str) {
+        drop(FileProvider::create(&self.home.join(name)).unwrap());
+    }
+
+    /// Changes the key slots of the volume and of all its files.
+    pub(crate) fn renew_slots(&self, run: SlotsRun) {
+        let host = RunHost::new(Arc::clone(&self.fs), false);
+        let done = host.run(&RunRequest::Slots(run), &mut |_| true).unwrap();
+        assert!(done.complete && done.counts.changed > 0, "{done:?}");
     }
 
     /// The inode of a path, looked up from the root on.

@@ -193,7 +193,9 @@ def read_file(data, deks):
     committed = header["committed"]
     need(len(plain) >= committed, "cut")
     # The size agrees with the committed length: what the last chunk holds beyond it was never synced.
-    return plain[:committed] if len(data) == physical_len(header, committed) else plain
+    # One block is an empty file, or one that was being cut to its first chunk.
+    agrees = committed > 0 and len(data) == physical_len(header, committed)
+    return plain[:committed] if agrees else plain
 
 
 # -- the files of vectors

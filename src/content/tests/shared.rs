@@ -378,6 +378,109 @@ fn a_mount_killed_amid_growth_leaves_zeros_or_nothing() {
     }
 }
 
+/// Bytes `from` to `to` of the ciphertext never reached the disk.
+fn lose(bench: &Bench, from: u64, to: u64) {
+    let file = std::fs::File::options()
+        .write(true)
+        .open(bench.path())
+        .unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &vec![0; (to - from) as usize], from).unwrap();
+}
+
+#[test]
+fn what_a_host_lost_before_what_it_kept_ends_the_file_for_all() {
+    // Chunks 2 to 9 are written by a mount whose host loses power; chunk 5 never reached the disk.
+    for synced in [false, true] {
+        let bench = Bench::new();
+        let survivor = bench.new_shared();
+        let kept = FIRST + CHUNK;
+        survivor.write(PlainOffset(0), &bytes(1, kept)).unwrap();
+        let victim = bench.shared();
+        victim
+            .write(PlainOffset(kept), &bytes(2, 8 * CHUNK))
+            .unwrap();
+        if synced {
+            victim.sync(SyncKind::Data).unwrap();
+            victim
+                .write(PlainOffset(kept), &bytes(2, 8 * CHUNK))
+                .unwrap();
+            victim.append(&bytes(2, 8 * CHUNK)).unwrap();
+        }
+        drop(victim);
+        let lost = if synced { 13 } else { 5 };
+        lose(&bench, lost * BLOCK, (lost + 1) * BLOCK);
+        let end = FIRST + (lost - 1) * CHUNK;
+        let mut expected = bytes(1, kept);
+        expected.resize(end as usize, 2);
+        let newcomer = bench.shared();
+        assert!(newcomer.is_untidy());
+        holds(&newcomer, &expected);
+        holds(&survivor, &expected);
+        survivor.append(b"survivor").unwrap();
+        newcomer.append(b"newcomer").unwrap();
+        expected.extend_from_slice(b"survivornewcomer");
+        holds(&survivor, &expected);
+        holds(&newcomer, &expected);
+        assert!(!bench.shared().is_untidy());
+        assert_eq!(newcomer.verify(Extent::All, || ()).unwrap(), []);
+    }
+}
+
+#[test]
+fn a_length_that_went_before_its_chunks_ends_where_they_end() {
+    let bench = Bench::new();
+    let survivor = bench.new_shared();
+    survivor.write(PlainOffset(0), &bytes(1, 10_000)).unwrap();
+    bench.set_physical_len(40 * BLOCK + 9);
+    for mount in [&survivor, &bench.shared()] {
+        holds(mount, &bytes(1, 10_000));
+    }
+    survivor.append(b"on").unwrap();
+    let physical = bench.layout.physical_len(PlainLen(10_002));
+    assert_eq!(bench.physical_len(), physical.0);
+}
+
+#[test]
+fn a_tail_that_another_cut_and_wrote_anew_to_the_same_size_is_the_others() {
+    let bench = Bench::new();
+    let victim = bench.new_shared();
+    victim.write(PlainOffset(0), &bytes(1, 20_000)).unwrap();
+    drop(victim);
+    lose(&bench, 3 * BLOCK, 4 * BLOCK);
+    let (one, other) = (bench.shared(), bench.shared());
+    let end = FIRST + 2 * CHUNK;
+    let size = bench.physical_len();
+    one.append(&bytes(2, 20_000 - end)).unwrap();
+    assert_eq!(bench.physical_len(), size);
+    let mut expected = bytes(1, end);
+    expected.resize(20_000, 2);
+    holds(&other, &expected);
+    other.write(PlainOffset(0), b"other").unwrap();
+    expected[..5].copy_from_slice(b"other");
+    holds(&one, &expected);
+}
+
+#[test]
+fn a_search_that_failed_is_made_again() {
+    let bench = Bench::new();
+    let victim = bench.new_shared();
+    victim.write(PlainOffset(0), &bytes(1, 20_000)).unwrap();
+    let faults = Arc::new(FaultQueue::new());
+    let reader = bench.shared_file(Some(Arc::clone(&faults))).unwrap();
+    victim.append(&bytes(1, 20_000)).unwrap();
+    drop(victim);
+    lose(&bench, 7 * BLOCK, 8 * BLOCK);
+    for after in 0..4 {
+        faults.inject(Fault {
+            op: FaultOp::Read,
+            after,
+            action: FaultAction::Errno(libc::EIO),
+        });
+        assert!(reader.refresh().is_err(), "read {after}");
+    }
+    holds(&reader, &bytes(1, FIRST + 6 * CHUNK));
+}
+
 #[test]
 fn who_has_not_the_turn_waits_for_it() {
     let bench = Bench::new();

@@ -54,12 +54,12 @@ impl Checker<'_, '_> {
         let is_cut = lost
             .iter()
             .any(|lost| matches!(lost.damage, Damage::Cut { .. }));
-        if open.is_untidy() && !is_cut {
+        if (open.is_untidy() || open.is_uncommitted()) && !is_cut {
             self.untidy(open, cname, name);
         }
     }
 
-    /// A crash left blocks behind the end, or a length that does not tell it.
+    /// A crash left blocks behind the end, a length that does not tell it, or one that is not committed.
     fn untidy(&mut self, open: &OpenFile, cname: &CName, name: Option<&[u8]>) {
         match open.stranded() {
             Err(error) => self.find(Some(cname), name, of_content(&error)),

@@ -299,13 +299,113 @@ fn mounts_that_end_without_an_unmount_are_known_since_the_first() {
 }
 
 #[test]
-fn readers_and_sharers_set_no_mark() {
+fn readers_set_no_mark() {
     let bench = Bench::new().made();
     let read_only = UnlockOptions {
         read_only: true,
         ..UnlockOptions::default()
     };
     drop(bench.open_as(&read_only).unwrap());
+    assert_eq!(marks(&bench), [] as [String; 0]);
+}
+
+/// The marks of mounts.
+fn marks(bench: &Bench) -> Vec<String> {
+    let entries = std::fs::read_dir(bench.meta("")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("in-use")).collect()
+}
+
+/// Sets every mark back to this time.
+fn set_back(bench: &Bench, secs: u64) -> Option<Timestamp> {
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(secs);
+    for mark in marks(bench) {
+        let mark = std::fs::File::open(bench.meta(&mark)).unwrap();
+        mark.set_modified(time).unwrap();
+    }
+    let secs = secs.cast_signed();
+    Some(Timestamp { secs, nanos: 0 })
+}
+
+#[test]
+fn sharers_that_live_or_end_clean_leave_nothing_to_look_over() {
+    let bench = Bench::new().made();
+    let first = bench.open_shared().unwrap();
+    let second = bench.open_shared().unwrap();
+    assert_eq!(
+        (first.unclean_since(), second.unclean_since()),
+        (None, None)
+    );
+    assert_eq!(marks(&bench).len(), 2);
+    first.mark_clean().unwrap();
+    assert_eq!(marks(&bench).len(), 1);
+    drop(first);
+    assert_eq!(bench.open_shared().unwrap().unclean_since(), None);
+    second.mark_clean().unwrap();
+}
+
+#[test]
+fn a_sharer_that_died_is_known_while_others_live() {
+    let bench = Bench::new().made();
+    let alive = bench.open_shared().unwrap();
     drop(bench.open_shared().unwrap());
-    assert!(!bench.meta("in-use").exists());
+    drop(bench.open_shared().unwrap());
+    let since = set_back(&bench, 1_000_000);
+    let next = bench.open_shared().unwrap();
+    assert_eq!(next.unclean_since(), since);
+    // What one looks over is not for the next, unless he dies as well.
+    assert_eq!(bench.open_shared().unwrap().unclean_since(), None);
+    drop(next);
+    let next = bench.open_shared().unwrap();
+    assert_eq!(next.unclean_since(), since);
+    next.mark_clean().unwrap();
+    drop(next);
+    assert_eq!(marks(&bench).len(), 1);
+    let next = bench.open_shared().unwrap();
+    assert_eq!(next.unclean_since(), None);
+    next.mark_clean().unwrap();
+    alive.mark_clean().unwrap();
+    assert_eq!(marks(&bench), [] as [String; 0]);
+}
+
+#[test]
+fn dead_sharers_are_known_to_an_exclusive_mount_and_the_other_way_round() {
+    let bench = Bench::new().made();
+    let read_only = UnlockOptions {
+        read_only: true,
+        ..UnlockOptions::default()
+    };
+    for exclusive_died in [true, false] {
+        match exclusive_died {
+            true => drop(bench.open().unwrap()),
+            false => drop(bench.open_shared().unwrap()),
+        }
+        let since = set_back(&bench, 1_000_000);
+        let reader = bench.open_as(&read_only).unwrap();
+        assert_eq!(reader.left_in_use_since().unwrap(), since);
+        drop(reader);
+        let next = match exclusive_died {
+            true => bench.open_shared().unwrap(),
+            false => bench.open().unwrap(),
+        };
+        assert_eq!(next.unclean_since(), since);
+        next.mark_clean().unwrap();
+        assert_eq!(marks(&bench), [] as [String; 0]);
+    }
+}
+
+#[test]
+fn a_reader_tells_live_sharers_from_dead_ones() {
+    let bench = Bench::new().made();
+    let sharing = UnlockOptions {
+        sharing: Sharing::Shared,
+        read_only: true,
+        ..UnlockOptions::default()
+    };
+    let reader = bench.open_as(&sharing).unwrap();
+    let alive = bench.open_shared().unwrap();
+    assert_eq!(reader.left_in_use_since().unwrap(), None);
+    drop(alive);
+    let since = set_back(&bench, 1_000_000);
+    assert_eq!(reader.left_in_use_since().unwrap(), since);
 }
