@@ -20,7 +20,7 @@ use data_encoding::BASE64;
 
 use crate::crypto::secret::SecretKey;
 use crate::keys::error::KeyError;
-use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
+use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, NamedKey, WrappedDek};
 use crate::keys::service::ciphertext::Ciphertext;
 use crate::keys::service::context::Context;
 use crate::keys::service::refusal::Failure;
@@ -107,7 +107,7 @@ impl AliKmsProvider {
         &self,
         wrapped: &WrappedDek,
         context: &EncryptionContext,
-    ) -> Result<SecretKey, Failure> {
+    ) -> Result<NamedKey, Failure> {
         key::check_version(&wrapped.key_version)?;
         let context = api::context(&Context::of(context))?;
         let blob = Ciphertext::of(&wrapped.bytes)?;
@@ -118,10 +118,12 @@ impl AliKmsProvider {
                 ("EncryptionContext", &context),
             ],
         )?;
-        if !self.key.is(&opened.key) || opened.version != wrapped.key_version {
-            return Err(failure::of_another_key().into());
-        }
-        Ok(wire::key_of_text(&opened.plaintext, &BASE64)?)
+        let is_by_it = self.key.is(&opened.key) && opened.version == wrapped.key_version;
+        let dek = match is_by_it {
+            true => wire::key_of_text(&opened.plaintext, &BASE64),
+            false => Err(failure::of_another_key()),
+        };
+        Ok(wire::named(wire::request_id(&opened.request_id), dek)?)
     }
 
     fn re_encrypt(
@@ -200,6 +202,14 @@ impl KeyProvider for AliKmsProvider {
         wrapped: &WrappedDek,
         context: &EncryptionContext,
     ) -> Result<SecretKey, KeyError> {
+        self.unwrap_named(wrapped, context).map(|(key, _id)| key)
+    }
+
+    fn unwrap_named(
+        &self,
+        wrapped: &WrappedDek,
+        context: &EncryptionContext,
+    ) -> Result<NamedKey, KeyError> {
         let opened = self.decrypt(wrapped, context);
         opened.map_err(|failure| self.failed("Decrypt", failure))
     }

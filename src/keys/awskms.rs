@@ -22,7 +22,7 @@ use data_encoding::BASE64;
 
 use crate::crypto::secret::SecretKey;
 use crate::keys::error::KeyError;
-use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
+use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, NamedKey, WrappedDek};
 use crate::keys::service::ciphertext::Ciphertext;
 use crate::keys::service::context::Context;
 use crate::keys::service::refusal::Failure;
@@ -114,16 +114,17 @@ impl AwsKmsProvider {
         &self,
         wrapped: &WrappedDek,
         context: &EncryptionContext,
-    ) -> Result<SecretKey, Failure> {
+    ) -> Result<NamedKey, Failure> {
         let key = self.key.of_version(&wrapped.key_version)?;
         let request = api::Decrypt {
             key: &key.as_text(),
             blob: Ciphertext::of(&wrapped.bytes)?,
             context: Context::of(context),
         };
-        let opened: Opened = self.kms.call("Decrypt", &request)?;
-        key.check(&opened.key)?;
-        Ok(wire::key_of_text(&opened.plaintext, &BASE64)?)
+        let (opened, id): (Opened, _) = self.kms.call_named("Decrypt", &request)?;
+        let checked = key.check(&opened.key);
+        let dek = checked.and_then(|_version| wire::key_of_text(&opened.plaintext, &BASE64));
+        Ok(wire::named(id, dek)?)
     }
 
     fn re_encrypt(
@@ -174,6 +175,14 @@ impl KeyProvider for AwsKmsProvider {
         wrapped: &WrappedDek,
         context: &EncryptionContext,
     ) -> Result<SecretKey, KeyError> {
+        self.unwrap_named(wrapped, context).map(|(key, _id)| key)
+    }
+
+    fn unwrap_named(
+        &self,
+        wrapped: &WrappedDek,
+        context: &EncryptionContext,
+    ) -> Result<NamedKey, KeyError> {
         let opened = self.decrypt(wrapped, context);
         opened.map_err(|failure| self.failed("kms:Decrypt", failure))
     }

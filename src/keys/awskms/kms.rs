@@ -64,12 +64,23 @@ impl Kms {
         operation: &str,
         request: &impl Serialize,
     ) -> Result<T, Failure> {
+        self.call_named(operation, request)
+            .map(|(answer, _id)| answer)
+    }
+
+    /// The same, with the service's name for the request.
+    pub(super) fn call_named<T: DeserializeOwned>(
+        &self,
+        operation: &str,
+        request: &impl Serialize,
+    ) -> Result<(T, Option<String>), Failure> {
         let body = wire::body(request)?;
         let answer = self.credentials.with(
             |failure: &Failure| (failure::WORDS.is_of_credentials)(failure.code()),
             |key| self.ask(operation, &body, key),
         );
-        Ok(answer?.json()?)
+        let answer = answer?;
+        Ok((answer.json()?, answer.request_id(failure::REQUEST_ID)))
     }
 
     fn ask(&self, operation: &str, body: &[u8], key: &AccessKey) -> Result<Response, Failure> {
