@@ -11,7 +11,7 @@ use crate::fs::{FileSystem, LockedBy};
 use crate::keys::{Guarded, KeyErrorKind, KeyHealth, KeyProvider as _, ProviderCalls};
 use crate::volume::VolumeError;
 
-use super::control::{NotUnlocked, PolicyCall, Served};
+use super::control::{NotUnlocked, PolicyCall, PolicyRefusal, Served};
 use super::harden::HardeningReport;
 use super::policy::PolicyHost;
 use super::runs::{Event, RunFailure, RunHost, RunReport, RunRequest};
@@ -169,8 +169,8 @@ impl Served for StatusReporter {
         self.runs.run(request, tell)
     }
 
-    fn policy(&self, call: PolicyCall) -> Result<Option<String>, String> {
-        self.policy.answer(call)
+    fn policy(&self, call: PolicyCall, uid: u32) -> Result<Option<String>, PolicyRefusal> {
+        self.policy.answer(call, uid)
     }
 
     fn lock(&self) {

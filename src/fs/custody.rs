@@ -136,7 +136,7 @@ impl FileSystem {
         }
         for handle in self.files.all() {
             if let Err(error) = self.flush_handle(&handle) {
-                self.note_failure("lock", Some(handle.inode.ino()), &error);
+                self.note_failure("lock", Some(handle.inode.ino()), None, &error);
             }
         }
         self.committer.commit_now();

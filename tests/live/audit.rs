@@ -158,10 +158,12 @@ fn a_key_that_is_refused_and_a_file_that_is_damaged_are_told() {
     mount.unmount();
 
     let damage = events(&volume, "integrity-failure");
-    assert!(
-        damage.iter().any(|event| event["path"] == "/f"),
-        "{damage:?}"
-    );
+    let met = damage.iter().find(|event| event["path"] == "/f");
+    let met = met.unwrap_or_else(|| panic!("{damage:?}"));
+    let own = fs::read_link("/proc/self/exe").unwrap();
+    assert_eq!(met["exe"], own.to_str().unwrap(), "{met}");
+    assert_eq!(met["uid"], rustix::process::geteuid().as_raw());
+    assert!(met["pid"].is_u64() && met["gid"].is_u64(), "{met}");
     let refused = events(&volume, "unwrap");
     let refused = refused
         .iter()

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use super::runs::{Event, RunFailure, RunReport, RunRequest};
 
 pub use client::{Client, ControlError, Unlocking, Waiting};
-pub use server::{ControlServer, NotUnlocked, PolicyCall, Served, serve};
+pub use server::{ControlServer, NotUnlocked, PolicyCall, PolicyRefusal, Served, serve};
 
 use secret::Secret;
 
@@ -250,7 +250,7 @@ mod tests {
             Ok(RunReport::default())
         }
 
-        fn policy(&self, _call: PolicyCall) -> Result<Option<String>, String> {
+        fn policy(&self, _call: PolicyCall, _uid: u32) -> Result<Option<String>, PolicyRefusal> {
             Ok(None)
         }
     }
@@ -330,7 +330,7 @@ mod tests {
             (self.0)(request, tell)
         }
 
-        fn policy(&self, _call: PolicyCall) -> Result<Option<String>, String> {
+        fn policy(&self, _call: PolicyCall, _uid: u32) -> Result<Option<String>, PolicyRefusal> {
             Ok(None)
         }
     }
@@ -431,7 +431,9 @@ mod tests {
         assert_eq!(ask(PolicyCall::Get).unwrap().as_deref(), Some("Get"));
         assert_eq!(ask(PolicyCall::Reload).unwrap().as_deref(), Some("Reload"));
         let refused = ask(PolicyCall::Set("bad".to_owned())).unwrap_err();
-        assert_eq!(refused.to_string(), "it is bad");
+        assert!(matches!(refused, ControlError::Refused(why) if why == "it is bad"));
+        let refused = ask(PolicyCall::Set("early".to_owned())).unwrap_err();
+        assert!(matches!(refused, ControlError::KeyDenied(why) if why == "it is locked"));
         let without = client(dir.path())
             .unwrap()
             .ask_raw(b"{\"op\":\"policy-set\"}\n")

@@ -43,11 +43,20 @@ pub trait Served: Send + Sync {
         tell: &mut dyn FnMut(Event) -> bool,
     ) -> Result<RunReport, RunFailure>;
 
-    /// Does what is asked with the policy, and gives the one that is in force then.
+    /// Does what the user `uid` asks with the policy, and gives the one that is in force then.
     ///
     /// # Errors
-    /// Why not, in a sentence.
-    fn policy(&self, call: PolicyCall) -> Result<Option<String>, String>;
+    /// [`PolicyRefusal`]
+    fn policy(&self, call: PolicyCall, uid: u32) -> Result<Option<String>, PolicyRefusal>;
+}
+
+/// Why nothing was done with a policy, in a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicyRefusal {
+    /// The volume's keys are not there: the mount is locked.
+    NoKeys(String),
+    /// Any other reason.
+    Other(String),
 }
 
 /// Why a mount stays locked.
@@ -82,9 +91,14 @@ impl<F: Fn() -> serde_json::Value + Send + Sync> Served for F {
         Ok(RunReport::default())
     }
 
-    fn policy(&self, call: PolicyCall) -> Result<Option<String>, String> {
+    fn policy(&self, call: PolicyCall, _uid: u32) -> Result<Option<String>, PolicyRefusal> {
         match call {
-            PolicyCall::Set(text) if text == "bad" => Err("it is bad".to_owned()),
+            PolicyCall::Set(text) if text == "bad" => {
+                Err(PolicyRefusal::Other("it is bad".to_owned()))
+            }
+            PolicyCall::Set(text) if text == "early" => {
+                Err(PolicyRefusal::NoKeys("it is locked".to_owned()))
+            }
             PolicyCall::Set(text) => Ok(Some(text)),
             PolicyCall::Remove => Ok(None),
             other => Ok(Some(format!("{other:?}"))),
@@ -295,29 +309,29 @@ fn error(message: impl fmt::Display) -> Answer {
 fn serve_one(shared: &Shared, mut stream: UnixStream) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    if !is_welcome(&stream)? {
+    let Some(uid) = welcome(&stream)? else {
         return write_line(
             &mut stream,
             &error("only root and the user who mounted are answered"),
         );
-    }
+    };
     match read_request(&mut stream) {
         Ok(request) => match request.op {
             Op::Run => shared.carry_out(stream, request.work),
             Op::Wait => shared.let_wait(stream),
-            _ => write_line(&mut stream, &answer_to(&*shared.mount, request)),
+            _ => write_line(&mut stream, &answer_to(&*shared.mount, request, uid)),
         },
         Err(problem) => write_line(&mut stream, &error(problem)),
     }
 }
 
-fn answer_to(mount: &dyn Served, request: Request) -> Answer {
+fn answer_to(mount: &dyn Served, request: Request, uid: u32) -> Answer {
     match request.op {
-        Op::PolicyGet => policy_answer(mount, PolicyCall::Get),
-        Op::PolicyReload => policy_answer(mount, PolicyCall::Reload),
-        Op::PolicyRemove => policy_answer(mount, PolicyCall::Remove),
+        Op::PolicyGet => policy_answer(mount, PolicyCall::Get, uid),
+        Op::PolicyReload => policy_answer(mount, PolicyCall::Reload, uid),
+        Op::PolicyRemove => policy_answer(mount, PolicyCall::Remove, uid),
         Op::PolicySet => match request.policy {
-            Some(text) => policy_answer(mount, PolicyCall::Set(text)),
+            Some(text) => policy_answer(mount, PolicyCall::Set(text), uid),
             None => error("policy-set without a policy"),
         },
         Op::Status => Answer::Status {
@@ -340,16 +354,19 @@ fn answer_to(mount: &dyn Served, request: Request) -> Answer {
     }
 }
 
-fn policy_answer(mount: &dyn Served, call: PolicyCall) -> Answer {
-    match mount.policy(call) {
+fn policy_answer(mount: &dyn Served, call: PolicyCall, uid: u32) -> Answer {
+    match mount.policy(call, uid) {
         Ok(policy) => Answer::Policy { policy },
-        Err(why) => error(why),
+        Err(PolicyRefusal::NoKeys(message)) => Answer::Denied { message },
+        Err(PolicyRefusal::Other(why)) => error(why),
     }
 }
 
-fn is_welcome(stream: &UnixStream) -> io::Result<bool> {
-    let peer = rustix::net::sockopt::socket_peercred(stream)?;
-    Ok(peer.uid.is_root() || peer.uid == rustix::process::geteuid())
+/// The user at the other end, if he is one who is answered.
+fn welcome(stream: &UnixStream) -> io::Result<Option<u32>> {
+    let uid = rustix::net::sockopt::socket_peercred(stream)?.uid;
+    let is_welcome = uid.is_root() || uid == rustix::process::geteuid();
+    Ok(is_welcome.then_some(uid.as_raw()))
 }
 
 fn read_request(stream: &mut UnixStream) -> io::Result<Request> {
