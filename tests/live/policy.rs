@@ -440,6 +440,7 @@ fn nobody_sets_times_because_others_write_and_the_kernel_sets_those_of_what_it_w
     require_root();
     let volume = Volume::create(&[]);
     let mount = mounted(&volume, &[]);
+    shell(mount.root(), "chown 65534 docs/f");
     let writer = fs::OpenOptions::new()
         .append(true)
         .open(mount.path("docs/f"));
