@@ -170,18 +170,23 @@ impl Kept {
     pub(crate) fn new(keys: &[&str], options: &[&str]) -> Self {
         let bao = Bao::start();
         let address = bao.address();
-        Self::reached_at(bao, address, keys, options)
+        Self::of(Volume::unmade(), (bao, address), keys, options)
     }
 
-    /// The same of a server that is reached at another address.
-    pub(crate) fn reached_at(bao: Bao, address: String, keys: &[&str], options: &[&str]) -> Self {
+    /// The same of a volume that is there but not made, and of a server that is reached at this address.
+    pub(crate) fn of(
+        volume: Volume,
+        (bao, address): (Bao, String),
+        keys: &[&str],
+        options: &[&str],
+    ) -> Self {
         for key in keys {
             bao.make_key(key);
         }
         bao.allow(POLICY, keys);
         let kept = Self {
             bao,
-            volume: Volume::unmade(),
+            volume,
             address,
         };
         kept.bao.put_token(POLICY, &kept.token_file());

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::bao::{Bao, Kept};
-use crate::harness::{Mount, noise, run, shell};
+use crate::harness::{Mount, Volume, noise, require_root, run, shell};
 
 /// What is added to each answer.
 const DELAY: Duration = Duration::from_millis(50);
@@ -137,8 +137,12 @@ impl Far {
     fn new(scope: &str) -> Self {
         let bao = Bao::start();
         let proxy = Proxy::before(&bao);
+        let volume = Volume::unmade();
+        in_memory(&volume.cipher_dir());
+        in_memory(&source(&volume));
         let options = ["--key", "hashivault://files", "--key-scope", scope];
-        let kept = Kept::reached_at(bao, proxy.address(), &["files"], &options);
+        let server = (bao, proxy.address());
+        let kept = Kept::of(volume, server, &["files"], &options);
         Self { kept, proxy }
     }
 
@@ -149,7 +153,7 @@ impl Far {
 
     /// An archive of small files in a few folders.
     fn archive(&self) -> PathBuf {
-        let source = self.kept.volume.home().join("source");
+        let source = source(&self.kept.volume);
         for number in 0..FILES {
             let folder = source.join(format!("d{}", number / 250));
             fs::create_dir_all(&folder).unwrap();
@@ -189,6 +193,20 @@ impl Far {
             assert_eq!(found_in(&mount.path(folder)), FILES)
         })
     }
+}
+
+/// What is packed into the archive.
+fn source(volume: &Volume) -> PathBuf {
+    volume.home().join("source")
+}
+
+/// Makes a folder that no disk is behind, so that none is measured; it goes with the volume.
+fn in_memory(folder: &Path) {
+    require_root();
+    fs::create_dir(folder).unwrap();
+    run(Command::new("mount")
+        .args(["-t", "tmpfs", "none"])
+        .arg(folder));
 }
 
 struct Cost {
