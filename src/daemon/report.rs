@@ -173,11 +173,11 @@ impl Served for StatusReporter {
         self.policy.answer(call, uid)
     }
 
-    fn lock(&self) {
-        self.fs.lock();
+    fn lock(&self, uid: u32) {
+        self.fs.lock(Some(uid));
     }
 
-    fn unlock(&self, passphrase: Option<&[u8]>) -> Result<(), NotUnlocked> {
+    fn unlock(&self, passphrase: Option<&[u8]>, uid: u32) -> Result<(), NotUnlocked> {
         let volume = self.fs.volume();
         if self.fs.locked_by().is_none() {
             return Ok(());
@@ -186,7 +186,7 @@ impl Served for StatusReporter {
             let given = volume.providers().passphrase().give(passphrase);
             given.map_err(|error| NotUnlocked::Denied(error.to_string()))?;
         }
-        self.fs.unlock().map_err(|error| {
+        self.fs.unlock(Some(uid)).map_err(|error| {
             let wanted = volume.needs_passphrase();
             // A wrong passphrase must not be tried for files, nor a right one stay in a mount that is locked.
             volume.forget_providers();

@@ -193,7 +193,7 @@ impl FileSystem {
     }
 
     /// A new length by a handle goes by the handle; so do the times that the kernel itself sets of what it writes back,
-    /// which it does by a handle that writes (`fuse_write_inode`, linux/fs/fuse/inode.c). Times that a caller sets come
+    /// which it does by a handle that writes (`fuse_write_inode`, linux/fs/fuse/file.c). Times that a caller sets come
     /// without one, also by `futimens`.
     fn is_by_handle(&self, ino: Ino, fh: Option<Fh>, change: &AttrChange) -> bool {
         let of_inode = change.mode.is_some() || change.uid.is_some() || change.gid.is_some();

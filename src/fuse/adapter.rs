@@ -416,7 +416,7 @@ impl Filesystem for Adapter {
                 .symlink(caller(request), ino(parent), name.as_bytes(), target)
         };
         answer!(self, "symlink", parent, request, reply, made(), |entry| {
-            self.entry(reply, &entry)
+            self.entry(reply, &entry);
         });
     }
 
@@ -450,7 +450,7 @@ impl Filesystem for Adapter {
                 .rename(ino(parent), name, ino(newparent), newname, flags)
         };
         answer!(self, "rename", parent, request, reply, renamed(), |()| {
-            reply.ok()
+            reply.ok();
         });
     }
 
@@ -855,7 +855,7 @@ impl Filesystem for Adapter {
         }
         let value = || self.fs.getxattr(ino(inode), name.as_bytes());
         answer!(self, "getxattr", inode, request, reply, value(), |value| {
-            sized_reply(reply, &value, size)
+            sized_reply(reply, &value, size);
         });
     }
 

@@ -117,6 +117,8 @@ fn locks_and_runs_over_all_files_are_told() {
         (unlock.len(), &unlock[0]["result"]),
         (1, &Value::from("granted"))
     );
+    let own = Value::from(rustix::process::geteuid().as_raw());
+    assert_eq!([&lock[0]["uid"], &unlock[0]["uid"]], [&own, &own]);
     // The second run finds nothing to do.
     let rewraps = events(&volume, "rewrap");
     assert_eq!(rewraps.len(), 2, "{rewraps:?}");

@@ -2,10 +2,10 @@
 //! and who opens it anew read on until they are refused, which is within the bound that docs/SEMANTICS.md has.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use crate::bao::{Kept, POLICY};
 use crate::harness::{Mount, noise, run, wait_until};
-use crate::keys::read_again;
+use crate::keys::{begun, read_again};
 
 /// How long a key is used without its server being asked, which is the bound.
 const TTL: Duration = Duration::from_secs(10);
@@ -60,16 +60,7 @@ impl Mapped {
             first = m[:]\n\
             print(len(first), flush=True)\n\
             while m[:] == first: time.sleep(0.05)";
-        let mut child = Command::new("python3")
-            .args(["-c", SCRIPT])
-            .arg(path)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("these tests need python3: apt-get install python3");
-        let mut first = [0; 1];
-        let stdout = child.stdout.as_mut().unwrap();
-        stdout.read_exact(&mut first).unwrap();
-        Self(child)
+        Self(begun(SCRIPT, path))
     }
 
     /// The signal that ends it.

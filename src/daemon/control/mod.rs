@@ -228,11 +228,11 @@ mod tests {
             json!({})
         }
 
-        fn lock(&self) {
+        fn lock(&self, _uid: u32) {
             self.calls.lock().push("lock");
         }
 
-        fn unlock(&self, passphrase: Option<&[u8]>) -> Result<(), NotUnlocked> {
+        fn unlock(&self, passphrase: Option<&[u8]>, _uid: u32) -> Result<(), NotUnlocked> {
             self.calls.lock().push("unlock");
             match (self.secret, passphrase) {
                 (None, _) => Err(NotUnlocked::Unavailable("no answer".into())),
@@ -316,9 +316,9 @@ mod tests {
             json!({})
         }
 
-        fn lock(&self) {}
+        fn lock(&self, _uid: u32) {}
 
-        fn unlock(&self, _passphrase: Option<&[u8]>) -> Result<(), NotUnlocked> {
+        fn unlock(&self, _passphrase: Option<&[u8]>, _uid: u32) -> Result<(), NotUnlocked> {
             Ok(())
         }
 

@@ -24,14 +24,14 @@ pub trait Served: Send + Sync {
     /// What is told about the mount.
     fn status(&self) -> serde_json::Value;
 
-    /// Drops every key, and what the kernel has cached.
-    fn lock(&self);
+    /// Drops every key, and what the kernel has cached, as the user `uid` asks.
+    fn lock(&self, uid: u32);
 
-    /// Gets at the keys again, by a passphrase where a human gave one.
+    /// Gets at the keys again, by a passphrase where a human gave one, as the user `uid` asks.
     ///
     /// # Errors
     /// [`NotUnlocked`]
-    fn unlock(&self, passphrase: Option<&[u8]>) -> Result<(), NotUnlocked>;
+    fn unlock(&self, passphrase: Option<&[u8]>, uid: u32) -> Result<(), NotUnlocked>;
 
     /// Carries out a run over all files; `tell` answers whether anybody still listens.
     ///
@@ -77,9 +77,9 @@ impl<F: Fn() -> serde_json::Value + Send + Sync> Served for F {
         self()
     }
 
-    fn lock(&self) {}
+    fn lock(&self, _uid: u32) {}
 
-    fn unlock(&self, _passphrase: Option<&[u8]>) -> Result<(), NotUnlocked> {
+    fn unlock(&self, _passphrase: Option<&[u8]>, _uid: u32) -> Result<(), NotUnlocked> {
         Ok(())
     }
 
@@ -338,12 +338,13 @@ fn answer_to(mount: &dyn Served, request: Request, uid: u32) -> Answer {
             status: mount.status(),
         },
         Op::Lock => {
-            mount.lock();
+            mount.lock(uid);
             Answer::Done
         }
         Op::Unlock => {
             let passphrase = request.passphrase.as_ref();
-            match mount.unlock(passphrase.map(|passphrase| passphrase.bytes().as_slice())) {
+            let passphrase = passphrase.map(|passphrase| passphrase.bytes().as_slice());
+            match mount.unlock(passphrase, uid) {
                 Ok(()) => Answer::Done,
                 Err(NotUnlocked::Denied(message)) => Answer::Denied { message },
                 Err(NotUnlocked::PassphraseWanted) => Answer::Passphrase,
