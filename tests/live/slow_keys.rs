@@ -190,7 +190,7 @@ impl Far {
 
     fn grep(&self, folder: &str, delay: Duration) -> Cost {
         self.measured(delay, |mount| {
-            assert_eq!(found_in(&mount.path(folder)), FILES)
+            assert_eq!(found_in(&mount.path(folder)), FILES);
         })
     }
 }
