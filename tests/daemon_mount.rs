@@ -35,7 +35,7 @@ impl control::Served for Told {
         self.0.clone()
     }
 
-    fn lock(&self) {}
+    fn lock(&self, _uid: u32) {}
 }
 
 fn main() {

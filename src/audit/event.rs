@@ -58,11 +58,11 @@ kinds! {
     Unwrap = "unwrap", Stable,
         [Purpose, Cause, Result, Path, FileId, Provider, KeyVersion, RequestId, Error, Message, Pid, Uid, Gid, Exe, Unit],
         "A key provider was asked for a key: of the volume, or of a file.";
-    IntegrityFailure = "integrity-failure", Stable, [Operation, Path, Ciphertext, Message],
+    IntegrityFailure = "integrity-failure", Stable, [Operation, Path, Ciphertext, Message, Pid, Uid, Gid, Exe, Unit],
         "What lies in the ciphertext folder is not what was written there.";
     AccessDenied = "access-denied", Stable, [Operation, Path, Access, Rule, Pid, Uid, Gid, Exe, Unit],
         "The volume's policy does not allow it.";
-    PolicyChanged = "policy-changed", Stable, [Policy, Rules], "The mount has another policy, or none any more.";
+    PolicyChanged = "policy-changed", Stable, [Policy, Rules, Uid], "The mount has another policy, or none any more.";
     Lock = "lock", Provisional, [Cause, Uid], "The keys of the mount were dropped; nothing opens until it is unlocked.";
     Unlock = "unlock", Provisional, [Result, Uid, Provider, RequestId, Error, Message], "A locked mount was asked to open again.";
     Revoked = "revoked", Provisional, [Path, FileId, Provider, RequestId, Error, Message],

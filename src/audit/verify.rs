@@ -12,8 +12,12 @@ use super::event::{Field, Kind};
 use super::file::Torn;
 use crate::crypto::{LockedMemoryError, SecretKey};
 
-/// The most lines that a key is taken forward over at once: more are missing than anybody would have lost.
+/// How many lines keys are taken over besides those that are read, in all: over lines that are missing or in another
+/// file, and again over those of a session whose lines go back. Each step takes some microseconds; a file that was made
+/// to take for ever gets no more than these.
 const MAX_STEPS: u64 = 1 << 22;
+/// Findings, and notes, that are told one by one.
+const MAX_TOLD: usize = 1000;
 /// The most that is kept of what is no line.
 const MAX_TORN: usize = 2 << 20;
 
@@ -48,6 +52,10 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What may have an honest cause.
     pub notes: Vec<Finding>,
+    /// Findings that are not told one by one, for they are too many.
+    pub more_findings: u64,
+    /// The same of notes.
+    pub more_notes: u64,
 }
 
 /// The seal of the session that is being read.
@@ -70,6 +78,8 @@ pub struct Verifier {
     expected_seen: bool,
     before: Option<Head>,
     seals: Option<Seals>,
+    /// Steps that are left of [`MAX_STEPS`].
+    steps: u64,
     /// A session that has begun and not ended.
     open_session: bool,
     /// What is no line, since the last one that is.
@@ -96,6 +106,7 @@ impl Verifier {
             expected_seen: false,
             before: None,
             seals: None,
+            steps: MAX_STEPS,
             open_session: false,
             torn: Vec::new(),
             torn_at: 0,
@@ -200,14 +211,14 @@ impl Verifier {
         };
         if told {
             let what = "what a crash left of a line, as the next session says".to_owned();
-            self.report.notes.push(Finding { what, ..at });
+            self.report.note(Finding { what, ..at });
         } else if cut {
             let what = "the last line is not whole: it was being written, or a crash left it so"
                 .to_owned();
-            self.report.notes.push(Finding { what, ..at });
+            self.report.note(Finding { what, ..at });
         } else {
             let what = "this is no audit line: one was changed, or something was put in".to_owned();
-            self.report.findings.push(Finding { what, ..at });
+            self.report.find(Finding { what, ..at });
         }
     }
 
@@ -287,9 +298,14 @@ impl Verifier {
             self.found("its seal cannot be checked: no line says which session it is of");
             return Ok(());
         };
-        let sealed = seals.reach(root, line.seq)? && seals.key.sealed(line)?;
-        if !sealed {
-            self.found("the seal is not one of this session: the line was changed, or made by somebody else");
+        match seals.reach(root, line.seq, &mut self.steps)? {
+            Reached::TooFar => self.found(&format!(
+                "its seal was not checked: over more than {MAX_STEPS} lines in all that are missing, in another file or out of order, the keys of seals are not followed"
+            )),
+            Reached::Key if seals.key.sealed(line)? => {}
+            Reached::Key | Reached::NoSuchLine => self.found(
+                "the seal is not one of this session: the line was changed, or made by somebody else",
+            ),
         }
         Ok(())
     }
@@ -325,22 +341,33 @@ impl Verifier {
 
     fn found(&mut self, what: &str) {
         let finding = self.at(what.to_owned());
-        self.report.findings.push(finding);
+        self.report.find(finding);
     }
 
     fn noted(&mut self, what: String) {
         let note = self.at(what);
-        self.report.notes.push(note);
+        self.report.note(note);
     }
 }
 
 impl Seals {
-    /// Takes the key to that of line `seq`; false where the session has no such line.
-    fn reach(&mut self, root: &SecretKey, seq: u64) -> Result<bool, LockedMemoryError> {
-        if seq < self.first || seq - self.first > self.at.saturating_sub(self.first) + MAX_STEPS {
-            return Ok(false);
+    /// Takes the key to that of line `seq`. The step from one line to the next is free; others come out of `steps`.
+    fn reach(
+        &mut self,
+        root: &SecretKey,
+        seq: u64,
+        steps: &mut u64,
+    ) -> Result<Reached, LockedMemoryError> {
+        if seq < self.first {
+            return Ok(Reached::NoSuchLine);
         }
-        if seq < self.at {
+        let goes_back = seq < self.at;
+        let from = if goes_back { self.first } else { self.at };
+        let Some(left) = steps.checked_sub((seq - from).saturating_sub(1)) else {
+            return Ok(Reached::TooFar);
+        };
+        *steps = left;
+        if goes_back {
             self.key = SealKey::first(root, self.session)?;
             self.at = self.first;
         }
@@ -348,7 +375,32 @@ impl Seals {
             self.key = self.key.next()?;
             self.at += 1;
         }
-        Ok(true)
+        Ok(Reached::Key)
+    }
+}
+
+/// Whether the key of a line was got at.
+enum Reached {
+    Key,
+    /// The session has no such line.
+    NoSuchLine,
+    /// By more steps than there are left.
+    TooFar,
+}
+
+impl Report {
+    fn find(&mut self, finding: Finding) {
+        match self.findings.len() < MAX_TOLD {
+            true => self.findings.push(finding),
+            false => self.more_findings += 1,
+        }
+    }
+
+    fn note(&mut self, note: Finding) {
+        match self.notes.len() < MAX_TOLD {
+            true => self.notes.push(note),
+            false => self.more_notes += 1,
+        }
     }
 }
 

@@ -7,9 +7,9 @@ use data_encoding::HEXLOWER;
 
 use crate::audit::{Event, Field, Kind};
 use crate::fs::{FileSystem, executable_below};
-use crate::volume::StoredPolicy;
+use crate::volume::{StoredPolicy, VolumeError};
 
-use super::control::PolicyCall;
+use super::control::{PolicyCall, PolicyRefusal};
 
 /// Why a policy cannot be followed by a mount, beyond what the volume itself says.
 ///
@@ -45,38 +45,56 @@ impl PolicyHost {
         }
     }
 
-    /// Does what is asked, and gives the policy that is in force then.
+    /// Does what the user `uid` asks, and gives the policy that is in force then.
     ///
     /// # Errors
     /// Why not, in a sentence.
-    pub(super) fn answer(&self, call: PolicyCall) -> Result<Option<String>, String> {
+    pub(super) fn answer(
+        &self,
+        call: PolicyCall,
+        uid: u32,
+    ) -> Result<Option<String>, PolicyRefusal> {
         let _turn = self.in_turn.lock();
         if self.read_only && matches!(call, PolicyCall::Set(_) | PolicyCall::Remove) {
-            return Err("the mount is read-only, and changes nothing in the volume".to_owned());
+            let why = "the mount is read-only, and changes nothing in the volume";
+            return Err(PolicyRefusal::Other(why.to_owned()));
         }
-        answer(&self.fs, &self.mountpoint, call)
+        answer(&self.fs, &self.mountpoint, call, uid)
     }
 }
 
-fn answer(fs: &FileSystem, mountpoint: &Path, call: PolicyCall) -> Result<Option<String>, String> {
-    let said = |error: crate::volume::VolumeError| error.to_string();
-    let volume = fs.volume();
-    match call {
-        PolicyCall::Get => return Ok(volume.policy().map_err(said)?.as_ref().map(text)),
-        PolicyCall::Reload => {}
-        PolicyCall::Remove => volume.set_policy(None).map_err(said)?,
-        PolicyCall::Set(text) => {
-            let stored = StoredPolicy::parse(text.into_bytes()).map_err(said)?;
-            check(&stored, mountpoint)?;
-            volume.set_policy(Some(&stored)).map_err(said)?;
+impl From<VolumeError> for PolicyRefusal {
+    fn from(error: VolumeError) -> Self {
+        match error {
+            VolumeError::Key(error) => Self::NoKeys(error.message().to_owned()),
+            error => Self::Other(error.to_string()),
         }
     }
-    let stored = volume.policy().map_err(said)?;
+}
+
+fn answer(
+    fs: &FileSystem,
+    mountpoint: &Path,
+    call: PolicyCall,
+    uid: u32,
+) -> Result<Option<String>, PolicyRefusal> {
+    let volume = fs.volume();
+    match call {
+        PolicyCall::Get => return Ok(volume.policy()?.as_ref().map(text)),
+        PolicyCall::Reload => {}
+        PolicyCall::Remove => volume.set_policy(None)?,
+        PolicyCall::Set(text) => {
+            let stored = StoredPolicy::parse(text.into_bytes())?;
+            check(&stored, mountpoint).map_err(PolicyRefusal::Other)?;
+            volume.set_policy(Some(&stored))?;
+        }
+    }
+    let stored = volume.policy()?;
     if let Some(stored) = &stored {
-        check(stored, mountpoint)?;
+        check(stored, mountpoint).map_err(PolicyRefusal::Other)?;
     }
     fs.follow_policy(stored.as_ref().map(|stored| stored.policy.clone()));
-    tell(fs, stored.as_ref());
+    tell(fs, stored.as_ref(), uid);
     Ok(stored.as_ref().map(text))
 }
 
@@ -84,9 +102,9 @@ fn text(stored: &StoredPolicy) -> String {
     String::from_utf8_lossy(&stored.text).into_owned()
 }
 
-fn tell(fs: &FileSystem, stored: Option<&StoredPolicy>) {
+fn tell(fs: &FileSystem, stored: Option<&StoredPolicy>, uid: u32) {
     let rules = fs.policy_rules().unwrap_or(0);
-    tracing::info!(rules, "another policy is in force");
+    tracing::info!(rules, uid, "another policy is in force");
     fs.volume().note(|| {
         Event::new(Kind::PolicyChanged)
             .with_some(
@@ -94,5 +112,6 @@ fn tell(fs: &FileSystem, stored: Option<&StoredPolicy>) {
                 stored.map(|stored| HEXLOWER.encode(&stored.sha256())),
             )
             .with(Field::Rules, rules)
+            .with(Field::Uid, uid)
     });
 }

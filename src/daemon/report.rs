@@ -11,7 +11,7 @@ use crate::fs::{FileSystem, LockedBy};
 use crate::keys::{Guarded, KeyErrorKind, KeyHealth, KeyProvider as _, ProviderCalls};
 use crate::volume::VolumeError;
 
-use super::control::{NotUnlocked, PolicyCall, Served};
+use super::control::{NotUnlocked, PolicyCall, PolicyRefusal, Served};
 use super::harden::HardeningReport;
 use super::policy::PolicyHost;
 use super::runs::{Event, RunFailure, RunHost, RunReport, RunRequest};
@@ -169,15 +169,15 @@ impl Served for StatusReporter {
         self.runs.run(request, tell)
     }
 
-    fn policy(&self, call: PolicyCall) -> Result<Option<String>, String> {
-        self.policy.answer(call)
+    fn policy(&self, call: PolicyCall, uid: u32) -> Result<Option<String>, PolicyRefusal> {
+        self.policy.answer(call, uid)
     }
 
-    fn lock(&self) {
-        self.fs.lock();
+    fn lock(&self, uid: u32) {
+        self.fs.lock(Some(uid));
     }
 
-    fn unlock(&self, passphrase: Option<&[u8]>) -> Result<(), NotUnlocked> {
+    fn unlock(&self, passphrase: Option<&[u8]>, uid: u32) -> Result<(), NotUnlocked> {
         let volume = self.fs.volume();
         if self.fs.locked_by().is_none() {
             return Ok(());
@@ -186,7 +186,7 @@ impl Served for StatusReporter {
             let given = volume.providers().passphrase().give(passphrase);
             given.map_err(|error| NotUnlocked::Denied(error.to_string()))?;
         }
-        self.fs.unlock().map_err(|error| {
+        self.fs.unlock(Some(uid)).map_err(|error| {
             let wanted = volume.needs_passphrase();
             // A wrong passphrase must not be tried for files, nor a right one stay in a mount that is locked.
             volume.forget_providers();

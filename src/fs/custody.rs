@@ -33,8 +33,8 @@ pub(super) struct Custody(Mutex<Option<LockedBy>>);
 impl FileSystem {
     /// Locks the mount: what was written is committed, then every key goes, and what the kernel has cached. Until
     /// [`FileSystem::unlock`] whatever needs a key fails with `ENOKEY`. Locked already for another reason, it becomes
-    /// the user's lock, which opens by [`FileSystem::unlock`] alone.
-    pub fn lock(&self) {
+    /// the user's lock, which opens by [`FileSystem::unlock`] alone. `uid`: who asked, as far as that is known.
+    pub fn lock(&self, uid: Option<u32>) {
         let mut locked = self.custody.0.lock();
         if locked.is_none() {
             self.commit_everything();
@@ -43,27 +43,32 @@ impl FileSystem {
         self.close_down(&KeyError::new(KeyErrorKind::NotFound, message).of_this_host());
         self.volume.forget_providers();
         *locked = Some(LockedBy::User);
-        self.note_lock(LockedBy::User);
+        self.note_lock(LockedBy::User, uid);
         tracing::warn!("the mount is locked: its keys are gone");
     }
 
     /// Has the volume key unwrapped again, and gives every open file its keys. Nothing is done where the mount is not
-    /// locked. It waits for the providers.
+    /// locked. It waits for the providers. `uid`: who asked, as far as that is known.
     ///
     /// # Errors
     /// [`VolumeError`]: the mount stays locked.
-    pub fn unlock(&self) -> Result<(), VolumeError> {
-        self.unlock_if(|_by| true).inspect_err(|error| {
+    pub fn unlock(&self, uid: Option<u32>) -> Result<(), VolumeError> {
+        self.unlock_if(|_by| true, uid).inspect_err(|error| {
             self.volume.note(|| {
                 Event::new(Kind::Unlock)
                     .with(Field::Result, "failed")
+                    .with_some(Field::Uid, uid)
                     .with(Field::Message, error.to_string())
             });
         })
     }
 
     /// The same, if the mount is locked on the account of whom `whose` says.
-    pub(super) fn unlock_if(&self, whose: impl Fn(LockedBy) -> bool) -> Result<(), VolumeError> {
+    pub(super) fn unlock_if(
+        &self,
+        whose: impl Fn(LockedBy) -> bool,
+        uid: Option<u32>,
+    ) -> Result<(), VolumeError> {
         let mut locked = self.custody.0.lock();
         if !locked.is_some_and(whose) {
             return Ok(());
@@ -71,8 +76,11 @@ impl FileSystem {
         self.volume.unlock()?;
         *locked = None;
         self.give_all_keys();
-        self.volume
-            .note(|| Event::new(Kind::Unlock).with(Field::Result, "granted"));
+        self.volume.note(|| {
+            Event::new(Kind::Unlock)
+                .with(Field::Result, "granted")
+                .with_some(Field::Uid, uid)
+        });
         tracing::warn!("the mount is unlocked");
         Ok(())
     }
@@ -91,17 +99,20 @@ impl FileSystem {
         tracing::error!(error = %why, "the volume key may not be used any more: the mount is locked");
         self.close_down(&taken_away(why));
         *locked = Some(by);
-        self.note_lock(by);
+        self.note_lock(by, None);
     }
 
-    fn note_lock(&self, by: LockedBy) {
+    fn note_lock(&self, by: LockedBy, uid: Option<u32>) {
         let cause = match by {
             LockedBy::Outage => "outage",
             LockedBy::Refusal => "refusal",
             LockedBy::User => "user",
         };
-        self.volume
-            .note(|| Event::new(Kind::Lock).with(Field::Cause, cause));
+        self.volume.note(|| {
+            Event::new(Kind::Lock)
+                .with(Field::Cause, cause)
+                .with_some(Field::Uid, uid)
+        });
     }
 
     /// The keys of one open file may not be used any more.
@@ -136,7 +147,7 @@ impl FileSystem {
         }
         for handle in self.files.all() {
             if let Err(error) = self.flush_handle(&handle) {
-                self.note_failure("lock", Some(handle.inode.ino()), &error);
+                self.note_failure("lock", Some(handle.inode.ino()), None, &error);
             }
         }
         self.committer.commit_now();

@@ -307,7 +307,7 @@ impl Shared {
             Err(why) => verdict = self.limits.not_confirmed(times, why, Instant::now()),
         });
         let Err(why) = answer else {
-            if let Err(error) = fs.unlock_if(|by| by == LockedBy::Outage) {
+            if let Err(error) = fs.unlock_if(|by| by == LockedBy::Outage, None) {
                 tracing::warn!(%error, "the mount stays locked");
             }
             return;

@@ -194,7 +194,7 @@ impl FileSystem {
         for handle in self.files.drain() {
             if let Err(error) = self.flush_handle(&handle) {
                 flushed = false;
-                self.note_failure("release", Some(handle.inode.ino()), &error);
+                self.note_failure("release", Some(handle.inode.ino()), None, &error);
             }
         }
         let committed = self.committer.finish();
@@ -221,8 +221,15 @@ impl FileSystem {
         &self.volume
     }
 
-    /// Logs and counts an operation's failure where it tells of damage or of a key provider's refusal.
-    pub fn note_failure(&self, operation: &'static str, ino: Option<Ino>, error: &FsError) {
+    /// Logs and counts an operation's failure where it tells of damage or of a key provider's refusal. `by`: who asked,
+    /// if anybody did.
+    pub fn note_failure(
+        &self,
+        operation: &'static str,
+        ino: Option<Ino>,
+        by: Option<Caller>,
+        error: &FsError,
+    ) {
         let path = || {
             ino.and_then(|ino| self.inodes.find(ino))
                 .map(|inode| inode.cipher_path())
@@ -236,7 +243,7 @@ impl FileSystem {
             error if error.is_integrity_failure() => {
                 self.stats.count_integrity_failure();
                 tracing::error!(operation, ciphertext = path(), %error, "integrity failure");
-                self.tell_integrity_failure(operation, ino, &path(), error);
+                self.tell_integrity_failure(operation, (ino, &path()), by, error);
             }
             error => tracing::warn!(operation, ciphertext = path(), %error, "failed"),
         }

@@ -192,13 +192,16 @@ impl FileSystem {
         }
     }
 
-    /// A new length by a handle goes by the handle. The kernel itself sets the times of what it writes back.
+    /// A new length by a handle goes by the handle; so do the times that the kernel itself sets of what it writes back,
+    /// which it does by a handle that writes (`fuse_write_inode`, linux/fs/fuse/file.c). Times that a caller sets come
+    /// without one, also by `futimens`.
     fn is_by_handle(&self, ino: Ino, fh: Option<Fh>, change: &AttrChange) -> bool {
         let of_inode = change.mode.is_some() || change.uid.is_some() || change.gid.is_some();
-        let by_writer =
-            || fh.is_some_and(|fh| self.files.find(fh).is_ok_and(|handle| handle.writes));
-        let only_times = change.size.is_none();
-        !of_inode && (by_writer() || (only_times && self.has_writers(ino)))
+        let writes = |fh| {
+            let handle = self.files.find(fh);
+            handle.is_ok_and(|handle| handle.writes && handle.inode.ino() == ino)
+        };
+        !of_inode && fh.is_some_and(writes)
     }
 
     /// By each name that is known.

@@ -52,14 +52,16 @@ impl FileSystem {
         }
     }
 
-    /// Tells the audit of damage.
+    /// Tells the audit of damage, and of who met it: not where the kernel wrote back what it had cached, which it does
+    /// in nobody's name.
     pub(super) fn tell_integrity_failure(
         &self,
         operation: &'static str,
-        ino: Option<Ino>,
-        ciphertext: &str,
+        (ino, ciphertext): (Option<Ino>, &str),
+        by: Option<Caller>,
         error: &FsError,
     ) {
+        let by = by.filter(|by| by.pid != 0 || by.ids.uid != 0);
         self.volume.note(|| {
             let inode = ino.and_then(|ino| self.inodes.find(ino));
             let path = inode.and_then(|inode| self.path_of(&inode));
@@ -68,6 +70,7 @@ impl FileSystem {
                 .with_some(Field::Path, path.map(|path| show_path(&path)))
                 .with(Field::Ciphertext, ciphertext)
                 .with(Field::Message, error.to_string())
+                .by(&by.map(Caller::subject).unwrap_or_default())
         });
     }
 

@@ -16,7 +16,9 @@ use fuser::{
 };
 
 use crate::content::{Seek, SyncKind, with_buffer};
-use crate::fs::{self, Ask, AttrChange, Entry, Fh, FileSystem, FolderEntry, FsError, LockRequest};
+use crate::fs::{
+    self, Ask, AttrChange, Caller, Entry, Fh, FileSystem, FolderEntry, FsError, LockRequest,
+};
 use crate::storage::{self, XattrSet};
 
 use super::capabilities::{self, Features};
@@ -44,8 +46,8 @@ pub(super) struct Adapter {
 
 /// Replies to a request with what `work` comes to.
 macro_rules! answer {
-    ($self:ident, $operation:literal, $ino:expr, $reply:ident, $work:expr, |$value:pat_param| $done:expr) => {
-        match settle(&$self.fs, $operation, $ino, || $work) {
+    ($self:ident, $operation:literal, $ino:expr, $request:ident, $reply:ident, $work:expr, |$value:pat_param| $done:expr) => {
+        match settle(&$self.fs, ($operation, $ino, caller($request)), || $work) {
             Ok($value) => $done,
             Err(errno) => $reply.error(errno),
         }
@@ -55,23 +57,24 @@ macro_rules! answer {
 /// Goes on where the volume's policy lets the caller do what he asks for.
 macro_rules! admitted {
     ($self:ident, $operation:literal, $ino:expr, $request:ident, $reply:ident, $ask:expr) => {
-        let admitted = || $self.fs.admit(caller($request), $operation, $ask);
-        if let Err(errno) = settle(&$self.fs, $operation, $ino, admitted) {
+        let by = caller($request);
+        let admitted = || $self.fs.admit(by, $operation, $ask);
+        if let Err(errno) = settle(&$self.fs, ($operation, $ino, by), admitted) {
             return $reply.error(errno);
         }
     };
 }
 
-/// Runs `work`; its failure is logged and becomes an errno. A panic is the failure of this one request.
+/// Runs `work`; its failure is logged, with what was asked for, of what and by whom, and becomes an errno. A panic is the
+/// failure of this one request.
 pub(super) fn settle<T>(
     fs: &FileSystem,
-    operation: &'static str,
-    ino: impl Into<Option<INodeNo>>,
+    (operation, ino, by): (&'static str, INodeNo, Caller),
     work: impl FnOnce() -> Result<T, FsError>,
 ) -> Result<T, Errno> {
     let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(FsError::Panic));
     result.map_err(|error| {
-        fs.note_failure(operation, ino.into().map(self::ino), &error);
+        fs.note_failure(operation, Some(self::ino(ino)), Some(by), &error);
         errno(&error)
     })
 }
@@ -133,11 +136,12 @@ impl Adapter {
     /// `clear_set_id` is who appends, where set-id bits go with that.
     fn append(
         &self,
+        request: &Request,
         inode: INodeNo,
         handle: FileHandle,
         offset: u64,
         data: &[u8],
-        clear_set_id: Option<fs::Caller>,
+        clear_set_id: Option<Caller>,
         reply: ReplyWrite,
     ) {
         let appended = || {
@@ -147,7 +151,7 @@ impl Adapter {
             }
             Ok(at)
         };
-        answer!(self, "append", inode, reply, appended(), |at| {
+        answer!(self, "append", inode, request, reply, appended(), |at| {
             reply.written(data.len() as u32);
             // The kernel has put the data where it took the end to be.
             if at != offset
@@ -199,8 +203,9 @@ impl Filesystem for Adapter {
         Ok(())
     }
 
-    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match settle(&self.fs, "lookup", parent, || {
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let by = caller(request);
+        match settle(&self.fs, ("lookup", parent, by), || {
             self.fs.lookup(ino(parent), name.as_bytes())
         }) {
             Ok(entry) => self.entry(reply, &entry),
@@ -217,7 +222,7 @@ impl Filesystem for Adapter {
 
     fn getattr(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         handle: Option<FileHandle>,
         reply: ReplyAttr,
@@ -226,6 +231,7 @@ impl Filesystem for Adapter {
             self,
             "getattr",
             inode,
+            request,
             reply,
             self.fs.getattr(ino(inode), handle.map(fh)),
             |attr| {
@@ -252,6 +258,7 @@ impl Filesystem for Adapter {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        let by = caller(request);
         let (atime, mtime) = (atime.map(time_change), mtime.map(time_change));
         let mode = mode.map(|mode| mode & 0o7777);
         let change = AttrChange {
@@ -270,18 +277,19 @@ impl Filesystem for Adapter {
             ino(inode),
             handle.map(fh),
             change,
-            move |attr| match settle(&fs, "setattr", inode, || attr) {
+            move |attr| match settle(&fs, ("setattr", inode, by), || attr) {
                 Ok(attr) => reply.attr(&ttl, &file_attr(&attr)),
                 Err(errno) => reply.error(errno),
             },
         );
     }
 
-    fn readlink(&self, _request: &Request, inode: INodeNo, reply: ReplyData) {
+    fn readlink(&self, request: &Request, inode: INodeNo, reply: ReplyData) {
         answer!(
             self,
             "readlink",
             inode,
+            request,
             reply,
             self.fs.readlink(ino(inode)),
             |target| reply.data(&target)
@@ -298,6 +306,7 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
+        let by = caller(request);
         admitted!(
             self,
             "mknod",
@@ -313,7 +322,7 @@ impl Filesystem for Adapter {
             name.as_bytes(),
             mode,
             device(rdev),
-            move |entry| match settle(&fs, "mknod", parent, || entry) {
+            move |entry| match settle(&fs, ("mknod", parent, by), || entry) {
                 Ok(entry) => reply.entry(&ttl, &file_attr(&entry.attr), generation(&entry)),
                 Err(errno) => reply.error(errno),
             },
@@ -341,7 +350,7 @@ impl Filesystem for Adapter {
             self.fs
                 .mkdir(maker(request, umask), ino(parent), name.as_bytes(), mode)
         };
-        answer!(self, "mkdir", parent, reply, made(), |entry| self
+        answer!(self, "mkdir", parent, request, reply, made(), |entry| self
             .entry(reply, &entry));
     }
 
@@ -358,6 +367,7 @@ impl Filesystem for Adapter {
             self,
             "unlink",
             parent,
+            request,
             reply,
             self.fs.unlink(ino(parent), name.as_bytes()),
             |()| reply.ok()
@@ -377,6 +387,7 @@ impl Filesystem for Adapter {
             self,
             "rmdir",
             parent,
+            request,
             reply,
             self.fs.rmdir(ino(parent), name.as_bytes()),
             |()| reply.ok()
@@ -404,8 +415,9 @@ impl Filesystem for Adapter {
             self.fs
                 .symlink(caller(request), ino(parent), name.as_bytes(), target)
         };
-        answer!(self, "symlink", parent, reply, made(), |entry| self
-            .entry(reply, &entry));
+        answer!(self, "symlink", parent, request, reply, made(), |entry| {
+            self.entry(reply, &entry);
+        });
     }
 
     fn rename(
@@ -437,7 +449,9 @@ impl Filesystem for Adapter {
             self.fs
                 .rename(ino(parent), name, ino(newparent), newname, flags)
         };
-        answer!(self, "rename", parent, reply, renamed(), |()| reply.ok());
+        answer!(self, "rename", parent, request, reply, renamed(), |()| {
+            reply.ok();
+        });
     }
 
     fn link(
@@ -457,11 +471,12 @@ impl Filesystem for Adapter {
             Ask::Link(ino(inode), ino(newparent), newname.as_bytes())
         );
         let linked = || self.fs.link(ino(inode), ino(newparent), newname.as_bytes());
-        answer!(self, "link", inode, reply, linked(), |entry| self
+        answer!(self, "link", inode, request, reply, linked(), |entry| self
             .entry(reply, &entry));
     }
 
     fn open(&self, request: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let by = caller(request);
         let write = flags.acc_mode() != OpenAccMode::O_RDONLY;
         let ask = if write { Ask::Change } else { Ask::Read };
         admitted!(self, "open", inode, request, reply, ask(ino(inode)));
@@ -471,7 +486,7 @@ impl Filesystem for Adapter {
             caller(request),
             ino(inode),
             write,
-            move |opened| match settle(&fs, "open", inode, || opened) {
+            move |opened| match settle(&fs, ("open", inode, by), || opened) {
                 Ok(opened) => {
                     if !exclusive {
                         Self::forget_attributes(&notifier, inode);
@@ -486,7 +501,7 @@ impl Filesystem for Adapter {
 
     fn read(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -497,7 +512,7 @@ impl Filesystem for Adapter {
     ) {
         with_buffer(size as usize, |buffer| {
             let mut read = || self.fs.read(fh(handle), offset, buffer);
-            answer!(self, "read", inode, reply, read(), |len| reply
+            answer!(self, "read", inode, request, reply, read(), |len| reply
                 .data(&buffer[..len]));
         });
     }
@@ -520,7 +535,7 @@ impl Filesystem for Adapter {
             flags.0 & libc::O_APPEND != 0 && !write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         if appends && !self.exclusive {
             let by = clear_set_id.then(|| caller(request));
-            return self.append(inode, handle, offset, data, by, reply);
+            return self.append(request, inode, handle, offset, data, by, reply);
         }
         let written = || {
             self.fs.write(fh(handle), offset, data, clear_set_id)?;
@@ -529,13 +544,13 @@ impl Filesystem for Adapter {
             }
             Ok(())
         };
-        answer!(self, "write", inode, reply, written(), |()| reply
+        answer!(self, "write", inode, request, reply, written(), |()| reply
             .written(data.len() as u32));
     }
 
     fn flush(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         handle: FileHandle,
         lock_owner: LockOwner,
@@ -552,13 +567,14 @@ impl Filesystem for Adapter {
             if matches!(unlocked, Ok(true)) {
                 self.waiters.wake();
             }
-            answer!(self, "flush", inode, reply, flushed, |()| reply.ok());
+            answer!(self, "flush", inode, request, reply, flushed, |()| reply
+                .ok());
         }
     }
 
     fn release(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         handle: FileHandle,
         _flags: OpenFlags,
@@ -570,6 +586,7 @@ impl Filesystem for Adapter {
             self,
             "release",
             inode,
+            request,
             reply,
             self.fs.release(fh(handle)),
             |()| reply.ok()
@@ -579,7 +596,7 @@ impl Filesystem for Adapter {
 
     fn getlk(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         handle: FileHandle,
         lock_owner: LockOwner,
@@ -589,8 +606,9 @@ impl Filesystem for Adapter {
         pid: u32,
         reply: ReplyLock,
     ) {
+        let by = caller(request);
         match Self::lock_request(handle, lock_owner, pid, (start, end, kind)) {
-            Ok(request) => locks::get(&self.fs, inode, &request, reply),
+            Ok(request) => locks::get(&self.fs, (inode, by), &request, reply),
             Err(error) => reply.error(errno(&error)),
         }
     }
@@ -608,13 +626,13 @@ impl Filesystem for Adapter {
         waits: bool,
         reply: ReplyEmpty,
     ) {
-        let thread = request.pid();
+        let by = caller(request);
         match Self::lock_request(handle, lock_owner, pid, (start, end, kind)) {
             Ok(request) => {
                 let waiter = Waiter {
                     inode,
                     request,
-                    thread,
+                    by,
                     reply,
                 };
                 self.waiters.set(waiter, waits);
@@ -625,7 +643,7 @@ impl Filesystem for Adapter {
 
     fn fsync(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         handle: FileHandle,
         datasync: bool,
@@ -640,17 +658,19 @@ impl Filesystem for Adapter {
             self,
             "fsync",
             inode,
+            request,
             reply,
             self.fs.fsync(fh(handle), kind),
             |()| reply.ok()
         );
     }
 
-    fn opendir(&self, _request: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+    fn opendir(&self, request: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         answer!(
             self,
             "opendir",
             inode,
+            request,
             reply,
             self.fs.opendir(ino(inode)),
             |handle| {
@@ -661,12 +681,13 @@ impl Filesystem for Adapter {
 
     fn readdir(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         handle: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
+        let by = caller(request);
         let add = |entry: &FolderEntry<'_>| {
             let name = OsStr::from_bytes(entry.name);
             !reply.add(
@@ -676,7 +697,7 @@ impl Filesystem for Adapter {
                 name,
             )
         };
-        let read = settle(&self.fs, "readdir", inode, || {
+        let read = settle(&self.fs, ("readdir", inode, by), || {
             self.fs.readdir(fh(handle), offset, false, add)
         });
         match read {
@@ -687,12 +708,13 @@ impl Filesystem for Adapter {
 
     fn readdirplus(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         handle: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        let by = caller(request);
         let add = |given: &FolderEntry<'_>| {
             let name = OsStr::from_bytes(given.name);
             // `.` and `..` carry no inode: the kernel takes no reference for them.
@@ -713,7 +735,7 @@ impl Filesystem for Adapter {
             };
             !reply.add(node, given.next, name, &self.ttl, &attr, generation)
         };
-        let read = settle(&self.fs, "readdirplus", inode, || {
+        let read = settle(&self.fs, ("readdirplus", inode, by), || {
             self.fs.readdir(fh(handle), offset, true, add)
         });
         match read {
@@ -724,7 +746,7 @@ impl Filesystem for Adapter {
 
     fn releasedir(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         handle: FileHandle,
         _flags: OpenFlags,
@@ -734,6 +756,7 @@ impl Filesystem for Adapter {
             self,
             "releasedir",
             inode,
+            request,
             reply,
             self.fs.releasedir(fh(handle)),
             |()| reply.ok()
@@ -742,7 +765,7 @@ impl Filesystem for Adapter {
 
     fn fsyncdir(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         _handle: FileHandle,
         _datasync: bool,
@@ -752,15 +775,22 @@ impl Filesystem for Adapter {
             self,
             "fsyncdir",
             inode,
+            request,
             reply,
             self.fs.fsyncdir(ino(inode)),
             |()| reply.ok()
         );
     }
 
-    fn statfs(&self, _request: &Request, inode: INodeNo, reply: ReplyStatfs) {
-        answer!(self, "statfs", inode, reply, self.fs.statfs(), |stat| reply
-            .statfs(
+    fn statfs(&self, request: &Request, inode: INodeNo, reply: ReplyStatfs) {
+        answer!(
+            self,
+            "statfs",
+            inode,
+            request,
+            reply,
+            self.fs.statfs(),
+            |stat| reply.statfs(
                 stat.blocks,
                 stat.blocks_free,
                 stat.blocks_available,
@@ -770,7 +800,8 @@ impl Filesystem for Adapter {
                 // A name of any length that the kernel allows finds room: long ones in a sidecar.
                 255,
                 stat.fragment_len as u32,
-            ));
+            )
+        );
     }
 
     fn setxattr(
@@ -800,7 +831,8 @@ impl Filesystem for Adapter {
             self.fs
                 .setxattr(caller(request), ino(inode), name.as_bytes(), value, set)
         };
-        answer!(self, "setxattr", inode, reply, set(), |()| reply.ok());
+        answer!(self, "setxattr", inode, request, reply, set(), |()| reply
+            .ok());
     }
 
     fn getxattr(
@@ -822,21 +854,17 @@ impl Filesystem for Adapter {
             );
         }
         let value = || self.fs.getxattr(ino(inode), name.as_bytes());
-        answer!(
-            self,
-            "getxattr",
-            inode,
-            reply,
-            value(),
-            |value| sized_reply(reply, &value, size)
-        );
+        answer!(self, "getxattr", inode, request, reply, value(), |value| {
+            sized_reply(reply, &value, size);
+        });
     }
 
-    fn listxattr(&self, _request: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
+    fn listxattr(&self, request: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
         answer!(
             self,
             "listxattr",
             inode,
+            request,
             reply,
             self.fs.listxattr(ino(inode)),
             |list| {
@@ -858,6 +886,7 @@ impl Filesystem for Adapter {
             self,
             "removexattr",
             inode,
+            request,
             reply,
             self.fs.removexattr(ino(inode), name.as_bytes()),
             |()| reply.ok()
@@ -874,6 +903,7 @@ impl Filesystem for Adapter {
         flags: i32,
         reply: ReplyCreate,
     ) {
+        let by = caller(request);
         admitted!(
             self,
             "create",
@@ -890,7 +920,7 @@ impl Filesystem for Adapter {
             name.as_bytes(),
             mode,
             flags & libc::O_EXCL != 0,
-            move |created| match settle(&fs, "create", parent, || created) {
+            move |created| match settle(&fs, ("create", parent, by), || created) {
                 Ok(made) => {
                     let attr = file_attr(&made.entry.attr);
                     let flags = Self::cached_how(exclusive, made.opened.uncached, flags);
@@ -916,20 +946,22 @@ impl Filesystem for Adapter {
             self.fs.fallocate(fh(handle), mode, offset, length)?;
             self.fs.content_changed(caller(request), fh(handle))
         };
-        answer!(self, "fallocate", inode, reply, done(), |()| reply.ok());
+        answer!(self, "fallocate", inode, request, reply, done(), |()| reply
+            .ok());
     }
 
     fn lseek(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         handle: FileHandle,
         offset: i64,
         whence: i32,
         reply: ReplyLseek,
     ) {
+        let by = caller(request);
         let fs = Arc::clone(&self.fs);
-        let seek = move || match settle(&fs, "lseek", inode, || {
+        let seek = move || match settle(&fs, ("lseek", inode, by), || {
             seek(&fs, fh(handle), offset, whence)
         }) {
             Ok(offset) => reply.offset(offset as i64),
@@ -988,9 +1020,17 @@ impl Filesystem for Adapter {
             self.fs.content_changed(caller(request), to)?;
             Ok(copied)
         };
-        answer!(self, "copy_file_range", ino_in, reply, copied(), |len| {
-            reply.written(len as u32);
-        });
+        answer!(
+            self,
+            "copy_file_range",
+            ino_in,
+            request,
+            reply,
+            copied(),
+            |len| {
+                reply.written(len as u32);
+            }
+        );
     }
 }
 

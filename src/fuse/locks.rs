@@ -11,7 +11,7 @@ use std::time::Duration;
 use fuser::{Errno, INodeNo, ReplyEmpty, ReplyLock};
 use parking_lot::{Condvar, Mutex};
 
-use crate::fs::{FileSystem, FsError, LockRequest};
+use crate::fs::{Caller, FileSystem, FsError, LockRequest};
 use crate::storage::{LockKind, LockRange, is_signalled};
 
 use super::adapter::settle;
@@ -25,8 +25,8 @@ const LATE: Duration = Duration::from_millis(50);
 pub(super) struct Waiter {
     pub(super) inode: INodeNo,
     pub(super) request: LockRequest,
-    /// The thread whose system call waits.
-    pub(super) thread: u32,
+    /// Whose system call waits.
+    pub(super) by: Caller,
     pub(super) reply: ReplyEmpty,
 }
 
@@ -141,7 +141,7 @@ impl Shared {
     }
 
     fn ask_again(&self, waiter: Waiter) -> Option<Waiter> {
-        if is_signalled(waiter.thread) {
+        if is_signalled(waiter.by.pid) {
             waiter.reply.error(Errno::EINTR);
             return None;
         }
@@ -151,7 +151,7 @@ impl Shared {
     /// Answers the request if the lock is to be had or never will be; else gives it back.
     fn ask(&self, waiter: Waiter) -> Option<Waiter> {
         let set = || self.fs.set_lock(&waiter.request);
-        match settle(&self.fs, "setlk", waiter.inode, set) {
+        match settle(&self.fs, ("setlk", waiter.inode, waiter.by), set) {
             Ok(true) => waiter.reply.ok(),
             Ok(false) => return Some(waiter),
             Err(errno) => waiter.reply.error(errno),
@@ -161,8 +161,13 @@ impl Shared {
 }
 
 /// Tells of a lock that stands in the way of `request`.
-pub(super) fn get(fs: &FileSystem, inode: INodeNo, request: &LockRequest, reply: ReplyLock) {
-    match settle(fs, "getlk", inode, || fs.find_conflict(request)) {
+pub(super) fn get(
+    fs: &FileSystem,
+    (inode, by): (INodeNo, Caller),
+    request: &LockRequest,
+    reply: ReplyLock,
+) {
+    match settle(fs, ("getlk", inode, by), || fs.find_conflict(request)) {
         Ok(None) => reply.locked(0, 0, libc::F_UNLCK, 0),
         Ok(Some(found)) => {
             let kind = match found.kind {

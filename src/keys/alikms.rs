@@ -20,7 +20,7 @@ use data_encoding::BASE64;
 
 use crate::crypto::secret::SecretKey;
 use crate::keys::error::KeyError;
-use crate::keys::provider::{EncryptionContext, WrappedDek};
+use crate::keys::provider::{EncryptionContext, NamedKey, WrappedDek};
 use crate::keys::service::ciphertext::Ciphertext;
 use crate::keys::service::context::Context;
 use crate::keys::service::kms::{Kms, KmsProvider};
@@ -132,7 +132,7 @@ impl Kms for AliKey {
         &self,
         wrapped: &WrappedDek,
         context: &EncryptionContext,
-    ) -> Result<SecretKey, Failure> {
+    ) -> Result<NamedKey, Failure> {
         key::check_version(&wrapped.key_version)?;
         let context = api::context(&Context::of(context))?;
         let blob = Ciphertext::of(&wrapped.bytes)?;
@@ -143,10 +143,12 @@ impl Kms for AliKey {
                 ("EncryptionContext", &context),
             ],
         )?;
-        if !self.name.is(&opened.key) || opened.version != wrapped.key_version {
-            return Err(failure::of_another_key().into());
-        }
-        Ok(wire::key_of_text(&opened.plaintext, &BASE64)?)
+        let is_by_it = self.name.is(&opened.key) && opened.version == wrapped.key_version;
+        let dek = match is_by_it {
+            true => wire::key_of_text(&opened.plaintext, &BASE64),
+            false => Err(failure::of_another_key()),
+        };
+        Ok(wire::named(wire::request_id(&opened.request_id), dek)?)
     }
 
     /// Dedicated gateways cannot.

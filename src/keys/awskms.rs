@@ -22,7 +22,7 @@ use data_encoding::BASE64;
 
 use crate::crypto::secret::SecretKey;
 use crate::keys::error::KeyError;
-use crate::keys::provider::{EncryptionContext, WrappedDek};
+use crate::keys::provider::{EncryptionContext, NamedKey, WrappedDek};
 use crate::keys::service::ciphertext::Ciphertext;
 use crate::keys::service::context::Context;
 use crate::keys::service::kms::{Kms, KmsProvider};
@@ -127,16 +127,17 @@ impl Kms for AwsKey {
         &self,
         wrapped: &WrappedDek,
         context: &EncryptionContext,
-    ) -> Result<SecretKey, Failure> {
+    ) -> Result<NamedKey, Failure> {
         let key = self.name.of_version(&wrapped.key_version)?;
         let request = api::Decrypt {
             key: &key.as_text(),
             blob: Ciphertext::of(&wrapped.bytes)?,
             context: Context::of(context),
         };
-        let opened: Opened = self.service.call("Decrypt", &request)?;
-        key.check(&opened.key)?;
-        Ok(wire::key_of_text(&opened.plaintext, &BASE64)?)
+        let (opened, id): (Opened, _) = self.service.call_named("Decrypt", &request)?;
+        let checked = key.check(&opened.key);
+        let dek = checked.and_then(|_version| wire::key_of_text(&opened.plaintext, &BASE64));
+        Ok(wire::named(id, dek)?)
     }
 
     fn re_encrypt(

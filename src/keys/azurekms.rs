@@ -20,8 +20,8 @@ use parking_lot::Mutex;
 use crate::crypto::secret::SecretKey;
 use crate::keys::between::{self, Wrap, does_not_open};
 use crate::keys::error::KeyError;
-use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
-use crate::keys::service::ServiceOptions;
+use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, NamedKey, WrappedDek};
+use crate::keys::service::{ServiceOptions, wire};
 use crate::units::KeyUri;
 use api::{KeyVault, Newest, Way};
 use place::KeyPlace;
@@ -102,15 +102,23 @@ impl KeyProvider for AzurekmsProvider {
         wrapped: &WrappedDek,
         context: &EncryptionContext,
     ) -> Result<SecretKey, KeyError> {
+        self.unwrap_named(wrapped, context).map(|(key, _id)| key)
+    }
+
+    fn unwrap_named(
+        &self,
+        wrapped: &WrappedDek,
+        context: &EncryptionContext,
+    ) -> Result<NamedKey, KeyError> {
         let version = &wrapped.key_version;
         if !place::is_version(version) {
             return Err(KeyError::corrupt("no key version of Azure Key Vault"));
         }
         let wrap = Wrap::parse(&wrapped.bytes).ok_or_else(does_not_open)?;
         let way = Way::of_number(wrap.how).ok_or_else(does_not_open)?;
-        let between = self.vault.unwrap(version, way, wrap.by_service)?;
+        let (between, id) = self.vault.unwrap(version, way, wrap.by_service)?;
         let aad = Wrap::aad(SCHEME, wrap.how, version, context);
-        between::open_under(&between, &aad, wrap.sealed)
+        wire::named(id, between::open_under(&between, &aad, wrap.sealed))
     }
 
     /// Looks for the newest version, and wraps and unwraps something with it.
@@ -118,11 +126,8 @@ impl KeyProvider for AzurekmsProvider {
         let newest = self.look()?;
         let something = SecretKey::random()?;
         let by_service = self.vault.wrap(&newest, &something)?;
-        if self
-            .vault
-            .unwrap(&newest.version, newest.way, &by_service)?
-            != something
-        {
+        let unwrapped = self.vault.unwrap(&newest.version, newest.way, &by_service);
+        if unwrapped?.0 != something {
             return Err(KeyError::unavailable(
                 "the service does not give back what it wrapped",
             ));

@@ -112,10 +112,11 @@ impl KeyError {
         self
     }
 
-    /// The same failure with the key service's own name for the request, by which its logs tell of it.
+    /// The same failure with the key service's own name for the request, by which its logs tell of it, where it gave
+    /// one.
     #[must_use]
-    pub fn of_request(mut self, id: impl Into<String>) -> Self {
-        self.0.request_id = Some(Arc::from(id.into()));
+    pub fn of_request(mut self, id: Option<String>) -> Self {
+        self.0.request_id = id.map(Arc::from).or(self.0.request_id);
         self
     }
 
@@ -238,9 +239,10 @@ mod tests {
 
     #[test]
     fn the_request_is_kept_for_the_audit_and_stays_out_of_the_sentence() {
-        let error = KeyError::unavailable("busy").of_request("7f-3");
+        let error = KeyError::unavailable("busy").of_request(Some("7f-3".to_owned()));
         assert_eq!(error.request_id(), Some("7f-3"));
         assert_eq!(error.to_string(), "busy (unavailable)");
+        assert_eq!(error.of_request(None).request_id(), Some("7f-3"));
         assert_eq!(KeyError::unavailable("busy").request_id(), None);
     }
 

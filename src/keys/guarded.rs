@@ -16,7 +16,7 @@ use crate::crypto::secret::SecretKey;
 use crate::keys::backoff::Backoff;
 use crate::keys::error::{KeyError, Retry};
 use crate::keys::metered::{Metered, ProviderCalls};
-use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
+use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, NamedKey, WrappedDek};
 use crate::units::KeyUri;
 use breaker::{Breaker, Now};
 use bucket::Bucket;
@@ -185,6 +185,14 @@ impl KeyProvider for Guarded {
         context: &EncryptionContext,
     ) -> Result<SecretKey, KeyError> {
         self.guard(|| self.inner.unwrap(wrapped, context))
+    }
+
+    fn unwrap_named(
+        &self,
+        wrapped: &WrappedDek,
+        context: &EncryptionContext,
+    ) -> Result<NamedKey, KeyError> {
+        self.guard(|| self.inner.unwrap_named(wrapped, context))
     }
 
     fn rewrap(

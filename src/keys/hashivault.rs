@@ -30,7 +30,7 @@ use zeroize::Zeroizing;
 use crate::crypto::secret::SecretKey;
 use crate::keys::between;
 use crate::keys::error::{KeyError, KeyErrorKind};
-use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
+use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, NamedKey, WrappedDek};
 use crate::keys::service::{Reach, Response, ServiceOptions, Tokens, wire};
 use crate::units::KeyUri;
 use blob::{Blob, Ciphertext};
@@ -183,7 +183,7 @@ impl HashivaultProvider {
     /// Asks for the key, and refuses one that must not wrap data keys.
     fn key_info(&self) -> Result<KeyInfo, KeyError> {
         let response = self.ask(&Call::get("a look", &["keys"]))?;
-        let Data { data: key } = response.json::<Data<KeyInfo>>()?;
+        let Data { data: key, .. } = response.json::<Data<KeyInfo>>()?;
         if key.soft_deleted {
             return Err(KeyError::new(
                 KeyErrorKind::Revoked,
@@ -242,7 +242,7 @@ impl KeyProvider for HashivaultProvider {
     fn wrap(&self, dek: &SecretKey, context: &EncryptionContext) -> Result<WrappedDek, KeyError> {
         let wrapping = ("wrapping", &["datakey", "plaintext"][..]);
         let response = self.convert(wrapping, None, context)?;
-        let Data { data: made } = response.json::<Data<DataKey>>()?;
+        let Data { data: made, .. } = response.json::<Data<DataKey>>()?;
         let between = wire::key_of_text(&made.plaintext, &BASE64)?;
         let ciphertext = Ciphertext::of_text(&made.ciphertext)?;
         let aad = blob::aad(context);
@@ -255,13 +255,22 @@ impl KeyProvider for HashivaultProvider {
         wrapped: &WrappedDek,
         context: &EncryptionContext,
     ) -> Result<SecretKey, KeyError> {
+        self.unwrap_named(wrapped, context).map(|(key, _id)| key)
+    }
+
+    fn unwrap_named(
+        &self,
+        wrapped: &WrappedDek,
+        context: &EncryptionContext,
+    ) -> Result<NamedKey, KeyError> {
         let aad = blob::aad(context);
         let (blob, ciphertext) = Blob::of_wrapped(wrapped, &aad)?;
         let unwrapping = ("unwrapping", &["decrypt"][..]);
         let response = self.convert(unwrapping, Some(&ciphertext), context)?;
-        let Data { data: decrypted } = response.json::<Data<Decrypted>>()?;
-        let between = wire::key_of_text(&decrypted.plaintext, &BASE64)?;
-        between::open_under(&between, &aad, blob.sealed())
+        let Data { data, request_id } = response.json::<Data<Decrypted>>()?;
+        let dek = wire::key_of_text(&data.plaintext, &BASE64)
+            .and_then(|between| between::open_under(&between, &aad, blob.sealed()));
+        wire::named(wire::request_id(&request_id), dek)
     }
 
     /// The service makes the new wrap, and the data key does not come to this host.
@@ -274,7 +283,9 @@ impl KeyProvider for HashivaultProvider {
         let (blob, ciphertext) = Blob::of_wrapped(wrapped, &aad)?;
         let rewrapping = ("rewrapping", &["rewrap"][..]);
         let response = self.convert(rewrapping, Some(&ciphertext), context)?;
-        let Data { data: rewrapped } = response.json::<Data<Rewrapped>>()?;
+        let Data {
+            data: rewrapped, ..
+        } = response.json::<Data<Rewrapped>>()?;
         let ciphertext = Ciphertext::of_text(&rewrapped.ciphertext)?;
         Ok(Blob::new(&aad, blob.sealed(), &ciphertext).into_wrapped(&ciphertext))
     }

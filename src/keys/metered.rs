@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::crypto::secret::SecretKey;
 use crate::keys::error::KeyError;
-use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
+use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, NamedKey, WrappedDek};
 use crate::units::KeyUri;
 
 /// How often one operation was called, and how often it failed.
@@ -118,7 +118,7 @@ impl KeyProvider for Metered {
         &self,
         wrapped: &WrappedDek,
         context: &EncryptionContext,
-    ) -> Result<(SecretKey, Option<String>), KeyError> {
+    ) -> Result<NamedKey, KeyError> {
         self.named(
             self.unwrap
                 .count(|| self.inner.unwrap_named(wrapped, context)),

@@ -65,7 +65,7 @@ pub use passphrase::PassphraseProvider;
 pub use passphrase_source::{Confirm, Passphrase, PassphraseSource};
 pub use pkcs11::{Machine, PinSource, Pkcs11Options, Pkcs11Provider};
 pub use pool::{Pool, PoolOptions, PoolStats};
-pub use provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
+pub use provider::{EncryptionContext, KeyHealth, KeyProvider, NamedKey, WrappedDek};
 pub use registry::{DEFAULT_RATE, ProviderOptions, Providers};
 pub use rsa::{PrivateKeySource, RsaOptions, RsaProvider};
 pub use service::{Environment, Reach, ServiceOptions};

@@ -47,6 +47,10 @@ impl EncryptionContext {
     }
 }
 
+/// An unwrapped data key, and the key service's own name for the request where it gave one, by which the service's logs
+/// tell of it.
+pub type NamedKey = (SecretKey, Option<String>);
+
 /// A data key under a provider's key: no secret, it stands in the file's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrappedDek {
@@ -114,7 +118,7 @@ pub trait KeyProvider: Send + Sync + fmt::Debug {
         &self,
         wrapped: &WrappedDek,
         context: &EncryptionContext,
-    ) -> Result<(SecretKey, Option<String>), KeyError> {
+    ) -> Result<NamedKey, KeyError> {
         self.unwrap(wrapped, context).map(|key| (key, None))
     }
 

@@ -9,7 +9,7 @@ use crate::format::header::{FileHeader, KeyEpoch, KeySlot};
 use crate::format::volume_config::KeyScope;
 use crate::keys::{
     DekRequest, DekResult, EncryptionContext, KeyError, KeyErrorKind, KeyProvider, Keyring,
-    KeyringConfig, KeyringStats, Pool, PoolOptions, Providers, WrappedDek,
+    KeyringConfig, KeyringStats, NamedKey, Pool, PoolOptions, Providers, WrappedDek,
 };
 use crate::units::{EpochId, FileId, KeyUri, VolumeId};
 
@@ -538,16 +538,18 @@ fn unwrap_slot(
     context: &EncryptionContext,
     providers: &Providers,
     opens: &impl Fn(&SecretKey) -> bool,
-) -> Result<(SecretKey, Option<String>), KeyError> {
+) -> Result<NamedKey, KeyError> {
     let wrapped = WrappedDek {
         key_version: slot.key_version.clone(),
         bytes: slot.wrapped_dek.clone(),
     };
     let provider = providers.open(&slot.key_uri)?;
     let (key, request_id) = provider.unwrap_named(&wrapped, context)?;
-    opens(&key).then_some((key, request_id)).ok_or_else(|| {
-        KeyError::new(KeyErrorKind::Corrupt, "the slot holds another key").at(&slot.key_uri)
-    })
+    if opens(&key) {
+        return Ok((key, request_id));
+    }
+    let error = KeyError::new(KeyErrorKind::Corrupt, "the slot holds another key");
+    Err(error.at(&slot.key_uri).of_request(request_id))
 }
 
 /// How likely it is that a slot which failed so opens another time.

@@ -117,6 +117,8 @@ fn locks_and_runs_over_all_files_are_told() {
         (unlock.len(), &unlock[0]["result"]),
         (1, &Value::from("granted"))
     );
+    let own = Value::from(rustix::process::geteuid().as_raw());
+    assert_eq!([&lock[0]["uid"], &unlock[0]["uid"]], [&own, &own]);
     // The second run finds nothing to do.
     let rewraps = events(&volume, "rewrap");
     assert_eq!(rewraps.len(), 2, "{rewraps:?}");
@@ -158,10 +160,12 @@ fn a_key_that_is_refused_and_a_file_that_is_damaged_are_told() {
     mount.unmount();
 
     let damage = events(&volume, "integrity-failure");
-    assert!(
-        damage.iter().any(|event| event["path"] == "/f"),
-        "{damage:?}"
-    );
+    let met = damage.iter().find(|event| event["path"] == "/f");
+    let met = met.unwrap_or_else(|| panic!("{damage:?}"));
+    let own = fs::read_link("/proc/self/exe").unwrap();
+    assert_eq!(met["exe"], own.to_str().unwrap(), "{met}");
+    assert_eq!(met["uid"], rustix::process::geteuid().as_raw());
+    assert!(met["pid"].is_u64() && met["gid"].is_u64(), "{met}");
     let refused = events(&volume, "unwrap");
     let refused = refused
         .iter()

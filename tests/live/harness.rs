@@ -100,7 +100,12 @@ impl Volume {
 
     /// Mounts in the background; the mount must work as soon as the command has returned.
     pub(crate) fn mount_with(&self, options: &[&str]) -> Mount<'_> {
-        run(&mut self.mount_command(options));
+        self.mount_by(&mut self.mount_command(options))
+    }
+
+    /// The same by a command that was given more than options.
+    pub(crate) fn mount_by(&self, command: &mut Command) -> Mount<'_> {
+        run(command);
         let mount = Mount {
             volume: self,
             point: self.mountpoint(),

@@ -18,17 +18,7 @@ impl Mapped {
         const SCRIPT: &str = "import mmap, sys\n\
             f = open(sys.argv[1], 'rb'); m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)\n\
             print(m[0], flush=True); sys.stdin.readline(); print(m[0], flush=True)";
-        let mut child = Command::new("python3")
-            .args(["-c", SCRIPT])
-            .arg(path)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("these tests need python3: apt-get install python3");
-        let mut first = [0; 1];
-        let stdout = child.stdout.as_mut().unwrap();
-        stdout.read_exact(&mut first).unwrap();
-        Self(child)
+        Self(begun(SCRIPT, path))
     }
 
     /// The signal that it dies of when it reads again; `None` where it lives.
@@ -36,6 +26,21 @@ impl Mapped {
         self.0.stdin.take().unwrap().write_all(b"\n").unwrap();
         self.0.wait().unwrap().signal()
     }
+}
+
+/// A process that does what a script says with a file, and has said that it began.
+pub(crate) fn begun(script: &str, path: &Path) -> Child {
+    let mut child = Command::new("python3")
+        .args(["-c", script])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("these tests need python3: apt-get install python3");
+    let mut first = [0; 1];
+    let stdout = child.stdout.as_mut().unwrap();
+    stdout.read_exact(&mut first).unwrap();
+    child
 }
 
 /// The errno of reading an open file from its start.

@@ -1,6 +1,8 @@
 //! Policies through live mounts: who is denied what, by user, executable and unit; and what tampering with them comes to.
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -10,6 +12,8 @@ use crate::documents::{blocks, output_of};
 use crate::harness::{
     Mount, NOBODY, Volume, errno, refuses, require_root, run, shell, shell_as_nobody,
 };
+
+const KEY_DENIED: i32 = 12;
 
 fn write(volume: &Volume, text: &str) -> PathBuf {
     let path = volume.home().join("policy.toml");
@@ -415,9 +419,78 @@ fn a_locked_mount_takes_no_policy_and_follows_its_own_when_it_is_unlocked() {
     set(&volume, "default = 'read-only'\n");
     run(volume.envelopefs("lock").arg(mount.root()));
     let other = write(&volume, "default = 'allow'\n");
-    refuses(on_volume(&volume, "set").arg(&other), 2, &["lock"]);
-    refuses(&mut on_volume(&volume, "remove"), 2, &["lock"]);
+    let unlock = format!("envelopefs unlock {}", mount.root().display());
+    let words = ["the mount is locked", &unlock];
+    for refused in [
+        on_volume(&volume, "set").arg(&other),
+        &mut on_volume(&volume, "remove"),
+        &mut on_volume(&volume, "show"),
+    ] {
+        refuses(refused, KEY_DENIED, &words);
+        let said = refused.output().unwrap().stderr;
+        assert!(!String::from_utf8_lossy(&said).contains("policy check"));
+    }
     run(volume.envelopefs("unlock").arg(mount.root()));
     assert_eq!(fs::read(mount.path("f")).unwrap(), b"x");
     assert_eq!(errno(fs::write(mount.path("f"), "y")), libc::EROFS);
+}
+
+#[test]
+fn nobody_sets_times_because_others_write_and_the_kernel_sets_those_of_what_it_writes_back() {
+    require_root();
+    let volume = Volume::create(&[]);
+    let mount = mounted(&volume, &[]);
+    shell(mount.root(), "chown 65534 docs/f");
+    let writer = fs::OpenOptions::new()
+        .append(true)
+        .open(mount.path("docs/f"));
+    let mut writer = writer.unwrap();
+    set(
+        &volume,
+        "[[rule]]\npath = '/docs/**'\nuid = 65534\naccess = 'read-only'\n
+         [[rule]]\npath = '/free/**'\nuid = 0\naccess = 'deny'\n",
+    );
+    let set_times = r#"python3 -c '
+import os
+for path, by in (("docs/f", "name"), ("docs/f", "handle")):
+    target = path if by == "name" else os.open(path, os.O_RDONLY)
+    try: os.utime(target, (1, 1)); print("set")
+    except OSError as error: print(error.errno)
+'"#;
+    let refused = format!("{0}\n{0}\n", libc::EROFS);
+    assert_eq!(shell_as_nobody(mount.root(), set_times), refused);
+    writer.write_all(b"more").unwrap();
+    writer.sync_all().unwrap();
+    drop(writer);
+
+    // Root, whose threads write back, is denied this file: its times are set all the same.
+    let write = "exec 3>>free/f; echo more >&3; sync free/f; stat -c %Y free/f; date +%s";
+    let said = shell_as_nobody(mount.root(), write);
+    run(Command::new("sync").arg("-f").arg(mount.root()));
+    let [set, now] = [0, 1].map(|line| said.lines().nth(line).unwrap().parse::<i64>().unwrap());
+    assert!((0..100).contains(&(now - set)), "{said}");
+    let mount = mount.again_with(&["--allow-other"]);
+    let kept = fs::symlink_metadata(mount.path("free/f")).unwrap().mtime();
+    assert_eq!(kept, set);
+}
+
+#[test]
+fn who_changed_the_policy_is_told() {
+    require_root();
+    let volume = Volume::create(&[]);
+    let audit = volume.home().join("audit");
+    let mount = volume.mount_with(&["-o", &format!("audit={}", audit.display())]);
+    set(&volume, "default = 'read-only'\n");
+    run(&mut on_volume(&volume, "remove"));
+    mount.unmount();
+    let told: Vec<Value> = fs::read_to_string(&audit)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &Value| line["event"] == "policy-changed")
+        .collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    for line in told {
+        assert_eq!(line["uid"], rustix::process::geteuid().as_raw(), "{line}");
+    }
 }

@@ -302,3 +302,59 @@ fn bytes_of_any_kind_make_no_panic() {
     let long = "x".repeat(5 << 20);
     assert!(!chained(&long).intact);
 }
+
+/// A line of another session's seals whose number is this; its hash is its own.
+fn line_of(seq: u64) -> String {
+    let head = Head {
+        seq: seq - 1,
+        hash: [7; 32],
+    };
+    let session = SessionId(random::array());
+    let key = SealKey::first(&root(1), session).unwrap();
+    let event = Event::new(Kind::Dropped).with(Field::Count, 1);
+    Chain::new(head, session, key)
+        .line(SystemTime::now(), &event)
+        .unwrap()
+}
+
+#[test]
+fn a_file_that_sends_the_keys_to_and_fro_takes_bounded_work() {
+    let mut text = two_sessions().lines[0].clone();
+    for _ in 0..50 {
+        text += &line_of(1001);
+        text += &line_of(2);
+    }
+    let mut verifier = Verifier::new(None).with_seals(root(1), VOLUME.to_owned());
+    verifier.steps = 10_000;
+    let report = verified(&[&text], verifier);
+    let unchecked = |found: &&Finding| found.what.contains("its seal was not checked");
+    let unchecked = report.findings.iter().filter(unchecked).count();
+    // Each way there costs 999 steps; the one back is free.
+    assert_eq!(unchecked, 40);
+    assert!(!report.intact);
+}
+
+#[test]
+fn a_line_at_the_end_of_numbers_is_out_of_reach() {
+    let text = two_sessions().lines[0].clone() + &line_of(u64::MAX);
+    let report = sealed(&text);
+    assert!(
+        report
+            .findings
+            .iter()
+            .any(|found| found.what.contains("was not checked"))
+    );
+}
+
+#[test]
+fn what_is_found_too_often_is_counted() {
+    let line = two_sessions().lines[0].clone();
+    let text = line.repeat(MAX_TOLD + 51);
+    let report = chained(&text);
+    assert_eq!(
+        (report.findings.len(), report.more_findings),
+        (MAX_TOLD, 50)
+    );
+    assert_eq!((report.notes.len(), report.more_notes), (MAX_TOLD, 51));
+    assert!(!report.intact);
+}

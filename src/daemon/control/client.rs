@@ -124,7 +124,7 @@ impl Client {
     /// Asks for the policy of the mount, or has it set; gives the one that is in force then.
     ///
     /// # Errors
-    /// The daemon refuses it and says why; no answer in time.
+    /// The daemon refuses it and says why, [`ControlError::KeyDenied`] where the mount is locked; no answer in time.
     pub fn policy(mut self, call: PolicyCall) -> Result<Option<String>, ControlError> {
         match self.ask(&Request::from(call), POLICY_TIME)? {
             Answer::Policy { policy } => Ok(policy),

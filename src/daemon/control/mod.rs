@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use super::runs::{Event, RunFailure, RunReport, RunRequest};
 
 pub use client::{Client, ControlError, Unlocking, Waiting};
-pub use server::{ControlServer, NotUnlocked, PolicyCall, Served, serve};
+pub use server::{ControlServer, NotUnlocked, PolicyCall, PolicyRefusal, Served, serve};
 
 use secret::Secret;
 
@@ -228,11 +228,11 @@ mod tests {
             json!({})
         }
 
-        fn lock(&self) {
+        fn lock(&self, _uid: u32) {
             self.calls.lock().push("lock");
         }
 
-        fn unlock(&self, passphrase: Option<&[u8]>) -> Result<(), NotUnlocked> {
+        fn unlock(&self, passphrase: Option<&[u8]>, _uid: u32) -> Result<(), NotUnlocked> {
             self.calls.lock().push("unlock");
             match (self.secret, passphrase) {
                 (None, _) => Err(NotUnlocked::Unavailable("no answer".into())),
@@ -304,7 +304,7 @@ mod tests {
             json!({})
         }
 
-        fn lock(&self) {}
+        fn lock(&self, _uid: u32) {}
 
         fn run(
             &self,
@@ -411,7 +411,9 @@ mod tests {
         assert_eq!(ask(PolicyCall::Get).unwrap().as_deref(), Some("Get"));
         assert_eq!(ask(PolicyCall::Reload).unwrap().as_deref(), Some("Reload"));
         let refused = ask(PolicyCall::Set("bad".to_owned())).unwrap_err();
-        assert_eq!(refused.to_string(), "it is bad");
+        assert!(matches!(refused, ControlError::Refused(why) if why == "it is bad"));
+        let refused = ask(PolicyCall::Set("early".to_owned())).unwrap_err();
+        assert!(matches!(refused, ControlError::KeyDenied(why) if why == "it is locked"));
         let without = client(dir.path())
             .unwrap()
             .ask_raw(b"{\"op\":\"policy-set\"}\n")

@@ -25,14 +25,14 @@ pub trait Served: Send + Sync {
     /// What is told about the mount.
     fn status(&self) -> serde_json::Value;
 
-    /// Drops every key, and what the kernel has cached.
-    fn lock(&self);
+    /// Drops every key, and what the kernel has cached, as the user `uid` asks.
+    fn lock(&self, uid: u32);
 
-    /// Gets at the keys again, by a passphrase where a human gave one.
+    /// Gets at the keys again, by a passphrase where a human gave one, as the user `uid` asks.
     ///
     /// # Errors
     /// [`NotUnlocked`]
-    fn unlock(&self, _passphrase: Option<&[u8]>) -> Result<(), NotUnlocked> {
+    fn unlock(&self, _passphrase: Option<&[u8]>, _uid: u32) -> Result<(), NotUnlocked> {
         Err(NotUnlocked::Unavailable(NOT_HERE.to_owned()))
     }
 
@@ -51,13 +51,22 @@ pub trait Served: Send + Sync {
         })
     }
 
-    /// Does what is asked with the policy, and gives the one that is in force then.
+    /// Does what the user `uid` asks with the policy, and gives the one that is in force then.
     ///
     /// # Errors
-    /// Why not, in a sentence.
-    fn policy(&self, _call: PolicyCall) -> Result<Option<String>, String> {
-        Err(NOT_HERE.to_owned())
+    /// [`PolicyRefusal`]
+    fn policy(&self, _call: PolicyCall, _uid: u32) -> Result<Option<String>, PolicyRefusal> {
+        Err(PolicyRefusal::Other(NOT_HERE.to_owned()))
     }
+}
+
+/// Why nothing was done with a policy, in a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicyRefusal {
+    /// The volume's keys are not there: the mount is locked.
+    NoKeys(String),
+    /// Any other reason.
+    Other(String),
 }
 
 const NOT_HERE: &str = "this mount does not do that";
@@ -80,11 +89,16 @@ impl<F: Fn() -> serde_json::Value + Send + Sync> Served for F {
         self()
     }
 
-    fn lock(&self) {}
+    fn lock(&self, _uid: u32) {}
 
-    fn policy(&self, call: PolicyCall) -> Result<Option<String>, String> {
+    fn policy(&self, call: PolicyCall, _uid: u32) -> Result<Option<String>, PolicyRefusal> {
         match call {
-            PolicyCall::Set(text) if text == "bad" => Err("it is bad".to_owned()),
+            PolicyCall::Set(text) if text == "bad" => {
+                Err(PolicyRefusal::Other("it is bad".to_owned()))
+            }
+            PolicyCall::Set(text) if text == "early" => {
+                Err(PolicyRefusal::NoKeys("it is locked".to_owned()))
+            }
             PolicyCall::Set(text) => Ok(Some(text)),
             PolicyCall::Remove => Ok(None),
             other => Ok(Some(format!("{other:?}"))),
@@ -295,41 +309,42 @@ fn error(message: impl fmt::Display) -> Answer {
 fn serve_one(shared: &Shared, mut stream: UnixStream) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    if !is_welcome(&stream)? {
+    let Some(uid) = welcome(&stream)? else {
         return write_line(
             &mut stream,
             &error("only root and the user who mounted are answered"),
         );
-    }
+    };
     match read_request(&mut stream) {
         Ok(request) => match request.op {
             Op::Run => shared.carry_out(stream, request.work),
             Op::Wait => shared.let_wait(stream),
-            _ => write_line(&mut stream, &answer_to(&*shared.mount, request)),
+            _ => write_line(&mut stream, &answer_to(&*shared.mount, request, uid)),
         },
         Err(problem) => write_line(&mut stream, &error(problem)),
     }
 }
 
-fn answer_to(mount: &dyn Served, request: Request) -> Answer {
+fn answer_to(mount: &dyn Served, request: Request, uid: u32) -> Answer {
     match request.op {
-        Op::PolicyGet => policy_answer(mount, PolicyCall::Get),
-        Op::PolicyReload => policy_answer(mount, PolicyCall::Reload),
-        Op::PolicyRemove => policy_answer(mount, PolicyCall::Remove),
+        Op::PolicyGet => policy_answer(mount, PolicyCall::Get, uid),
+        Op::PolicyReload => policy_answer(mount, PolicyCall::Reload, uid),
+        Op::PolicyRemove => policy_answer(mount, PolicyCall::Remove, uid),
         Op::PolicySet => match request.policy {
-            Some(text) => policy_answer(mount, PolicyCall::Set(text)),
+            Some(text) => policy_answer(mount, PolicyCall::Set(text), uid),
             None => error("policy-set without a policy"),
         },
         Op::Status => Answer::Status {
             status: mount.status(),
         },
         Op::Lock => {
-            mount.lock();
+            mount.lock(uid);
             Answer::Done
         }
         Op::Unlock => {
             let passphrase = request.passphrase.as_ref();
-            match mount.unlock(passphrase.map(|passphrase| passphrase.bytes().as_slice())) {
+            let passphrase = passphrase.map(|passphrase| passphrase.bytes().as_slice());
+            match mount.unlock(passphrase, uid) {
                 Ok(()) => Answer::Done,
                 Err(NotUnlocked::Denied(message)) => Answer::Denied { message },
                 Err(NotUnlocked::PassphraseWanted) => Answer::Passphrase,
@@ -340,16 +355,19 @@ fn answer_to(mount: &dyn Served, request: Request) -> Answer {
     }
 }
 
-fn policy_answer(mount: &dyn Served, call: PolicyCall) -> Answer {
-    match mount.policy(call) {
+fn policy_answer(mount: &dyn Served, call: PolicyCall, uid: u32) -> Answer {
+    match mount.policy(call, uid) {
         Ok(policy) => Answer::Policy { policy },
-        Err(why) => error(why),
+        Err(PolicyRefusal::NoKeys(message)) => Answer::Denied { message },
+        Err(PolicyRefusal::Other(why)) => error(why),
     }
 }
 
-fn is_welcome(stream: &UnixStream) -> io::Result<bool> {
-    let peer = rustix::net::sockopt::socket_peercred(stream)?;
-    Ok(peer.uid.is_root() || peer.uid == rustix::process::geteuid())
+/// The user at the other end, if he is one who is answered.
+fn welcome(stream: &UnixStream) -> io::Result<Option<u32>> {
+    let uid = rustix::net::sockopt::socket_peercred(stream)?.uid;
+    let is_welcome = uid.is_root() || uid == rustix::process::geteuid();
+    Ok(is_welcome.then_some(uid.as_raw()))
 }
 
 fn read_request(stream: &mut UnixStream) -> io::Result<Request> {

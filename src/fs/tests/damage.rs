@@ -22,7 +22,7 @@ fn damaged_content_is_an_error_where_it_is_read_and_is_counted() {
         assert_eq!(bench.read(fh, 0, &mut out).unwrap(), 3024);
         let error = bench.read(fh, 3024, &mut out).unwrap_err();
         assert_eq!(error.errno(), libc::EIO);
-        bench.note_failure("read", Some(ino), &error);
+        bench.note_failure("read", Some(ino), None, &error);
         assert_eq!(bench.stats().integrity_failures, 1);
         bench.release(fh).unwrap();
     }

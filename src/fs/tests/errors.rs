@@ -108,7 +108,7 @@ fn only_damage_is_counted() {
         .filter(|(_, _, integrity)| *integrity)
         .count();
     for (error, _, _) in table() {
-        bench.note_failure("test", Some(ROOT), &error);
+        bench.note_failure("test", Some(ROOT), None, &error);
     }
     assert_eq!(bench.stats().integrity_failures, damage as u64);
 }

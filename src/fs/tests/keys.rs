@@ -197,7 +197,7 @@ fn an_open_file_is_unreadable_before_the_ttl_of_its_revoked_key_is_over() {
         remote.script.fails(None);
         wait_until("the file to open", || {
             // The volume key was refused as well, if its turn came.
-            remote.unlock().is_ok() && remote.opened(ino).is_ok()
+            remote.unlock(None).is_ok() && remote.opened(ino).is_ok()
         });
         assert_eq!(remote.read(fh).unwrap(), b"secret");
     }
@@ -209,7 +209,7 @@ fn the_end_and_the_holes_of_a_file_without_key_are_told_to_nobody() {
     let ino = remote.put(b"f", b"");
     let fh = remote.opened(ino).unwrap();
     assert_eq!(remote.read(fh).unwrap(), b"");
-    remote.lock();
+    remote.lock(None);
     refused(remote.read(fh), libc::ENOKEY);
     refused(remote.fs.fallocate(fh, 0, 0, 10), libc::ENOKEY);
 }
@@ -317,9 +317,9 @@ fn a_refused_volume_key_locks_the_mount() {
         wait_until("the lock", || remote.locked_by() == Some(LockedBy::Refusal));
         refused(remote.opened(ino), libc::EKEYREVOKED);
         refused(remote.make(b"new"), libc::EKEYREVOKED);
-        assert!(remote.unlock().is_err(), "it is still refused");
+        assert!(remote.unlock(None).is_err(), "it is still refused");
         remote.script.fails(None);
-        remote.unlock().unwrap();
+        remote.unlock(None).unwrap();
         assert_eq!(remote.read(fh).unwrap(), b"secret");
         assert!(remote.make(b"new").is_ok());
     }
@@ -337,7 +337,7 @@ fn a_locked_mount_has_no_keys_and_an_unlocked_one_has_them_again() {
         let link = remote.symlink(SELF, ROOT, b"l", b"target").unwrap();
         let fh = remote.opened(ino).unwrap();
         remote.write(fh, 0, b"SECRET", false).unwrap();
-        remote.lock();
+        remote.lock(None);
         for _ in 0..2 {
             refused(remote.read(fh), libc::ENOKEY);
             refused(remote.write(fh, 0, b"x", false), libc::ENOKEY);
@@ -345,7 +345,7 @@ fn a_locked_mount_has_no_keys_and_an_unlocked_one_has_them_again() {
             refused(remote.make(b"new"), libc::ENOKEY);
             refused(remote.getxattr(ino, b"user.x"), libc::ENOKEY);
             // Once more changes nothing.
-            remote.lock();
+            remote.lock(None);
         }
         if names == NameMode::Encrypted {
             refused(remote.lookup(ROOT, b"f"), libc::ENOKEY);
@@ -360,12 +360,12 @@ fn a_locked_mount_has_no_keys_and_an_unlocked_one_has_them_again() {
         for name in [&b"f"[..], b"d", b"l"] {
             assert!(remote.kernel.names.lock().contains(&(ROOT, name.to_vec())));
         }
-        remote.unlock().unwrap();
+        remote.unlock(None).unwrap();
         assert_eq!(remote.read(fh).unwrap(), b"SECRET");
         remote.write(fh, 0, b"S", false).unwrap();
         assert!(remote.make(b"new").is_ok());
         assert!(remote.lookup(ROOT, b"f").is_ok());
-        remote.unlock().unwrap();
+        remote.unlock(None).unwrap();
     }
 }
 
@@ -376,7 +376,7 @@ fn what_was_written_before_a_lock_is_committed_and_found_after_a_new_mount() {
     let (ino, fh) = remote.make(b"f").unwrap();
     let (_empty, _fh) = remote.make(b"empty").unwrap();
     remote.write(fh, 0, b"secret", false).unwrap();
-    remote.lock();
+    remote.lock(None);
     assert!(
         !remote
             .inode(ino)
@@ -403,7 +403,7 @@ fn no_key_slips_through_while_the_mount_is_locked() {
             for ino in &inos {
                 scope.spawn(|| remote.opened(*ino).map(|fh| remote.read(fh)));
             }
-            remote.lock();
+            remote.lock(None);
         });
         let with_keys = remote
             .inodes
@@ -413,7 +413,7 @@ fn no_key_slips_through_while_the_mount_is_locked() {
             .filter(|file| file.keys_gone().is_none())
             .count();
         assert_eq!(with_keys, 0);
-        remote.unlock().unwrap();
+        remote.unlock(None).unwrap();
     }
 }
 

@@ -207,7 +207,20 @@ fn a_handle_keeps_its_right_and_the_kernel_sets_times_of_what_is_written() {
         tree.ask(USER, Ask::SetAttr(tree.secret, Some(fh), &size)),
         0
     );
-    assert_eq!(tree.ask(USER, Ask::SetAttr(tree.secret, None, &times)), 0);
+    assert_eq!(
+        tree.ask(USER, Ask::SetAttr(tree.secret, Some(fh), &times)),
+        0
+    );
+    // Not because somebody else writes.
+    assert_eq!(
+        tree.ask(USER, Ask::SetAttr(tree.secret, None, &times)),
+        libc::EACCES
+    );
+    // Nor by the handle of another file.
+    assert_eq!(
+        tree.ask(USER, Ask::SetAttr(tree.free, Some(fh), &times)),
+        tree.ask(USER, Ask::SetAttr(tree.free, None, &times))
+    );
     assert_eq!(
         tree.ask(USER, Ask::SetAttr(tree.secret, None, &size)),
         libc::EACCES

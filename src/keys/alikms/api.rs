@@ -79,6 +79,8 @@ pub(super) struct Opened {
     pub(super) version: String,
     #[serde(rename = "Plaintext")]
     pub(super) plaintext: Zeroizing<String>,
+    #[serde(rename = "RequestId", default)]
+    pub(super) request_id: String,
 }
 
 /// Of DescribeKey.

@@ -53,7 +53,7 @@ impl Service {
     ) -> Result<T, Failure> {
         let query = acs3::query(parameters);
         let sign = |key: &AccessKey| self.sign(operation, &query, key);
-        self.signed.call(failure::words(operation), sign)
+        Ok(self.signed.call(failure::words(operation), sign)?.json()?)
     }
 
     /// The parameters stand in the query, as the SDKs of the service have it.

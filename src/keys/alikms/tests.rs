@@ -166,6 +166,7 @@ fn a_key_and_an_alias_that_are_not_there_are_not_found() {
         for words in ["kms:GenerateDataKey", code, "r-1"] {
             assert!(error.message().contains(words), "{error}");
         }
+        assert_eq!(error.request_id(), Some("r-1"));
     }
 }
 
@@ -386,6 +387,7 @@ fn with_subject(check: impl Fn(&Subject<'_>)) {
     let kms = AliKms::start();
     check(&Subject {
         service: kms.server.endpoint(),
+        names_requests: true,
         open: &|reach| {
             let uri: KeyUri = format!("alikms://{REGION}/key-1").parse().unwrap();
             Box::new(open_reaching(&uri, reach.clone(), &STATIC))

@@ -12,6 +12,9 @@ use crate::keys::service::refusal::{Failure, Refusal, Words};
 /// The service takes signatures that are five minutes off; what is near to that is told already.
 const SKEW_TOLERATED: SignedDuration = SignedDuration::from_mins(4);
 
+/// The header that names a request.
+pub(super) const REQUEST_ID: &str = "x-amzn-requestid";
+
 /// The codes of AWS.
 pub(super) const WORDS: Words = Words {
     meaning,
@@ -40,7 +43,7 @@ pub(super) fn of(response: &Response, now: Timestamp) -> Refusal {
     // `com.amazonaws.kms#NotFoundException` and `NotFoundException:http://…` are old forms.
     let code = code.rsplit('#').next().unwrap_or_default();
     let code = code.split(':').next().unwrap_or_default();
-    let id = response.header("x-amzn-requestid").unwrap_or_default();
+    let id = response.header(REQUEST_ID).unwrap_or_default();
     let skew = clock::skew(response, now, SKEW_TOLERATED);
     Refusal::new(response, code, &body.message, id).with_skew(skew)
 }

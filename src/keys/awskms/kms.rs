@@ -54,9 +54,20 @@ impl Service {
         operation: &str,
         request: &impl Serialize,
     ) -> Result<T, Failure> {
+        self.call_named(operation, request)
+            .map(|(answer, _id)| answer)
+    }
+
+    /// The same, with the service's name for the request.
+    pub(super) fn call_named<T: DeserializeOwned>(
+        &self,
+        operation: &str,
+        request: &impl Serialize,
+    ) -> Result<(T, Option<String>), Failure> {
         let body = wire::body(request)?;
         let sign = |key: &AccessKey| self.sign(operation, &body, key);
-        self.signed.call(&failure::WORDS, sign)
+        let answer = self.signed.call(&failure::WORDS, sign)?;
+        Ok((answer.json()?, answer.request_id(failure::REQUEST_ID)))
     }
 
     fn sign(&self, operation: &str, body: &[u8], key: &AccessKey) -> Result<Request, KeyError> {

@@ -204,6 +204,7 @@ fn with_subject(check: impl Fn(&Subject<'_>)) {
     let arn = new_key();
     check(&Subject {
         service: endpoint(),
+        names_requests: true,
         open: &|reach| Box::new(open_at(&arn, reach.clone())),
     });
 }

@@ -199,6 +199,7 @@ fn each_refusal_means_what_it_says() {
         for words in ["kms:Decrypt", says, "said the service", "req-1"] {
             assert!(error.message().contains(words), "{words}: {error}");
         }
+        assert_eq!(error.request_id(), Some("req-1"));
         assert_eq!(error.uri().unwrap().as_str(), format!("awskms:///{ARN}"));
     }
 }

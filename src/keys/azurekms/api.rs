@@ -13,11 +13,15 @@ use super::place::{KeyPlace, is_version};
 use crate::crypto::secret::SecretKey;
 use crate::keys::between::does_not_open;
 use crate::keys::error::{KeyError, KeyErrorKind};
+use crate::keys::provider::NamedKey;
 use crate::keys::service::{
     Client, Endpoint, Environment, Reach, Request, Response, Tokens, oauth, wire,
 };
 
 const API_VERSION: &str = "7.6";
+
+/// The header that names a request.
+const REQUEST_ID: &str = "x-ms-request-id";
 
 /// What the service makes of 32 bytes: AES-KW, or RSA with a modulus of 2048 to 4096 bits.
 const WRAPPED_LENS: std::ops::RangeInclusive<usize> = 40..=512;
@@ -176,7 +180,7 @@ impl KeyVault {
     /// What the service says.
     pub(super) fn wrap(&self, newest: &Newest, key: &SecretKey) -> Result<Vec<u8>, KeyError> {
         let value = wire::key_to_text(key, &BASE64URL_NOPAD);
-        let result = self.operate("wrapkey", &newest.version, newest.way, &value)?;
+        let (result, _id) = self.operate("wrapkey", &newest.version, newest.way, &value)?;
         let wrapped = BASE64URL_NOPAD
             .decode(result.value.as_bytes())
             .unwrap_or_default();
@@ -196,13 +200,13 @@ impl KeyVault {
         version: &str,
         way: Way,
         wrapped: &[u8],
-    ) -> Result<SecretKey, KeyError> {
+    ) -> Result<NamedKey, KeyError> {
         if !WRAPPED_LENS.contains(&wrapped.len()) {
             return Err(does_not_open());
         }
         let value = BASE64URL_NOPAD.encode(wrapped);
-        let result = self.operate("unwrapkey", version, way, &value)?;
-        wire::key_of_text(&result.value, &BASE64URL_NOPAD)
+        let (result, id) = self.operate("unwrapkey", version, way, &value)?;
+        wire::named(id, wire::key_of_text(&result.value, &BASE64URL_NOPAD))
     }
 
     fn operate(
@@ -211,7 +215,7 @@ impl KeyVault {
         version: &str,
         way: Way,
         value: &str,
-    ) -> Result<OperationResult, KeyError> {
+    ) -> Result<(OperationResult, Option<String>), KeyError> {
         let url = self.url(&["keys", self.place.key(), version, operation]);
         let alg = way.name();
         let body = wire::body(&Operation { alg, value })?;
@@ -223,7 +227,7 @@ impl KeyVault {
         }
         let result: OperationResult = response.json()?;
         if self.version_of(&result.kid).as_deref() == Some(version) {
-            Ok(result)
+            Ok((result, response.request_id(REQUEST_ID)))
         } else {
             Err(wire::stranger(&response, operation))
         }
@@ -273,13 +277,12 @@ fn failure(response: &Response, doing: &str, unwrapping: bool) -> KeyError {
     let inner = error.inner.map(|inner| inner.code);
     let code = inner.as_deref().unwrap_or(&error.code);
     let kind = kind(response.status(), code, unwrapping);
+    let id = response.request_id(REQUEST_ID);
     if kind == KeyErrorKind::Corrupt {
-        return does_not_open();
+        return does_not_open().of_request(id);
     }
     let words = wire::said(&format!("{code}: {}", error.message));
-    let request = response.header("x-ms-request-id").map(wire::said);
-    let request = request.map_or_else(String::new, |id| format!("; request {id}"));
-    wire::failure(response, kind, &format!("{doing}: {words}{request}"))
+    wire::failure(response, kind, &format!("{doing}: {words}"), id)
 }
 
 /// What a code means; the inner one, where there is one.

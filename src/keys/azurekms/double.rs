@@ -294,7 +294,8 @@ impl State {
                 if let Some(tamper) = *self.tamper.lock() {
                     tamper(&mut body);
                 }
-                json_answer(200, &body)
+                let body = body.to_string();
+                answer(200, &[("x-ms-request-id", "req-2")], body.as_bytes())
             }
             Err(failure) => failure,
         }

@@ -51,6 +51,7 @@ fn with_subject(check: impl Fn(&Subject<'_>)) {
     let azure = Azure::start("RSA");
     check(&Subject {
         service: azure.endpoint(),
+        names_requests: true,
         open: &|reach| Box::new(azure.open_by(reach, &[("AZURE_CLIENT_SECRET", SECRET)])),
     });
 }
@@ -117,6 +118,7 @@ fn a_disabled_key_is_revoked_and_not_wrapped_with() {
     let error = provider.unwrap(&wrapped, &CONTEXT).unwrap_err();
     assert_says(&error, KeyErrorKind::Revoked, "KeyDisabled");
     assert_says(&error, KeyErrorKind::Revoked, "request req-1");
+    assert_eq!(error.request_id(), Some("req-1"));
     assert_says(
         &provider.probe().unwrap_err(),
         KeyErrorKind::Revoked,

@@ -242,7 +242,8 @@ fn failure(response: &Response, doing: &str, unwrapping: bool) -> KeyError {
         return does_not_open();
     }
     let words = wire::said(&format!("{}: {}", error.status, error.message));
-    wire::failure(response, kind, &format!("{doing}: {words}"))
+    // The service gives its requests no name.
+    wire::failure(response, kind, &format!("{doing}: {words}"), None)
 }
 
 /// What a code of `google.rpc.Code` means.

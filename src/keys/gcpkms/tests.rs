@@ -61,6 +61,7 @@ fn with_subject(check: impl Fn(&Subject<'_>)) {
     let place = Place::new();
     check(&Subject {
         service: place.google.endpoint(),
+        names_requests: false,
         open: &|reach| Box::new(place.open_by(reach)),
     });
 }

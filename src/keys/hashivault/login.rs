@@ -192,7 +192,7 @@ impl Login {
         let response = self.vault.send(&LOOKUP, None, Some(&lease))?;
         match response.status() {
             200 => {
-                let Data { data } = response.json::<Data<Lookup>>()?;
+                let Data { data, .. } = response.json::<Data<Lookup>>()?;
                 // A token in its last second has a lifetime of 0, and yet an end.
                 let lifetime = data
                     .expire_time

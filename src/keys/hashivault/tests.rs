@@ -20,6 +20,7 @@ fn with_subject(check: impl Fn(&Subject<'_>)) {
     };
     check(&Subject {
         service: Bao::shared().endpoint(),
+        names_requests: true,
         open: &open,
     });
 }

@@ -42,6 +42,8 @@ impl<'a> Call<'a> {
 #[derive(Deserialize)]
 pub(super) struct Data<T> {
     pub(super) data: T,
+    #[serde(default)]
+    pub(super) request_id: String,
 }
 
 /// A Vault or OpenBao server, and the namespace that is asked in it.
@@ -144,12 +146,21 @@ pub(super) const LOOKUP: [&str; 3] = ["auth", "token", "lookup-self"];
 #[derive(Deserialize)]
 struct Errors {
     errors: Vec<String>,
+    /// Servers leave it out of failures, and what stands before them may put it in.
+    #[serde(default)]
+    request_id: String,
 }
 
 /// What the service says of a failure, in one line; `None` where the answer is not the service's.
 pub(super) fn words(response: &Response) -> Option<String> {
-    let Errors { errors } = response.json().ok()?;
+    let Errors { errors, .. } = response.json().ok()?;
     Some(wire::said(&errors.join("; ")))
+}
+
+/// The service's name for a request that failed.
+fn request_id(response: &Response) -> Option<String> {
+    let Errors { request_id, .. } = response.json().ok()?;
+    wire::request_id(&request_id)
 }
 
 /// The failure that an answer without success stands for.
@@ -164,15 +175,16 @@ pub(super) fn failure(response: &Response, doing: &str) -> KeyError {
         return wire::stranger(response, doing);
     };
     let (kind, meaning) = meaning(status, &words);
+    let id = request_id(response);
     if kind == KeyErrorKind::Corrupt {
-        return does_not_open();
+        return does_not_open().of_request(id);
     }
     let said = if words.is_empty() {
         String::new()
     } else {
         format!(" ({words})")
     };
-    wire::failure(response, kind, &format!("{doing}: {meaning}{said}"))
+    wire::failure(response, kind, &format!("{doing}: {meaning}{said}"), id)
 }
 
 /// The service has no codes besides HTTP's, so its words decide.
@@ -205,6 +217,32 @@ fn meaning(status: u16, words: &str) -> (KeyErrorKind, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::service::Reach;
+    use crate::keys::service::double::{self, Double};
+    use serde_json::{Value, json};
+
+    /// The failure that this answer stands for.
+    fn failure_of(status: u16, body: Value) -> KeyError {
+        let server = Double::start(move |_request| double::json(status, &body));
+        let client = Client::new(&Reach::default()).unwrap();
+        let request = Request::get(server.endpoint().join([]));
+        failure(&client.send(request).unwrap(), "unwrapping")
+    }
+
+    #[test]
+    fn a_failure_has_the_name_of_its_request_where_the_answer_has_one() {
+        for (status, words) in [(503, "Vault is sealed"), (400, "invalid ciphertext")] {
+            let error = failure_of(status, json!({"errors": [words], "request_id": "r-1"}));
+            assert_eq!(error.request_id(), Some("r-1"), "{error}");
+            let error = failure_of(status, json!({"errors": [words]}));
+            assert_eq!(error.request_id(), None, "{error}");
+        }
+        let hostile = json!({"errors": ["no"], "request_id": "\u{1b}]0;x\u{7}".repeat(900)});
+        let error = failure_of(503, hostile);
+        let id = error.request_id().unwrap();
+        assert!(id.len() < 200 && !id.contains('\u{1b}'), "{id:?}");
+        assert!(error.message().len() < 1000 && !error.message().contains('\u{1b}'));
+    }
 
     #[test]
     fn words_decide_what_an_answer_means() {

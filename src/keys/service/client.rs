@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::endpoint;
 use super::reach::Reach;
+use super::wire;
 use crate::keys::error::KeyError;
 use crate::keys::local_file::{self, Guard};
 
@@ -191,6 +192,11 @@ impl Response {
     /// A header, if it is there and is text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// What the service calls the request, in this header.
+    pub(crate) fn request_id(&self, header: &str) -> Option<String> {
+        wire::request_id(self.header(header)?)
     }
 
     /// `Retry-After` in seconds, if the service said so; at most an hour.

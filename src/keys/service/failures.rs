@@ -17,6 +17,7 @@ use super::environment::Environment;
 use super::reach::{Reach, ServiceOptions};
 use crate::keys::conformance::{CONTEXT, assert_hides};
 use crate::keys::error::{KeyError, KeyErrorKind};
+use crate::keys::guarded::Guarded;
 use crate::keys::metered::Metered;
 use crate::keys::provider::KeyProvider;
 use crate::units::KeyUri;
@@ -56,6 +57,8 @@ pub(crate) fn at(endpoint: &Endpoint) -> Reach {
 /// A service, and how a provider of it is opened that goes this way.
 pub(crate) struct Subject<'a> {
     pub(crate) service: Endpoint,
+    /// Whether the service gives each request a name, which the audit is to have.
+    pub(crate) names_requests: bool,
     pub(crate) open: &'a dyn Fn(&Reach) -> Box<dyn KeyProvider>,
 }
 
@@ -105,6 +108,19 @@ pub(crate) fn calls_without_storm(calls: usize, begun: Instant) -> usize {
     calls + 2 * (seconds + 2)
 }
 
+/// An unwrapped key has the service's name for the request with it, where there is one, whatever stands around the
+/// provider.
+pub(crate) fn check_names(subject: &Subject<'_>) {
+    let provider = (subject.open)(&at(&subject.service));
+    let provider = Guarded::new(Metered::new(provider), None);
+    let (dek, wrapped) = provider.generate(&CONTEXT).unwrap();
+    let (unwrapped, name) = provider.unwrap_named(&wrapped, &CONTEXT).unwrap();
+    assert!(unwrapped == dek);
+    assert_eq!(name.is_some(), subject.names_requests, "{name:?}");
+    let name = name.unwrap_or_default();
+    assert!(name.bytes().all(|byte| byte.is_ascii_graphic()), "{name:?}");
+}
+
 /// Nobody listens where the service should be.
 pub(crate) fn check_down(subject: &Subject<'_>) {
     let (_dek, wrapped) = (subject.open)(&at(&subject.service))
@@ -126,7 +142,12 @@ pub(crate) fn check_down(subject: &Subject<'_>) {
 macro_rules! service_failures {
     ($with:path) => {
         mod service_failures {
-            use $crate::keys::service::failures::{Trouble, check, check_down};
+            use $crate::keys::service::failures::{Trouble, check, check_down, check_names};
+
+            #[test]
+            fn an_unwrap_has_the_service_s_name_for_the_request() {
+                $with(check_names);
+            }
 
             #[test]
             fn a_service_that_is_down_is_unavailable() {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::crypto::secret::SecretKey;
 use crate::keys::error::KeyError;
-use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
+use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, NamedKey, WrappedDek};
 use crate::keys::service::credentials::AccessKey;
 use crate::keys::service::refusal::Failure;
 use crate::keys::service::renewed::Source;
@@ -38,7 +38,7 @@ pub(crate) trait Kms: Send + Sync + fmt::Debug {
         &self,
         wrapped: &WrappedDek,
         context: &EncryptionContext,
-    ) -> Result<SecretKey, Failure>;
+    ) -> Result<NamedKey, Failure>;
 
     /// Wraps by the key what wraps now, within the service; `None` where the place where the service is
     /// reached cannot do that.
@@ -103,6 +103,14 @@ impl<K: Kms> KeyProvider for KmsProvider<K> {
         wrapped: &WrappedDek,
         context: &EncryptionContext,
     ) -> Result<SecretKey, KeyError> {
+        self.unwrap_named(wrapped, context).map(|(key, _id)| key)
+    }
+
+    fn unwrap_named(
+        &self,
+        wrapped: &WrappedDek,
+        context: &EncryptionContext,
+    ) -> Result<NamedKey, KeyError> {
         self.told("Decrypt", self.kms.decrypt(wrapped, context))
     }
 

@@ -128,7 +128,7 @@ fn refused(response: &Response, doing: &str) -> KeyError {
         return KeyError::unavailable(format!("{doing}: {words}; {skew}"));
     }
     let kind = kind(response.status(), &error);
-    wire::failure(response, kind, &format!("{doing}: {words}"))
+    wire::failure(response, kind, &format!("{doing}: {words}"), None)
 }
 
 /// By how much clocks may differ, for the services.

@@ -66,7 +66,7 @@ pub(crate) struct Refusal {
     status: u16,
     code: String,
     message: String,
-    request_id: String,
+    request_id: Option<String>,
     wait: Option<Duration>,
     skew: Option<String>,
 }
@@ -78,7 +78,7 @@ impl Refusal {
             status: response.status(),
             code: wire::said(code),
             message: wire::said(message.lines().next().unwrap_or_default()),
-            request_id: wire::said(request_id),
+            request_id: wire::request_id(request_id),
             wait: response.retry_after(),
             skew: None,
         }
@@ -106,10 +106,8 @@ impl Refusal {
         } else {
             format!("; {advice}")
         };
-        let mut error = KeyError::new(kind, format!("{what}: {self}{advice}"));
-        if !self.request_id.is_empty() {
-            error = error.of_request(self.request_id.as_str());
-        }
+        let error = KeyError::new(kind, format!("{what}: {self}{advice}"));
+        let error = error.of_request(self.request_id.clone());
         match self.wait {
             Some(wait) => error.retry_after(wait),
             None => error,
@@ -125,8 +123,8 @@ impl fmt::Display for Refusal {
             (code, message) => write!(f, "{code}: {message}")?,
         }
         write!(f, " (HTTP {}", self.status)?;
-        if !self.request_id.is_empty() {
-            write!(f, ", request {}", self.request_id)?;
+        if let Some(id) = &self.request_id {
+            write!(f, ", request {id}")?;
         }
         if let Some(wait) = self.wait {
             write!(f, ", ask again in {} s", wait.as_secs())?;

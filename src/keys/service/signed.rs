@@ -1,7 +1,6 @@
 //! A service whose requests are signed by an access key.
 
 use jiff::Timestamp;
-use serde::de::DeserializeOwned;
 
 use super::client::{Client, Request, Response};
 use super::clock;
@@ -56,12 +55,12 @@ impl<S: Source<Given = AccessKey>> Signed<S> {
     ///
     /// # Errors
     /// What the service says; `Known` where no access key is to be had, and where no answer came.
-    pub(crate) fn call<T: DeserializeOwned>(
+    pub(crate) fn call(
         &self,
         words: &Words,
         sign: impl Fn(&AccessKey) -> Result<Request, KeyError>,
-    ) -> Result<T, Failure> {
-        let answer = self.credentials.with(
+    ) -> Result<Response, Failure> {
+        self.credentials.with(
             |done: &Result<Response, Failure>| {
                 let failure = done.as_ref().err();
                 failure.is_some_and(|failure| (words.is_of_credentials)(failure.code()))
@@ -74,7 +73,6 @@ impl<S: Source<Given = AccessKey>> Signed<S> {
                     Err(Failure::Refused((self.refusal)(&response, clock::now())))
                 }
             },
-        );
-        Ok(answer?.json()?)
+        )
     }
 }

@@ -7,11 +7,14 @@ use zeroize::Zeroizing;
 use super::client::Response;
 use crate::crypto::secret::SecretKey;
 use crate::keys::error::{KeyError, KeyErrorKind};
+use crate::keys::provider::NamedKey;
 
 /// The room for a body in bytes; those of key services are smaller.
 const BODY_ROOM: usize = 16 * 1024;
 /// How much of what a service says is repeated, in characters.
 const SAID_MAX: usize = 400;
+/// How much of a service's name for a request is kept, in characters. Those of the services are half as long.
+const REQUEST_ID_MAX: usize = 128;
 
 /// A JSON body. It is written into room that it does not outgrow, so that no copies stay behind.
 ///
@@ -69,6 +72,26 @@ pub(crate) fn said(text: &str) -> String {
         .collect()
 }
 
+/// A service's own name for a request, fit for a log: printable and of bounded length. `None` where it gave none.
+pub(crate) fn request_id(text: &str) -> Option<String> {
+    let id: String = said(text).chars().take(REQUEST_ID_MAX).collect();
+    (!id.is_empty()).then_some(id)
+}
+
+/// What came of an answer that holds a key, with the service's [name for the request](request_id).
+///
+/// # Errors
+/// The failure, with that name.
+pub(crate) fn named(
+    id: Option<String>,
+    key: Result<SecretKey, KeyError>,
+) -> Result<NamedKey, KeyError> {
+    match key {
+        Ok(key) => Ok((key, id)),
+        Err(error) => Err(error.of_request(id)),
+    }
+}
+
 /// The failure that an answer stands for which is not in the service's words: a refusal of somebody
 /// in between must not count as the service's.
 pub(crate) fn stranger(response: &Response, doing: &str) -> KeyError {
@@ -78,16 +101,27 @@ pub(crate) fn stranger(response: &Response, doing: &str) -> KeyError {
     ))
 }
 
-/// The failure that an answer stands for, with the time that the service wants to be left alone for.
-pub(crate) fn failure(response: &Response, kind: KeyErrorKind, message: &str) -> KeyError {
-    match response.retry_after() {
+/// The failure that an answer stands for, with the service's [name for the request](request_id), and the time that it
+/// wants to be left alone for.
+pub(crate) fn failure(
+    response: &Response,
+    kind: KeyErrorKind,
+    message: &str,
+    request_id: Option<String>,
+) -> KeyError {
+    let mut message = message.to_owned();
+    if let Some(id) = &request_id {
+        message.push_str(&format!("; request {id}"));
+    }
+    let error = match response.retry_after() {
         Some(time) => {
             let seconds = time.as_secs();
-            let message = format!("{message}; ask again in {seconds} s");
+            message.push_str(&format!("; ask again in {seconds} s"));
             KeyError::new(kind, message).retry_after(time)
         }
         None => KeyError::new(kind, message),
-    }
+    };
+    error.of_request(request_id)
 }
 
 #[cfg(test)]
@@ -124,6 +158,23 @@ mod tests {
         assert_eq!(said("1 error:\n\t* no\u{1b}[31m\n\n"), "1 error: * no?[31m");
         assert_eq!(said(&"x".repeat(5000)).len(), SAID_MAX);
         assert_eq!(said("é\0"), "??");
+    }
+
+    #[test]
+    fn a_name_for_a_request_is_printable_and_short() {
+        assert_eq!(request_id("r-1").as_deref(), Some("r-1"));
+        assert_eq!(request_id("r\u{1b}[31m\n2").as_deref(), Some("r?[31m 2"));
+        assert_eq!(request_id(&"r".repeat(5000)).unwrap().len(), REQUEST_ID_MAX);
+        assert_eq!((request_id(""), request_id(" \n")), (None, None));
+    }
+
+    #[test]
+    fn a_key_and_a_failure_have_the_name_of_their_request() {
+        let id = || Some("r-1".to_owned());
+        let (_key, named_so) = named(id(), Ok(SecretKey::random().unwrap())).unwrap();
+        assert_eq!(named_so, id());
+        let error = named(id(), Err(KeyError::corrupt("altered"))).unwrap_err();
+        assert_eq!(error.request_id(), Some("r-1"));
     }
 
     #[test]

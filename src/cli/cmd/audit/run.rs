@@ -51,7 +51,8 @@ fn verify(request: &VerifyRequest) -> Result<(), Failure> {
     if report.intact {
         return Ok(());
     }
-    let count = counted(report.findings.len() as u64, "finding");
+    let count = report.findings.len() as u64 + report.more_findings;
+    let count = counted(count, "finding");
     Err(Failure::new(
         Exit::AuditBroken,
         "the audit is not as it was written",
@@ -112,7 +113,13 @@ fn text(report: &Report) -> String {
         .iter()
         .map(|found| line("BROKEN", found))
         .collect();
+    let more = |word: &str, count: u64| match count {
+        0 => String::new(),
+        count => format!("{word}  and {count} more\n"),
+    };
+    text += &more("BROKEN", report.more_findings);
     text.extend(report.notes.iter().map(|note| line("note", note)));
+    text += &more("note", report.more_notes);
     let checked = if report.seals_checked {
         "chain and seals checked"
     } else {
@@ -218,6 +225,12 @@ mod tests {
             text(&report).starts_with("BROKEN  f:4  was changed\n"),
             "{}",
             text(&report)
+        );
+        (report.more_findings, report.more_notes) = (7, 8);
+        let said = text(&report);
+        assert!(
+            said.contains("BROKEN  and 7 more\nnote  and 8 more\n"),
+            "{said}"
         );
     }
 }

@@ -150,8 +150,12 @@ fn mounts_of(what: &str, cipherdir: &Path) -> Result<Vec<Mount>, Failure> {
 fn ask(what: &str, mount: &Mount, call: PolicyCall) -> Result<Option<String>, Failure> {
     let asked = Client::connect(mount).and_then(|client| client.policy(call));
     asked.map_err(|error| match error {
-        ControlError::Refused(why) => Failure::new(Exit::Usage, what, why)
-            .advise("`envelopefs policy check FILE` says what is wrong with a policy; docs/POLICY.md what one is"),
+        ControlError::Refused(why) => Failure::new(Exit::Usage, what, why),
+        ControlError::KeyDenied(why) => {
+            let point = mount.mountpoint.display();
+            Failure::new(Exit::KeyDenied, what, why)
+                .advise(format!("`envelopefs unlock {point}`, then try again"))
+        }
         error => Failure::new(Exit::NoAnswer, what, error),
     })
 }
