@@ -36,9 +36,9 @@ impl control::Served for Told {
         self.0.clone()
     }
 
-    fn lock(&self) {}
+    fn lock(&self, _uid: u32) {}
 
-    fn unlock(&self, _passphrase: Option<&[u8]>) -> Result<(), control::NotUnlocked> {
+    fn unlock(&self, _passphrase: Option<&[u8]>, _uid: u32) -> Result<(), control::NotUnlocked> {
         Ok(())
     }
 
@@ -50,8 +50,13 @@ impl control::Served for Told {
         Ok(RunReport::default())
     }
 
-    fn policy(&self, _call: control::PolicyCall) -> Result<Option<String>, String> {
-        Err("no policy here".to_owned())
+    fn policy(
+        &self,
+        _call: control::PolicyCall,
+        _uid: u32,
+    ) -> Result<Option<String>, control::PolicyRefusal> {
+        let why = "no policy here".to_owned();
+        Err(control::PolicyRefusal::Other(why))
     }
 }
 
