@@ -92,6 +92,7 @@ fn an_old_record_is_not_written_over_a_new_one() {
             write.update_key(&old).await,
             Err(StoreError::Raced)
         ));
+        drop(write);
         store.close().await;
     });
 }

@@ -1,6 +1,6 @@
 //! Two servers on one store.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -218,11 +218,8 @@ fn the_server_that_is_killed() {
                 .perform(&admin, RotateKeyOnDemand { key: id(&key) })
                 .await
                 .unwrap();
-            println!(
-                "done {} {}",
-                key.id.0,
-                data_encoding::BASE64.encode(&made.blob)
-            );
+            let blob = data_encoding::BASE64.encode(&made.blob);
+            writeln!(std::io::stdout(), "done {} {blob}", key.id.0).unwrap();
         }
     });
 }
