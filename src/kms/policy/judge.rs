@@ -151,7 +151,7 @@ mod tests {
         }
     }
 
-    fn policy(kind: PolicyKind, statements: Value) -> Policy {
+    fn policy(kind: PolicyKind, statements: &Value) -> Policy {
         let text = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
         Policy::parse(&text, kind, ACCOUNT).unwrap()
     }
@@ -166,8 +166,8 @@ mod tests {
     /// What comes of `alice` asking for `action` on the key, under her policy and the key's.
     fn ask(own: Value, of_key: Value, action: &str) -> Decision {
         let facts = facts();
-        let own = policy(PolicyKind::Principal, own);
-        let of_key = policy(PolicyKind::Key, of_key);
+        let own = policy(PolicyKind::Principal, &own);
+        let of_key = policy(PolicyKind::Key, &of_key);
         let rules = Rules {
             principal: Some(&own),
             key: Some(&of_key),
@@ -309,7 +309,7 @@ mod tests {
                 "Encrypt",
             );
             assert_eq!(decision == Decision::Allowed, of_key, "{resource}");
-            let own = policy(PolicyKind::Principal, own);
+            let own = policy(PolicyKind::Principal, &own);
             let rules = Rules {
                 principal: Some(&own),
                 key: None,
@@ -333,7 +333,7 @@ mod tests {
         let facts = facts();
         let context = context(&[("app", "shop"), ("env", "prod")]);
         let decide_by = |statements: Value| {
-            let of_key = policy(PolicyKind::Key, statements);
+            let of_key = policy(PolicyKind::Key, &statements);
             let rules = Rules {
                 principal: None,
                 key: Some(&of_key),
@@ -418,6 +418,14 @@ mod tests {
                 json!({"ForAllValues:StringEquals": {"kms:EncryptionContextKeys": ["env", "app"]}}),
                 true,
             ),
+        ] {
+            assert_eq!(applies(&condition), (wanted, wanted), "{condition}");
+        }
+    }
+
+    #[test]
+    fn conditions_on_addresses_times_and_keys_hold_or_do_not() {
+        for (condition, wanted) in [
             (
                 json!({"Null": {"kms:EncryptionContext:none": "true"}}),
                 true,
@@ -526,10 +534,7 @@ mod tests {
         let text = Policy::default_of_key("alice", ACCOUNT);
         let default: Value = serde_json::from_str(&text).unwrap();
         let statements = default["Statement"].clone();
-        assert_eq!(
-            ask(json!([]), statements.clone(), "Encrypt"),
-            Decision::Allowed
-        );
+        assert_eq!(ask(json!([]), statements, "Encrypt"), Decision::Allowed);
         let facts = facts();
         let of_key = Policy::parse(&text, PolicyKind::Key, ACCOUNT).unwrap();
         let request = Request {
@@ -542,7 +547,7 @@ mod tests {
         };
         let own = policy(
             PolicyKind::Principal,
-            json!([statement("Allow", "kms:Encrypt")]),
+            &json!([statement("Allow", "kms:Encrypt")]),
         );
         for (own, wanted) in [
             (None, Decision::NotAllowed),

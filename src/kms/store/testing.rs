@@ -19,12 +19,12 @@ set -eu
 folder=$(mktemp -d /tmp/envelopekms-pg.XXXXXX)
 trap 'rm -rf "$folder"' EXIT
 "$1/initdb" --auth=trust --username=postgres --no-sync --pgdata="$folder/data" >"$folder/log" 2>&1
-"$1/postgres" -D "$folder/data" -k "$folder" -c listen_addresses= -c max_connections=200 \
+"$1/postgres" -D "$folder/data" -k "$folder" -c listen_addresses= -c fsync=off -c max_connections=200 \
     >>"$folder/log" 2>&1 </dev/null &
 server=$!
 echo "$folder"
 read -r _ || true
-kill -INT "$server"
+kill -QUIT "$server"
 wait "$server" || true
 "#;
 

@@ -376,7 +376,18 @@ fn access_keys_are_disabled_enabled_and_gone_at_once() {
             bench.kind_of(gone).await,
             Some(ErrorKind::AccessKeyNotFound)
         );
+        bench.engine.close().await;
+    });
+}
 
+#[test]
+fn a_principal_has_so_many_access_keys_and_they_go_with_it() {
+    on_both(async |backend| {
+        let bench = Bench::new(backend).await;
+        bench.principal("app", NOTHING).await;
+        let create = || CreateCredential {
+            principal: "app".to_owned(),
+        };
         for _ in 0..10 {
             bench.run(create()).await.unwrap();
         }

@@ -39,7 +39,6 @@ fn one_server_sees_what_the_other_changed() {
             })
             .await
             .unwrap();
-        let app = bench.principal("app", NOTHING).await;
         let kind = async |operation: Encrypt| {
             other
                 .perform(&bench.admin, operation)
@@ -92,8 +91,18 @@ fn one_server_sees_what_the_other_changed() {
             !other.credential(access_key).await.unwrap().unwrap().enabled
         })
         .await;
+        other.close().await;
+        bench.engine.close().await;
+    });
+}
 
-        // A grant's token makes it known at once.
+#[test]
+fn a_grants_token_makes_it_known_at_once() {
+    on_both(async |backend| {
+        let bench = Bench::new(backend).await;
+        let other = bench.another().await;
+        let one = bench.key(symmetric()).await;
+        let app = bench.principal("app", NOTHING).await;
         assert!(other.perform(&app, encrypt(id(&one), b"x")).await.is_err());
         let grant = CreateGrant {
             key: id(&one),
