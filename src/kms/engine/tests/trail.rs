@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::*;
 use crate::audit::Verifier;
-use crate::kms::engine::ops::keys::DescribeKey;
+use crate::kms::engine::ops::keys::{DescribeKey, UpdateKeyDescription};
 
 fn lines(text: &str) -> Vec<Map<String, Value>> {
     text.lines()
@@ -40,16 +40,18 @@ fn every_call_leaves_a_line_granted_or_refused() {
             .engine
             .note_refusal(&stranger, "Decrypt", &refusal)
             .unwrap();
-        // Its caller goes away before it was done: the first look at it already waits for the store.
-        let missing = KeyRef::Id(crate::kms::engine::model::KeyId(uuid()));
-        let abandoned = bench
-            .engine
-            .perform(&stranger, DescribeKey { key: missing });
+        // Its caller goes away while it waits for another change to be made.
+        let write = bench.engine.store.write().await.unwrap();
+        let describe = UpdateKeyDescription {
+            key: id(&key),
+            description: "late".to_owned(),
+        };
         tokio::select! {
             biased;
-            _ = abandoned => panic!("the store answered at once"),
+            _ = bench.run(describe) => panic!("two wrote at the same time"),
             () = std::future::ready(()) => {}
         }
+        drop(write);
         assert!(bench.engine.close().await);
 
         let text = std::fs::read_to_string(bench.audit_file()).unwrap();
@@ -82,7 +84,7 @@ fn every_call_leaves_a_line_granted_or_refused() {
                 .iter()
                 .any(|line| line.get("error") == Some(&Value::from("SignatureInvalid")))
         );
-        with("DescribeKey", "abandoned");
+        with("UpdateKeyDescription", "abandoned");
         assert!(verify(&bench, &text).intact);
     });
 }
