@@ -53,7 +53,7 @@ need_tpm() {
 }
 
 stage_test() {
-    need_packages openssl softhsm2-util:softhsm2
+    need_packages openssl softhsm2-util:softhsm2 /usr/lib/postgresql/15/bin/initdb:postgresql-15
     need_tpm
     need_judges
     local target targets=()

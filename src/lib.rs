@@ -17,6 +17,8 @@ pub mod format;
 pub mod fs;
 pub mod fuse;
 pub mod keys;
+#[cfg(feature = "kms")]
+pub mod kms;
 pub mod maint;
 pub mod policy;
 pub mod storage;

@@ -12,7 +12,7 @@ const STOREYS: &[&[&str]] = &[
     &["crypto"],
     &["audit", "format"],
     &["keys", "policy", "storage"],
-    &["volume"],
+    &["kms", "volume"],
     &["content"],
     &["fs", "maint"],
     &["fuse"],

@@ -1,0 +1,1 @@
+//! Is a signed request really from the holder of an access key.
