@@ -11,5 +11,6 @@
 //! * `api`: the dialects: wire format → operation → wire format, and the one table of errors each
 //! * `server`: TLS, connections, limits
 
+pub mod api;
 pub mod auth;
 pub mod engine;
