@@ -51,8 +51,8 @@ macro_rules! kinds {
 
 kinds! {
     SessionStart = "session-start", Stable, [Session, Volume, Version, Pid, Uid, Cipherdir, Mountpoint, Options, Policy, TornBytes, TornSha256],
-        "A mount begins to tell; its lines are sealed under a key of this session.";
-    SessionEnd = "session-end", Stable, [Clean], "The mount ended, and nothing was left to tell.";
+        "A mount or a key service begins to tell; its lines are sealed under a key of this session.";
+    SessionEnd = "session-end", Stable, [Clean], "It ended, and nothing was left to tell.";
     Continued = "continued", Stable, [Session, Line], "The file was changed for a new one; the line before is the last of the old one.";
     Dropped = "dropped", Stable, [Count], "So many events found no room in the queue and are lost.";
     Unwrap = "unwrap", Stable,
@@ -70,6 +70,9 @@ kinds! {
     Rewrap = "rewrap", Provisional, [Purpose, Result, Path, FileId, Provider, KeyVersion, RequestId, Error, Message, Uid],
         "A key was wrapped anew, under another key or another version.";
     Reencrypt = "reencrypt", Provisional, [Result, Path, FileId, Error, Message, Uid], "A file got a new data key.";
+    KmsCall = "kms-call", Provisional,
+        [RequestId, Dialect, Action, Principal, AccessKey, Address, KeyId, OtherKeyId, Context, Result, Error, Message],
+        "The key service was asked for something.";
 }
 
 macro_rules! fields {
@@ -99,28 +102,36 @@ macro_rules! fields {
 
 fields! {
     Access = "access", "What the policy gives there: `deny` or `read-only`.";
+    AccessKey = "access_key", "The id of the access key that signed the request.";
+    Action = "action", "What was asked of the key service, by its name in policies.";
+    Address = "address", "The network address that asked.";
     Cause = "cause", "What led to it, such as `mount`, `open` or `refresh` (the age of a key that is in use).";
     Cipherdir = "cipherdir", "The ciphertext folder.";
     Ciphertext = "ciphertext", "The ciphertext file, below the ciphertext folder.";
     Clean = "clean", "Whether everything was written and committed.";
+    Context = "context", "The encryption context, as JSON; cut like any text.";
     Count = "count", "How many.";
-    Error = "error", "What the failure means: `denied`, `not found`, `revoked`, `unavailable`, `corrupt`, `misconfigured`.";
+    Dialect = "dialect", "The wire format of the request: `alibaba`, `aws`, `rest`, `console`; `local` for the command line, `service` for what is done by schedule.";
+    Error = "error", "What the failure means: `denied`, `not found`, `revoked`, `unavailable`, `corrupt`, `misconfigured`; of `kms-call` the kind of refusal, such as `AccessDenied`.";
     Exe = "exe", "The executable of the process that asked, as the kernel names it.";
     FileId = "file_id", "The file's id, 32 hexadecimal digits.";
     Gid = "gid", "The group that asked.";
+    KeyId = "key_id", "The key of the key service.";
     KeyVersion = "key_version", "The version of the provider's key.";
     Line = "line", "How many lines this session wrote before.";
     Message = "message", "The failure in words.";
     Mountpoint = "mountpoint", "The mount point.";
     Operation = "operation", "What was asked for, such as `open` or `unlink`.";
     Options = "options", "How the mount was asked for.";
+    OtherKeyId = "other_key_id", "The second key, of what has two: where something is encrypted anew, where an alias goes.";
     Path = "path", "The path in the mount; bytes that are no UTF-8 are shown as U+FFFD.";
     Pid = "pid", "The thread that asked; of `session-start` the process that serves the mount.";
     Policy = "policy", "SHA-256 of policy.toml, in hexadecimal digits; absent where there is none.";
+    Principal = "principal", "Who asked the key service.";
     Provider = "provider", "The URI of the key.";
     Purpose = "purpose", "`volume-key` or `data-key`.";
     RequestId = "request_id", "The key service's own name for the request, where it gave one.";
-    Result = "result", "`granted` or `failed`.";
+    Result = "result", "`granted` or `failed`; `abandoned` where the caller went away before the key service was done.";
     Rule = "rule", "The rule that decided, counted from 1; 0 is the default.";
     Rules = "rules", "How many rules the policy has.";
     Session = "session", "The session's id, 32 hexadecimal digits.";
@@ -129,7 +140,7 @@ fields! {
     Uid = "uid", "The user who asked.";
     Unit = "unit", "The systemd unit of the process that asked, by its control group.";
     Version = "version", "The program's version.";
-    Volume = "volume", "The volume's id, 32 hexadecimal digits.";
+    Volume = "volume", "The id of the volume or of the key service, 32 hexadecimal digits.";
 }
 
 /// Who asked, as far as it is known.

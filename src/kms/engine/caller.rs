@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use super::ids;
+
 /// The wire format in which a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
@@ -9,8 +11,27 @@ pub enum Dialect {
     Aws,
     Rest,
     Console,
-    /// The command line on the server's own machine.
+    /// The command line on the server's own machine, by who holds the store and the root key. No
+    /// policy is asked for it: it is the way back in when the last administrator is locked out. The
+    /// audit trail has it like any other. Nothing that came over a network may bear it.
     Local,
+    /// What the service does by schedule.
+    Service,
+}
+
+impl Dialect {
+    /// Its name in the audit trail and in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Alibaba => "alibaba",
+            Self::Aws => "aws",
+            Self::Rest => "rest",
+            Self::Console => "console",
+            Self::Local => "local",
+            Self::Service => "service",
+        }
+    }
 }
 
 /// Who asks, proven by a signature, and how the audit trail names the request.
@@ -26,4 +47,20 @@ pub struct Caller {
     pub address: Option<IpAddr>,
     /// Tokens of grants that are not yet known everywhere (AWS `GrantTokens`).
     pub grant_tokens: Vec<String>,
+}
+
+impl Caller {
+    /// The command line on the server's own machine; see [`Dialect::Local`]. `user` is the account
+    /// that runs it, for the audit trail.
+    #[must_use]
+    pub fn local(user: &str) -> Self {
+        Self {
+            principal: format!("local:{user}"),
+            access_key_id: String::new(),
+            dialect: Dialect::Local,
+            request_id: ids::uuid(),
+            address: None,
+            grant_tokens: Vec::new(),
+        }
+    }
 }

@@ -1,10 +1,14 @@
 //! Why an operation was refused; each dialect has one table from [`ErrorKind`] to its own codes.
 
+use crate::kms::policy::PolicyError;
+use crate::kms::store::StoreError;
+
 /// What is wrong, in terms that no dialect owns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// Neither a policy nor a grant allows it, or one denies it.
     AccessDenied,
+    AccessKeyNotFound,
     AliasExists,
     AliasNotFound,
     /// What was given is no ciphertext of this service, or was changed.
@@ -41,6 +45,8 @@ pub enum ErrorKind {
     /// A parameter that must be given is not.
     MissingParameter(&'static str),
     PolicyMalformed,
+    PrincipalExists,
+    PrincipalNotFound,
     SignatureInvalid,
     /// A tag's key or value is not allowed.
     TagInvalid,
@@ -80,5 +86,66 @@ impl KmsError {
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
+    }
+}
+
+impl KmsError {
+    /// Something broke here. What it was goes to the log, where it was seen, and not to the caller.
+    #[must_use]
+    pub fn internal() -> Self {
+        Self::new(
+            ErrorKind::Internal,
+            "The service failed to do this. The request id finds it in the service's log.",
+        )
+    }
+
+    /// A ciphertext that names no key or version that is here.
+    pub(super) fn of_no_ciphertext() -> Self {
+        Self::new(
+            ErrorKind::CiphertextInvalid,
+            "The ciphertext is not one of this service, or it was changed, or its key was destroyed.",
+        )
+    }
+
+    /// A dry run that would have gone well.
+    pub(super) fn dry_run() -> Self {
+        Self::new(
+            ErrorKind::DryRun,
+            "The request would have succeeded, but it was a dry run.",
+        )
+    }
+
+    /// A parameter's value that is not allowed.
+    #[must_use]
+    pub fn invalid(parameter: &'static str, message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidParameter(parameter), message)
+    }
+}
+
+/// What the store met is told to the log; the caller learns whether to try again.
+impl From<StoreError> for KmsError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) | StoreError::Raced => {
+                tracing::warn!(%error, "the store did not do it");
+                Self::new(
+                    ErrorKind::Unavailable,
+                    "The store does not answer. Try again in a moment.",
+                )
+            }
+            StoreError::Corrupt(_)
+            | StoreError::Exists
+            | StoreError::Migrate(_)
+            | StoreError::Unusable(_) => {
+                tracing::error!(%error, "the store did not do it");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<PolicyError> for KmsError {
+    fn from(error: PolicyError) -> Self {
+        Self::new(ErrorKind::PolicyMalformed, error.to_string())
     }
 }

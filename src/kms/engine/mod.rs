@@ -1,17 +1,33 @@
 //! The key service itself: keys, their states and versions, and each operation on them.
 //!
-//! A dialect makes a [`Caller`] of a request whose signature holds and an [`Operation`] of its
-//! parameters, and calls [`Engine::perform`], the one way in: it resolves the key, asks whether the
-//! caller may, looks at the key's state, does it and tells the audit trail, in this order.
+//! A dialect makes a [`Caller`] of a request whose signature holds ([`Engine::credential`]) and an [`Operation`] of its
+//! parameters, and calls [`Engine::perform`], the one way in: it finds the keys, asks policies and grants, looks at the
+//! keys' states, does it and tells the audit trail, in this order.
 
+mod admit;
+pub mod backup;
+mod cache;
+mod caches;
 pub mod caller;
+mod census;
 pub mod context;
+pub mod credential;
+mod entry;
 pub mod error;
+pub mod ids;
 pub mod model;
+pub mod open;
 pub mod operation;
 pub mod ops;
+pub mod service;
+#[cfg(test)]
+mod tests;
+mod upkeep;
 
 pub use caller::{Caller, Dialect};
 pub use context::EncryptionContext;
+pub use credential::Credential;
 pub use error::{ErrorKind, KmsError};
-pub use operation::{Engine, Operation};
+pub use open::{EngineOptions, Initial, OpenError};
+pub use operation::Operation;
+pub use service::Engine;

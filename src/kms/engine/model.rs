@@ -73,6 +73,119 @@ pub enum KeyState {
     PendingImport,
 }
 
+/// Gives an enum the one text of each of its values: for the store, policies and people.
+macro_rules! named {
+    ($kind:ident { $($variant:ident = $name:literal),* $(,)? }) => {
+        impl $kind {
+            /// Every value.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// Its name; never another's, and never changed.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The value of this name.
+            #[must_use]
+            pub fn of_name(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+pub(super) use named;
+
+named!(KeySpec {
+    Aes128 = "AES_128",
+    Aes192 = "AES_192",
+    Aes256 = "AES_256",
+    EcP256 = "EC_P256",
+    EcP256K = "EC_P256K",
+    EcP384 = "EC_P384",
+    EcSm2 = "EC_SM2",
+    Hmac224 = "HMAC_224",
+    Hmac256 = "HMAC_256",
+    Hmac384 = "HMAC_384",
+    Hmac512 = "HMAC_512",
+    Rsa2048 = "RSA_2048",
+    Rsa3072 = "RSA_3072",
+    Rsa4096 = "RSA_4096",
+    Sm4 = "SM4",
+});
+
+named!(KeyUsage {
+    EncryptDecrypt = "ENCRYPT_DECRYPT",
+    GenerateVerifyMac = "GENERATE_VERIFY_MAC",
+    SignVerify = "SIGN_VERIFY",
+});
+
+named!(Origin {
+    External = "EXTERNAL",
+    Service = "SERVICE",
+});
+
+named!(ProtectionLevel {
+    Hsm = "HSM",
+    Software = "SOFTWARE",
+});
+
+named!(KeyState {
+    Disabled = "Disabled",
+    Enabled = "Enabled",
+    PendingDeletion = "PendingDeletion",
+    PendingImport = "PendingImport",
+});
+
+named!(VersionCause {
+    Creation = "CREATION",
+    Import = "IMPORT",
+    OnDemand = "ON_DEMAND",
+    Schedule = "SCHEDULE",
+});
+
+impl KeySpec {
+    /// Encrypts and decrypts with one and the same secret, under an encryption context.
+    #[must_use]
+    pub fn is_symmetric(self) -> bool {
+        matches!(self, Self::Aes128 | Self::Aes192 | Self::Aes256 | Self::Sm4)
+    }
+
+    /// Has a public half.
+    #[must_use]
+    pub fn is_asymmetric(self) -> bool {
+        matches!(
+            self,
+            Self::EcP256
+                | Self::EcP256K
+                | Self::EcP384
+                | Self::EcSm2
+                | Self::Rsa2048
+                | Self::Rsa3072
+                | Self::Rsa4096
+        )
+    }
+
+    /// Whether a key of this spec can be for this.
+    #[must_use]
+    pub fn allows(self, usage: KeyUsage) -> bool {
+        match usage {
+            KeyUsage::EncryptDecrypt => {
+                self.is_symmetric()
+                    || matches!(
+                        self,
+                        Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 | Self::EcSm2
+                    )
+            }
+            KeyUsage::SignVerify => self.is_asymmetric(),
+            KeyUsage::GenerateVerifyMac => !self.is_symmetric() && !self.is_asymmetric(),
+        }
+    }
+}
+
 /// A key as its holders see it; no material.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {

@@ -100,12 +100,15 @@ fn code(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::AccessDenied => (403, "Forbidden.NoPermission"),
         ErrorKind::AliasExists => (400, "AliasAlreadyExists"),
         ErrorKind::AliasNotFound => (404, "Forbidden.AliasNotFound"),
-        ErrorKind::CiphertextInvalid
+        ErrorKind::AccessKeyNotFound
+        | ErrorKind::CiphertextInvalid
         | ErrorKind::GrantNotFound
         | ErrorKind::IncorrectKey
         | ErrorKind::InvalidParameter(_)
         | ErrorKind::MacInvalid
         | ErrorKind::PolicyMalformed
+        | ErrorKind::PrincipalExists
+        | ErrorKind::PrincipalNotFound
         | ErrorKind::SignatureInvalid
         | ErrorKind::TagInvalid
         | ErrorKind::WrongContext => (400, "InvalidParameter"),

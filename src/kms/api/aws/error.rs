@@ -78,10 +78,12 @@ impl AwsError {
 fn code(kind: ErrorKind) -> (u16, &'static str) {
     let code = match kind {
         ErrorKind::AccessDenied => "AccessDeniedException",
-        ErrorKind::AliasExists => "AlreadyExistsException",
-        ErrorKind::AliasNotFound | ErrorKind::KeyNotFound | ErrorKind::KeyVersionNotFound => {
-            "NotFoundException"
-        }
+        ErrorKind::AliasExists | ErrorKind::PrincipalExists => "AlreadyExistsException",
+        ErrorKind::AccessKeyNotFound
+        | ErrorKind::AliasNotFound
+        | ErrorKind::KeyNotFound
+        | ErrorKind::KeyVersionNotFound
+        | ErrorKind::PrincipalNotFound => "NotFoundException",
         ErrorKind::CiphertextInvalid | ErrorKind::KeyMaterialInvalid | ErrorKind::WrongContext => {
             "InvalidCiphertextException"
         }

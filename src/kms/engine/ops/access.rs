@@ -1,8 +1,24 @@
 //! Key policies and grants.
 
+use data_encoding::BASE64URL_NOPAD;
+
+use super::change::{check_page, random_bytes};
+use crate::kms::engine::caller::Dialect;
+use crate::kms::engine::error::{ErrorKind, KmsError};
+use crate::kms::engine::ids;
 use crate::kms::engine::model::{Grant, GrantConstraint, KeyRef, Page, PageRequest};
-use crate::kms::engine::operation::{Engine, Operation};
-use crate::kms::engine::{Caller, KmsError};
+use crate::kms::engine::operation::{Call, Needs, Operation, States};
+use crate::kms::policy::actions::GRANTABLE;
+use crate::kms::policy::document::principal_name;
+use crate::kms::policy::{Decision, Policy, PolicyKind, Request, Rules, decide};
+use crate::kms::store::access::GrantRecord;
+
+/// The most grants of a key.
+const GRANTS_MAX: u64 = 5000;
+/// The longest name of a grant in bytes.
+const NAME_LEN_MAX: usize = 256;
+/// Random bytes of a grant's token.
+const TOKEN_LEN: usize = 48;
 
 /// Sets who may do what with a key.
 #[derive(Debug, Clone)]
@@ -18,8 +34,24 @@ impl Operation for PutKeyPolicy {
     const ACTION: &'static str = "PutKeyPolicy";
     type Answer = ();
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        Ok(Needs::key(&self.key, States::Any))
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let engine = call.engine;
+        let policy = Policy::parse(&self.policy, PolicyKind::Key, &engine.names().account)?;
+        if !self.bypass_lockout_check && !may_again(&call, &policy).await? {
+            return Err(KmsError::new(
+                ErrorKind::PolicyMalformed,
+                "The policy would no longer let you set the key's policy (kms:PutKeyPolicy).",
+            ));
+        }
+        call.change_key(States::Any, |record| {
+            record.policy = self.policy;
+            Ok(())
+        })
+        .await
     }
 }
 
@@ -33,8 +65,12 @@ impl Operation for GetKeyPolicy {
     const ACTION: &'static str = "GetKeyPolicy";
     type Answer = String;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        Ok(Needs::key(&self.key, States::Any))
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        Ok(call.key()?.policy_text.clone())
     }
 }
 
@@ -48,8 +84,13 @@ impl Operation for ListKeyPolicies {
     const ACTION: &'static str = "ListKeyPolicies";
     type Answer = Vec<String>;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        Ok(Needs::key(&self.key, States::Any))
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        call.key()?;
+        Ok(vec!["default".to_owned()])
     }
 }
 
@@ -76,8 +117,36 @@ impl Operation for CreateGrant {
     const ACTION: &'static str = "CreateGrant";
     type Answer = Granted;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        check_operations(&self.operations)?;
+        if self
+            .name
+            .as_ref()
+            .is_some_and(|name| name.len() > NAME_LEN_MAX)
+        {
+            let message = format!("A grant's name has at most {NAME_LEN_MAX} characters.");
+            return Err(KmsError::invalid("Name", message));
+        }
+        Ok(Needs::key(&self.key, States::Usable))
+    }
+
+    fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let record = self.record(&call)?;
+        let (mut write, key) = call.begin_change(States::Usable).await?;
+        if write.grant_count(&key.key.id).await? >= GRANTS_MAX {
+            let message = format!("A key has at most {GRANTS_MAX} grants.");
+            return Err(KmsError::new(ErrorKind::LimitExceeded, message));
+        }
+        write.insert_grant(&record).await?;
+        call.engine.commit(write).await?;
+        Ok(Granted {
+            id: record.grant.id,
+            token: record.token,
+        })
     }
 }
 
@@ -94,8 +163,22 @@ impl Operation for ListGrants {
     const ACTION: &'static str = "ListGrants";
     type Answer = Page<Grant>;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        check_page(self.page)?;
+        Ok(Needs::key(&self.key, States::Any))
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let account = &call.engine.names().account;
+        let grantee = self
+            .grantee
+            .as_deref()
+            .map(|name| principal_of(name, account));
+        let grants = call.key()?.grants.iter().filter(|grant| {
+            self.id.as_ref().is_none_or(|id| grant.id == *id)
+                && grantee.as_ref().is_none_or(|name| grant.grantee == *name)
+        });
+        Ok(page_of(grants.cloned().collect(), self.page))
     }
 }
 
@@ -110,8 +193,15 @@ impl Operation for ListRetirableGrants {
     const ACTION: &'static str = "ListRetirableGrants";
     type Answer = Page<Grant>;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        check_page(self.page)?;
+        Ok(Needs::service())
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let retiring = principal_of(&self.retiring, &call.engine.names().account);
+        let store = &call.engine.store;
+        Ok(store.grants_retired_by(&retiring, self.page).await?)
     }
 }
 
@@ -127,8 +217,20 @@ impl Operation for RevokeGrant {
     const ACTION: &'static str = "RevokeGrant";
     type Answer = ();
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        Ok(Needs::key(&self.key, States::Any))
+    }
+
+    fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let mut write = call.engine.store.write().await?;
+        if !write.delete_grant(&call.key()?.key.id, &self.id).await? {
+            return Err(no_grant());
+        }
+        call.engine.commit(write).await
     }
 }
 
@@ -144,8 +246,33 @@ impl Operation for RetireGrant {
     const ACTION: &'static str = "RetireGrant";
     type Answer = ();
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        // Whether the caller may is the grant's own to say, once it is known.
+        Ok(Needs::nothing())
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let grant = self.find(&call).await?;
+        let caller = &call.caller.principal;
+        let is_retiring = grant.retiring.as_ref() == Some(caller);
+        let is_grantee = grant.grantee == *caller
+            && grant
+                .operations
+                .iter()
+                .any(|operation| operation == "RetireGrant");
+        let is_local = call.caller.dialect == Dialect::Local;
+        if !is_retiring && !is_grantee && !is_local {
+            let message = format!("{caller} is not allowed to retire the grant.");
+            return Err(KmsError::new(ErrorKind::AccessDenied, message));
+        }
+        if self.dry_run {
+            return Err(KmsError::dry_run());
+        }
+        let mut write = call.engine.store.write().await?;
+        if !write.delete_grant(&grant.key, &grant.id).await? {
+            return Err(no_grant());
+        }
+        call.engine.commit(write).await
     }
 }
 
@@ -154,4 +281,124 @@ impl Operation for RetireGrant {
 pub enum GrantRef {
     Of { key: KeyRef, id: String },
     Token(String),
+}
+
+impl CreateGrant {
+    fn record(&self, call: &Call<'_>) -> Result<GrantRecord, KmsError> {
+        let entry = call.key()?;
+        if self.constraint.is_some() && !entry.key.spec.is_symmetric() {
+            return Err(KmsError::invalid(
+                "Constraints",
+                "A grant on a key without encryption contexts has no constraints.",
+            ));
+        }
+        let account = &call.engine.names().account;
+        let name_of = |parameter, text: &str| {
+            principal_name(text, account).ok_or_else(|| {
+                KmsError::invalid(
+                    parameter,
+                    format!("{text:?} is no principal of this service."),
+                )
+            })
+        };
+        let retiring = self.retiring.as_deref();
+        let grant = Grant {
+            id: ids::uuid(),
+            key: entry.key.id.clone(),
+            name: self.name.clone(),
+            created: call.now,
+            grantee: name_of("GranteePrincipal", &self.grantee)?,
+            retiring: retiring
+                .map(|text| name_of("RetiringPrincipal", text))
+                .transpose()?,
+            issuer: call.caller.principal.clone(),
+            operations: self.operations.clone(),
+            constraint: self.constraint.clone(),
+        };
+        Ok(GrantRecord {
+            grant,
+            token: BASE64URL_NOPAD.encode(&random_bytes(TOKEN_LEN)),
+        })
+    }
+}
+
+impl RetireGrant {
+    async fn find(&self, call: &Call<'_>) -> Result<Grant, KmsError> {
+        match &self.grant {
+            GrantRef::Token(token) => {
+                let record = call.engine.store.grant_of_token(token).await?;
+                record.map(|record| record.grant).ok_or_else(no_grant)
+            }
+            GrantRef::Of { key, id } => {
+                let entry = call.engine.entry(key, call.now).await?;
+                let grant = entry.grants.iter().find(|grant| grant.id == *id);
+                grant.cloned().ok_or_else(no_grant)
+            }
+        }
+    }
+}
+
+/// Whether the caller could still set the policy, were this the key's.
+async fn may_again(call: &Call<'_>, policy: &Policy) -> Result<bool, KmsError> {
+    if call.caller.dialect == Dialect::Local {
+        return Ok(true);
+    }
+    let own = call.engine.principal_policy(&call.caller.principal).await?;
+    let rules = Rules {
+        principal: own.as_deref(),
+        key: Some(policy),
+        grants: &[],
+    };
+    let request = Request {
+        principal: &call.caller.principal,
+        action: PutKeyPolicy::ACTION,
+        key: Some(&call.key()?.facts),
+        context: None,
+        address: call.caller.address,
+        now: call.now,
+    };
+    Ok(decide(&rules, &request) == Decision::Allowed)
+}
+
+fn check_operations(operations: &[String]) -> Result<(), KmsError> {
+    if operations.is_empty() || operations.len() > GRANTABLE.len() {
+        return Err(KmsError::invalid(
+            "Operations",
+            "A grant names at least one operation.",
+        ));
+    }
+    let unknown = operations
+        .iter()
+        .find(|name| !GRANTABLE.contains(&name.as_str()));
+    match unknown {
+        None => Ok(()),
+        Some(name) => {
+            let message = format!("A grant cannot be for the operation {name:?}.");
+            Err(KmsError::invalid("Operations", message))
+        }
+    }
+}
+
+/// The name that a principal's frame has; what has none is of nobody.
+fn principal_of(text: &str, account: &str) -> String {
+    principal_name(text, account).unwrap_or_else(|| text.to_owned())
+}
+
+fn no_grant() -> KmsError {
+    KmsError::new(
+        ErrorKind::GrantNotFound,
+        "There is no such grant on the key.",
+    )
+}
+
+/// A page of a list that is in memory.
+pub(super) fn page_of<T>(all: Vec<T>, request: PageRequest) -> Page<T> {
+    let total = u64::try_from(all.len()).unwrap_or(u64::MAX);
+    let skip = usize::try_from(request.offset).unwrap_or(usize::MAX);
+    let take = usize::try_from(request.limit).unwrap_or(usize::MAX);
+    Page {
+        items: all.into_iter().skip(skip).take(take).collect(),
+        total,
+        request,
+    }
 }

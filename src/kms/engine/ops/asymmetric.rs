@@ -1,9 +1,15 @@
 //! Asymmetric keys and MACs.
 
-use crate::kms::engine::model::{KeyId, KeyRef, KeySpec, KeyUsage, KeyVersionId};
-use crate::kms::engine::operation::{Engine, Operation};
+use std::sync::Arc;
+
+use super::change::on_worker;
+use super::data::Decrypted;
+use crate::kms::engine::entry::Version;
+use crate::kms::engine::error::{ErrorKind, KmsError};
+use crate::kms::engine::model::{KeyId, KeyRef, KeySpec, KeyUsage, KeyVersion, KeyVersionId};
+use crate::kms::engine::operation::{Call, Needs, Operation, States};
 use crate::kms::engine::ops::SecretBytes;
-use crate::kms::engine::{Caller, KmsError};
+use crate::kms::material::Material;
 
 /// How an asymmetric key encrypts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,8 +82,20 @@ impl Operation for AsymmetricEncrypt {
     const ACTION: &'static str = "AsymmetricEncrypt";
     type Answer = Produced;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        Ok(Needs::key(&self.key, States::Usable))
+    }
+
+    fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        call.check_usage(KeyUsage::EncryptDecrypt)?;
+        let (version, material) = call.asymmetric(self.version.as_ref())?;
+        let bytes = material.encrypt(self.algorithm, &self.plaintext)?;
+        version.uses.produced(call.now);
+        Ok(produced(&version.version, bytes))
     }
 }
 
@@ -93,10 +111,21 @@ pub struct AsymmetricDecrypt {
 
 impl Operation for AsymmetricDecrypt {
     const ACTION: &'static str = "AsymmetricDecrypt";
-    type Answer = super::data::Decrypted;
+    type Answer = Decrypted;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        Ok(Needs::key(&self.key, States::Usable))
+    }
+
+    fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        call.check_usage(KeyUsage::EncryptDecrypt)?;
+        let (algorithm, ciphertext) = (self.algorithm, self.ciphertext);
+        call.decrypt_with_private(self.version.as_ref(), algorithm, ciphertext)
+            .await
     }
 }
 
@@ -114,8 +143,21 @@ impl Operation for Sign {
     const ACTION: &'static str = "Sign";
     type Answer = Produced;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        Ok(Needs::key(&self.key, States::Usable))
+    }
+
+    fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        call.check_usage(KeyUsage::SignVerify)?;
+        let (version, material) = call.asymmetric(self.version.as_ref())?;
+        let (algorithm, message) = (self.algorithm, self.message);
+        let bytes = on_worker(move || material.sign(algorithm, &message)).await?;
+        version.uses.produced(call.now);
+        Ok(produced(&version.version, bytes))
     }
 }
 
@@ -134,8 +176,20 @@ impl Operation for Verify {
     const ACTION: &'static str = "Verify";
     type Answer = Verified;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        Ok(Needs::key(&self.key, States::Usable))
+    }
+
+    fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        call.check_usage(KeyUsage::SignVerify)?;
+        let (version, material) = call.asymmetric(self.version.as_ref())?;
+        let valid = material.verify(self.algorithm, &self.message, &self.signature)?;
+        version.uses.opened(call.now);
+        Ok(verified(&version.version, valid))
     }
 }
 
@@ -153,8 +207,22 @@ impl Operation for GenerateMac {
     const ACTION: &'static str = "GenerateMac";
     type Answer = Produced;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        Ok(Needs::key(&self.key, States::Usable))
+    }
+
+    fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        call.check_usage(KeyUsage::GenerateVerifyMac)?;
+        let entry = call.key()?;
+        let version = entry.usable(None)?;
+        let material = version.material(&call.engine.root, entry.key.spec)?;
+        let bytes = material.mac(self.algorithm, &self.message)?;
+        version.uses.produced(call.now);
+        Ok(produced(&version.version, bytes))
     }
 }
 
@@ -172,8 +240,22 @@ impl Operation for VerifyMac {
     const ACTION: &'static str = "VerifyMac";
     type Answer = Verified;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        Ok(Needs::key(&self.key, States::Usable))
+    }
+
+    fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        call.check_usage(KeyUsage::GenerateVerifyMac)?;
+        let entry = call.key()?;
+        let version = entry.usable(None)?;
+        let material = version.material(&call.engine.root, entry.key.spec)?;
+        let valid = material.verify_mac(self.algorithm, &self.message, &self.mac)?;
+        version.uses.opened(call.now);
+        Ok(verified(&version.version, valid))
     }
 }
 
@@ -200,7 +282,105 @@ impl Operation for GetPublicKey {
     const ACTION: &'static str = "GetPublicKey";
     type Answer = PublicKey;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        Ok(Needs::key(&self.key, States::Usable))
+    }
+
+    fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let entry = call.key()?;
+        let (version, material) = call.asymmetric(self.version.as_ref())?;
+        Ok(PublicKey {
+            key: entry.key.id.clone(),
+            version: version.version.id.clone(),
+            spec: entry.key.spec,
+            usage: entry.key.usage,
+            der: material.public_key_der()?.to_vec(),
+        })
+    }
+}
+
+impl Call<'_> {
+    /// # Errors
+    ///
+    /// `KeyUsage` where the call's first key is for something else.
+    pub(super) fn check_usage(&self, usage: KeyUsage) -> Result<(), KmsError> {
+        let own = self.key()?.key.usage;
+        if own == usage {
+            return Ok(());
+        }
+        Err(KmsError::new(
+            ErrorKind::KeyUsage,
+            format!("The key is for {}, not for {}.", own.name(), usage.name()),
+        ))
+    }
+
+    /// A version of the call's first key, which must be a key pair.
+    fn asymmetric(
+        &self,
+        version: Option<&KeyVersionId>,
+    ) -> Result<(&Version, Arc<Material>), KmsError> {
+        let entry = self.key()?;
+        if !entry.key.spec.is_asymmetric() {
+            return Err(KmsError::new(
+                ErrorKind::KeyUsage,
+                "The key is symmetric: it has no public and private half.",
+            ));
+        }
+        let version = entry.usable(version)?;
+        let material = version.material(&self.engine.root, entry.key.spec)?;
+        Ok((version, material))
+    }
+
+    /// Decrypts with the version that is named, or with the first live one that can.
+    pub(super) async fn decrypt_with_private(
+        &self,
+        version: Option<&KeyVersionId>,
+        algorithm: EncryptionAlgorithm,
+        ciphertext: Vec<u8>,
+    ) -> Result<Decrypted, KmsError> {
+        let entry = self.key()?;
+        let (named, _) = self.asymmetric(version)?;
+        let others = entry.versions.iter().filter(|other| {
+            version.is_none() && other.version.enabled && other.version.id != named.version.id
+        });
+        let ciphertext = Arc::new(ciphertext);
+        let mut last = KmsError::internal();
+        for version in std::iter::once(named).chain(others) {
+            let material = version.material(&self.engine.root, entry.key.spec)?;
+            let ciphertext = Arc::clone(&ciphertext);
+            match on_worker(move || material.decrypt(algorithm, &ciphertext)).await {
+                Ok(plaintext) => {
+                    version.uses.opened(self.now);
+                    return Ok(Decrypted {
+                        key: entry.key.id.clone(),
+                        version: version.version.id.clone(),
+                        plaintext,
+                    });
+                }
+                Err(error) if error.kind() == ErrorKind::CiphertextInvalid => last = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last)
+    }
+}
+
+fn produced(version: &KeyVersion, bytes: Vec<u8>) -> Produced {
+    Produced {
+        key: version.key.clone(),
+        version: version.id.clone(),
+        bytes,
+    }
+}
+
+fn verified(version: &KeyVersion, valid: bool) -> Verified {
+    Verified {
+        key: version.key.clone(),
+        version: version.id.clone(),
+        valid,
     }
 }

@@ -1,10 +1,19 @@
 //! Data and data keys under symmetric keys.
 
-use crate::kms::engine::model::{KeyId, KeyRef, KeySpec, KeyVersionId};
-use crate::kms::engine::operation::{Engine, Operation};
+use std::borrow::Cow;
+
+use super::change::{on_worker, random_bytes};
+use crate::kms::engine::EncryptionContext;
+use crate::kms::engine::entry::Entry;
+use crate::kms::engine::error::{ErrorKind, KmsError};
+use crate::kms::engine::model::{KeyId, KeyRef, KeySpec, KeyUsage, KeyVersionId};
+use crate::kms::engine::operation::{Call, Need, Needs, Operation, States};
 use crate::kms::engine::ops::SecretBytes;
 use crate::kms::engine::ops::export::ExportAlgorithm;
-use crate::kms::engine::{Caller, EncryptionContext, KmsError};
+use crate::kms::material::{Material, blob, wrapping};
+
+/// The most random bytes at once.
+const RANDOM_MAX: usize = 1024;
 
 /// A ciphertext and what it is under.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,8 +53,18 @@ impl Operation for Encrypt {
     const ACTION: &'static str = "Encrypt";
     type Answer = Encrypted;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        Ok(Needs::one(
+            Need::key(Cow::Borrowed(&self.key), States::Usable).with_context(&self.context),
+        ))
+    }
+
+    fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        call.seal(call.key()?, &self.context, &self.plaintext)
     }
 }
 
@@ -63,8 +82,21 @@ impl Operation for Decrypt {
     const ACTION: &'static str = "Decrypt";
     type Answer = Decrypted;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        let (key, states) = (of_blob(&self.blob, self.key.as_ref())?, States::Usable);
+        let need = Need::key(key, states).with_context(&self.context);
+        Ok(Needs::one(match self.key {
+            Some(_) => need,
+            None => need.of_ciphertext(),
+        }))
+    }
+
+    fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        call.open(&self.blob, &self.context)
     }
 }
 
@@ -97,8 +129,24 @@ impl Operation for GenerateDataKey {
     const ACTION: &'static str = "GenerateDataKey";
     type Answer = DataKey;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        check_len(self.len)?;
+        Ok(Needs::one(
+            Need::key(Cow::Borrowed(&self.key), States::Usable).with_context(&self.context),
+        ))
+    }
+
+    fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let plaintext = random_bytes(self.len);
+        let encrypted = call.seal(call.key()?, &self.context, &plaintext)?;
+        Ok(DataKey {
+            encrypted,
+            plaintext: Some(plaintext),
+        })
     }
 }
 
@@ -116,8 +164,23 @@ impl Operation for GenerateDataKeyWithoutPlaintext {
     const ACTION: &'static str = "GenerateDataKeyWithoutPlaintext";
     type Answer = DataKey;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        check_len(self.len)?;
+        Ok(Needs::one(
+            Need::key(Cow::Borrowed(&self.key), States::Usable).with_context(&self.context),
+        ))
+    }
+
+    fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let encrypted = call.seal(call.key()?, &self.context, &random_bytes(self.len))?;
+        Ok(DataKey {
+            encrypted,
+            plaintext: None,
+        })
     }
 }
 
@@ -140,8 +203,56 @@ impl Operation for ReEncrypt {
     const ACTION: &'static str = "ReEncrypt";
     type Answer = ReEncrypted;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        let source = match (self.source_algorithm, &self.source) {
+            (Some(_), Some(key)) => Need::key(Cow::Borrowed(key), States::Usable),
+            (Some(_), None) => {
+                return Err(KmsError::new(
+                    ErrorKind::MissingParameter("SourceKeyId"),
+                    "A ciphertext of an asymmetric key does not name its key: it must be given.",
+                ));
+            }
+            (None, key) => {
+                let need = Need::key(of_blob(&self.blob, key.as_ref())?, States::Usable);
+                match key {
+                    Some(_) => need,
+                    None => need.of_ciphertext(),
+                }
+            }
+        };
+        let destination = Need::key(Cow::Borrowed(&self.destination), States::Usable);
+        Ok(Needs::one(
+            source
+                .with_action("ReEncryptFrom")
+                .with_context(&self.source_context),
+        )
+        .and(
+            destination
+                .with_action("ReEncryptTo")
+                .with_context(&self.destination_context),
+        ))
+    }
+
+    fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let opened = match self.source_algorithm {
+            None => call.open(&self.blob, &self.source_context)?,
+            Some(algorithm) => {
+                call.check_usage(KeyUsage::EncryptDecrypt)?;
+                let version = self.source_version.as_ref();
+                call.decrypt_with_private(version, algorithm, self.blob.clone())
+                    .await?
+            }
+        };
+        let destination = call.other()?;
+        Ok(ReEncrypted {
+            encrypted: call.seal(destination, &self.destination_context, &opened.plaintext)?,
+            source: opened.key,
+            source_version: opened.version,
+        })
     }
 }
 
@@ -187,8 +298,38 @@ impl Operation for GenerateDataKeyPair {
     const ACTION: &'static str = "GenerateDataKeyPair";
     type Answer = DataKeyPair;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        if !self.pair.is_asymmetric() {
+            return Err(KmsError::invalid(
+                "KeyPairSpec",
+                "The key pair's spec is of no key pair.",
+            ));
+        }
+        let need = Need::key(Cow::Borrowed(&self.key), States::Usable).with_context(&self.context);
+        Ok(Needs::one(if self.with_private {
+            need
+        } else {
+            need.with_action("GenerateDataKeyPairWithoutPlaintext")
+        }))
+    }
+
+    fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let spec = self.pair;
+        check_symmetric(call.key()?)?;
+        let pair = on_worker(move || Material::generate(spec)).await?;
+        let encrypted = call.seal(call.key()?, &self.context, pair.secret())?;
+        Ok(DataKeyPair {
+            encrypted,
+            private: self
+                .with_private
+                .then(|| SecretBytes::new(pair.secret().to_vec())),
+            public: pair.public_key_der()?.to_vec(),
+            spec,
+        })
     }
 }
 
@@ -203,8 +344,13 @@ impl Operation for GenerateRandom {
     const ACTION: &'static str = "GenerateRandom";
     type Answer = SecretBytes;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        check_len(self.len)?;
+        Ok(Needs::service())
+    }
+
+    async fn run(self, _call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        Ok(random_bytes(self.len))
     }
 }
 
@@ -233,8 +379,24 @@ impl Operation for ExportDataKey {
     const ACTION: &'static str = "ExportDataKey";
     type Answer = ExportedDataKey;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        let key = of_blob(&self.blob, None)?;
+        let need = Need::key(key, States::Usable).with_context(&self.context);
+        Ok(Needs::one(need.of_ciphertext()))
+    }
+
+    fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let opened = call.open(&self.blob, &self.context)?;
+        Ok(ExportedDataKey {
+            key: opened.key,
+            version: opened.version,
+            exported: wrapping::wrap(self.algorithm, &self.public_key, &opened.plaintext)?,
+            blob: None,
+        })
     }
 }
 
@@ -255,7 +417,102 @@ impl Operation for GenerateAndExportDataKey {
     const ACTION: &'static str = "GenerateAndExportDataKey";
     type Answer = ExportedDataKey;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        check_len(self.len)?;
+        Ok(Needs::one(
+            Need::key(Cow::Borrowed(&self.key), States::Usable).with_context(&self.context),
+        ))
     }
+
+    fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let plaintext = random_bytes(self.len);
+        let exported = wrapping::wrap(self.algorithm, &self.public_key, &plaintext)?;
+        let encrypted = call.seal(call.key()?, &self.context, &plaintext)?;
+        Ok(ExportedDataKey {
+            key: encrypted.key,
+            version: encrypted.version,
+            exported,
+            blob: Some(encrypted.blob),
+        })
+    }
+}
+
+impl Call<'_> {
+    /// Encrypts under a key's primary version.
+    fn seal(
+        &self,
+        entry: &Entry,
+        context: &EncryptionContext,
+        plaintext: &[u8],
+    ) -> Result<Encrypted, KmsError> {
+        check_symmetric(entry)?;
+        let version = entry.usable(None)?;
+        let material = version.material(&self.engine.root, entry.key.spec)?;
+        let blob = blob::seal(&material, version.address, context, plaintext)?;
+        version.uses.produced(self.now);
+        Ok(Encrypted {
+            key: entry.key.id.clone(),
+            version: version.version.id.clone(),
+            blob,
+        })
+    }
+
+    /// Decrypts a ciphertext, which must be of the call's first key.
+    fn open(&self, bytes: &[u8], context: &EncryptionContext) -> Result<Decrypted, KmsError> {
+        let entry = self.key()?;
+        let blob = blob::parse(bytes)?;
+        let address = blob.address();
+        if address.key() != entry.key.id {
+            return Err(KmsError::new(
+                ErrorKind::IncorrectKey,
+                "The ciphertext is of another key than the one that was named.",
+            ));
+        }
+        check_symmetric(entry)?;
+        let version = entry.version(&address.version());
+        let version = version.map_err(|_error| KmsError::of_no_ciphertext())?;
+        version.check_enabled()?;
+        let material = version.material(&self.engine.root, entry.key.spec)?;
+        let plaintext = blob::open(&material, &blob, context)?;
+        version.uses.opened(self.now);
+        Ok(Decrypted {
+            key: entry.key.id.clone(),
+            version: version.version.id.clone(),
+            plaintext,
+        })
+    }
+}
+
+/// The key that a ciphertext is to be opened with: the one that was named, else the one that it names.
+fn of_blob<'a>(bytes: &[u8], named: Option<&'a KeyRef>) -> Result<Cow<'a, KeyRef>, KmsError> {
+    let blob = blob::parse(bytes)?;
+    Ok(match named {
+        Some(key) => Cow::Borrowed(key),
+        None => Cow::Owned(KeyRef::Id(blob.address().key())),
+    })
+}
+
+fn check_symmetric(entry: &Entry) -> Result<(), KmsError> {
+    if entry.key.spec.is_symmetric() && entry.key.usage == KeyUsage::EncryptDecrypt {
+        return Ok(());
+    }
+    Err(KmsError::new(
+        ErrorKind::KeyUsage,
+        format!(
+            "A key of spec {} does not do this: it takes a symmetric one.",
+            entry.key.spec.name()
+        ),
+    ))
+}
+
+fn check_len(len: usize) -> Result<(), KmsError> {
+    if (1..=RANDOM_MAX).contains(&len) {
+        return Ok(());
+    }
+    let message = format!("The number of bytes is 1 to {RANDOM_MAX}.");
+    Err(KmsError::invalid("NumberOfBytes", message))
 }

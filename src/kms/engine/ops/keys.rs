@@ -2,14 +2,26 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use super::change::{check_page, new_version};
+use super::names::check_tags;
+use super::versions::{check_period, first_rotation, rotatable};
+use crate::kms::engine::caller::Dialect;
+use crate::kms::engine::error::{ErrorKind, KmsError};
+use crate::kms::engine::ids;
 use crate::kms::engine::model::{
-    Key, KeyId, KeyRef, KeySpec, KeyState, KeyUsage, Origin, Page, PageRequest, ProtectionLevel,
-    Tag,
+    Key, KeyId, KeyRef, KeySpec, KeyState, KeyUsage, KeyVersionId, Origin, Page, PageRequest,
+    ProtectionLevel, Rotation, Tag, VersionCause,
 };
-use crate::kms::engine::operation::{Engine, Operation};
-use crate::kms::engine::{Caller, KmsError};
+use crate::kms::engine::operation::{Call, Needs, Operation, States};
+use crate::kms::policy::{Policy, PolicyKind};
+use crate::kms::store::keys::KeyRecord;
+
+/// The longest description in characters.
+const DESCRIPTION_MAX: usize = 8192;
+const DELETION_DAYS_MIN: u32 = 7;
+const DELETION_DAYS_MAX: u32 = 366;
 
 /// Makes a key, with its first version unless its material is to be imported.
 #[derive(Debug, Clone)]
@@ -30,8 +42,88 @@ impl Operation for CreateKey {
     const ACTION: &'static str = "CreateKey";
     type Answer = Key;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        check_description(&self.description)?;
+        if !self.spec.allows(self.usage) {
+            let message = format!(
+                "A key of spec {} cannot be for {}.",
+                self.spec.name(),
+                self.usage.name()
+            );
+            return Err(KmsError::invalid("KeyUsage", message));
+        }
+        if self.protection == ProtectionLevel::Hsm {
+            return Err(KmsError::new(
+                ErrorKind::UnsupportedOperation,
+                "This service keeps key material in its own store, and has no HSM for it.",
+            ));
+        }
+        if self.rotation_period.is_some() {
+            rotatable(self.spec, self.origin)?;
+        }
+        Ok(Needs::service())
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let record = self.record(&call)?;
+        let mut version = None;
+        if self.origin == Origin::Service {
+            let made = new_version(&call, &record.key, 1, VersionCause::Creation).await?;
+            version = Some(made);
+        }
+        let mut write = call.engine.store.write().await?;
+        write.insert_key(&record).await?;
+        if let Some(version) = &version {
+            write.insert_version(version).await?;
+        }
+        for tag in &self.tags {
+            write.put_tag(&record.key.id, tag).await?;
+        }
+        call.engine.commit(write).await?;
+        Ok(record.key)
+    }
+}
+
+impl CreateKey {
+    /// The key's row. Its first version's id is chosen where the version is made.
+    fn record(&self, call: &Call<'_>) -> Result<KeyRecord, KmsError> {
+        check_tags(&self.tags)?;
+        let account = &call.engine.names().account;
+        let creator = call.caller.principal.clone();
+        let policy = match &self.policy {
+            Some(policy) => policy.clone(),
+            None => Policy::default_of_key(&creator, account),
+        };
+        Policy::parse(&policy, PolicyKind::Key, account)?;
+        let rotation = match self.rotation_period {
+            None => Rotation::default(),
+            Some(period) => first_rotation(check_period(period)?, call.now)?,
+        };
+        let (state, primary) = match self.origin {
+            Origin::External => (KeyState::PendingImport, None),
+            Origin::Service => (KeyState::Enabled, Some(KeyVersionId(ids::uuid()))),
+        };
+        let key = Key {
+            id: KeyId(ids::uuid()),
+            description: self.description.clone(),
+            spec: self.spec,
+            usage: self.usage,
+            origin: self.origin,
+            protection: self.protection,
+            state,
+            created: call.now,
+            creator,
+            deletion: None,
+            material_expires: None,
+            primary,
+            rotation,
+            deletion_protection: None,
+        };
+        Ok(KeyRecord {
+            key,
+            revision: 1,
+            policy,
+        })
     }
 }
 
@@ -45,8 +137,15 @@ impl Operation for DescribeKey {
     const ACTION: &'static str = "DescribeKey";
     type Answer = Key;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        Ok(Needs::key(&self.key, States::Any))
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let entry = call.key()?;
+        let mut key = entry.key.clone();
+        key.state = entry.state(call.now);
+        Ok(key)
     }
 }
 
@@ -71,8 +170,13 @@ impl Operation for ListKeys {
     const ACTION: &'static str = "ListKeys";
     type Answer = Page<Key>;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        check_page(self.page)?;
+        Ok(Needs::service())
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        Ok(call.engine.store.keys(&self.filter, self.page).await?)
     }
 }
 
@@ -87,8 +191,17 @@ impl Operation for UpdateKeyDescription {
     const ACTION: &'static str = "UpdateKeyDescription";
     type Answer = ();
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        check_description(&self.description)?;
+        Ok(Needs::key(&self.key, States::Changeable))
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        call.change_key(States::Changeable, |record| {
+            record.key.description = self.description;
+            Ok(())
+        })
+        .await
     }
 }
 
@@ -102,8 +215,16 @@ impl Operation for EnableKey {
     const ACTION: &'static str = "EnableKey";
     type Answer = ();
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        Ok(Needs::key(&self.key, States::Complete))
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        call.change_key(States::Complete, |record| {
+            record.key.state = KeyState::Enabled;
+            Ok(())
+        })
+        .await
     }
 }
 
@@ -117,8 +238,16 @@ impl Operation for DisableKey {
     const ACTION: &'static str = "DisableKey";
     type Answer = ();
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        Ok(Needs::key(&self.key, States::Complete))
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        call.change_key(States::Complete, |record| {
+            record.key.state = KeyState::Disabled;
+            Ok(())
+        })
+        .await
     }
 }
 
@@ -141,8 +270,31 @@ impl Operation for ScheduleKeyDeletion {
     const ACTION: &'static str = "ScheduleKeyDeletion";
     type Answer = Deletion;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        if !(DELETION_DAYS_MIN..=DELETION_DAYS_MAX).contains(&self.days) {
+            let message =
+                format!("The waiting time is {DELETION_DAYS_MIN} to {DELETION_DAYS_MAX} days.");
+            return Err(KmsError::invalid("PendingWindowInDays", message));
+        }
+        Ok(Needs::key(&self.key, States::Changeable))
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let date = call.now + SignedDuration::from_hours(24 * i64::from(self.days));
+        call.change_key(States::Changeable, |record| {
+            if record.key.deletion_protection.is_some() {
+                return Err(KmsError::new(
+                    ErrorKind::DeletionProtected,
+                    "The key is protected from deletion. Lift the protection first.",
+                ));
+            }
+            record.key.state = KeyState::PendingDeletion;
+            record.key.deletion = Some(date);
+            Ok(())
+        })
+        .await?;
+        let key = call.key()?.key.id.clone();
+        Ok(Deletion { key, date })
     }
 }
 
@@ -156,8 +308,23 @@ impl Operation for CancelKeyDeletion {
     const ACTION: &'static str = "CancelKeyDeletion";
     type Answer = KeyId;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        Ok(Needs::key(&self.key, States::Deleting))
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let (mut write, mut record) = call.begin_change(States::Deleting).await?;
+        let versions = write.versions(&record.key.id).await?;
+        let has_material = versions.iter().any(|version| version.material.is_some());
+        record.key.deletion = None;
+        record.key.state = match (has_material, call.caller.dialect) {
+            (false, _) => KeyState::PendingImport,
+            (true, Dialect::Aws) => KeyState::Disabled,
+            (true, _) => KeyState::Enabled,
+        };
+        write.update_key(&record).await?;
+        call.engine.commit(write).await?;
+        Ok(record.key.id)
     }
 }
 
@@ -173,7 +340,26 @@ impl Operation for SetDeletionProtection {
     const ACTION: &'static str = "SetDeletionProtection";
     type Answer = ();
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        if let Some(description) = &self.protection {
+            check_description(description)?;
+        }
+        Ok(Needs::key(&self.key, States::Changeable))
     }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        call.change_key(States::Changeable, |record| {
+            record.key.deletion_protection = self.protection;
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn check_description(text: &str) -> Result<(), KmsError> {
+    if text.chars().count() <= DESCRIPTION_MAX {
+        return Ok(());
+    }
+    let message = format!("A description has at most {DESCRIPTION_MAX} characters.");
+    Err(KmsError::invalid("Description", message))
 }

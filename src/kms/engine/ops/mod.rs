@@ -1,7 +1,9 @@
 //! The operations by family; each is a struct of its parameters.
 
 pub mod access;
+pub mod admin;
 pub mod asymmetric;
+mod change;
 pub mod data;
 pub mod export;
 pub mod import;

@@ -2,13 +2,25 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use super::change::{check_page, made_version};
+use crate::kms::engine::entry::Version;
+use crate::kms::engine::error::{ErrorKind, KmsError};
+use crate::kms::engine::ids;
 use crate::kms::engine::model::{
-    KeyId, KeyRef, KeyVersion, KeyVersionId, Page, PageRequest, Rotation,
+    KeyId, KeyRef, KeySpec, KeyVersion, KeyVersionId, Origin, Page, PageRequest, Rotation,
+    VersionCause,
 };
-use crate::kms::engine::operation::{Engine, Operation};
-use crate::kms::engine::{Caller, KmsError};
+use crate::kms::engine::operation::{Call, Needs, Operation, States};
+use crate::kms::engine::service::Engine;
+use crate::kms::store::keys::{KeyRecord, VersionRecord};
+
+/// The most versions of a key.
+const VERSIONS_MAX: u32 = 1000;
+const DAY: u64 = 24 * 60 * 60;
+const PERIOD_DAYS_MIN: u64 = 7;
+const PERIOD_DAYS_MAX: u64 = 2560;
 
 /// A new version (Alibaba): of an asymmetric key beside the others, of a symmetric one as its primary.
 #[derive(Debug, Clone)]
@@ -20,8 +32,17 @@ impl Operation for CreateKeyVersion {
     const ACTION: &'static str = "CreateKeyVersion";
     type Answer = KeyVersion;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        Ok(Needs::key(&self.key, States::Usable))
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let entry = call.key()?;
+        if entry.key.spec.is_asymmetric() && entry.key.origin == Origin::Service {
+            return add_beside(&call).await;
+        }
+        rotatable(entry.key.spec, entry.key.origin)?;
+        rotate_now(&call).await
     }
 }
 
@@ -36,8 +57,12 @@ impl Operation for DescribeKeyVersion {
     const ACTION: &'static str = "DescribeKeyVersion";
     type Answer = KeyVersion;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        Ok(Needs::key(&self.key, States::Any))
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        Ok(call.key()?.version(&self.version)?.version.clone())
     }
 }
 
@@ -52,8 +77,13 @@ impl Operation for ListKeyVersions {
     const ACTION: &'static str = "ListKeyVersions";
     type Answer = Page<KeyVersion>;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        check_page(self.page)?;
+        Ok(Needs::key(&self.key, States::Any))
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        Ok(page_of(call.key()?.versions.iter(), self.page))
     }
 }
 
@@ -69,8 +99,33 @@ impl Operation for SetKeyVersionEnabled {
     const ACTION: &'static str = "SetKeyVersionEnabled";
     type Answer = ();
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        Ok(Needs::key(&self.key, States::Complete))
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let (mut write, record) = call.begin_change(States::Complete).await?;
+        if record.key.primary.as_ref() == Some(&self.version) && !self.enabled {
+            return Err(KmsError::new(
+                ErrorKind::UnsupportedOperation,
+                "The primary version cannot be disabled by itself. Rotate the key first, or disable the key.",
+            ));
+        }
+        let key = &record.key.id;
+        let versions = write.versions(key).await?;
+        if !versions
+            .iter()
+            .any(|version| version.version.id == self.version)
+        {
+            return Err(KmsError::new(
+                ErrorKind::KeyVersionNotFound,
+                format!("The key has no version {}.", self.version.0),
+            ));
+        }
+        write
+            .set_version_enabled(key, &self.version, self.enabled)
+            .await?;
+        call.engine.commit(write).await
     }
 }
 
@@ -86,8 +141,25 @@ impl Operation for UpdateRotation {
     const ACTION: &'static str = "UpdateRotation";
     type Answer = ();
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        if let Some(period) = self.period {
+            check_period(period)?;
+        }
+        Ok(Needs::key(&self.key, States::Usable))
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        call.change_key(States::Usable, |record| {
+            let last = record.key.rotation.last;
+            record.key.rotation = Rotation::default();
+            if let Some(period) = self.period {
+                rotatable(record.key.spec, record.key.origin)?;
+                record.key.rotation = first_rotation(period, call.now)?;
+            }
+            record.key.rotation.last = last;
+            Ok(())
+        })
+        .await
     }
 }
 
@@ -109,8 +181,18 @@ impl Operation for GetKeyRotationStatus {
     const ACTION: &'static str = "GetKeyRotationStatus";
     type Answer = RotationStatus;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        Ok(Needs::key(&self.key, States::Any))
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let entry = call.key()?;
+        Ok(RotationStatus {
+            key: entry.key.id.clone(),
+            rotation: entry.key.rotation,
+            // A rotation is over when it was asked for.
+            on_demand_started: None,
+        })
     }
 }
 
@@ -124,8 +206,15 @@ impl Operation for RotateKeyOnDemand {
     const ACTION: &'static str = "RotateKeyOnDemand";
     type Answer = KeyId;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        Ok(Needs::key(&self.key, States::Usable))
+    }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let entry = call.key()?;
+        rotatable(entry.key.spec, entry.key.origin)?;
+        rotate_now(&call).await?;
+        Ok(entry.key.id.clone())
     }
 }
 
@@ -140,7 +229,140 @@ impl Operation for ListKeyRotations {
     const ACTION: &'static str = "ListKeyRotations";
     type Answer = Page<KeyVersion>;
 
-    async fn run(self, _engine: &Engine, _caller: &Caller) -> Result<Self::Answer, KmsError> {
-        todo!()
+    fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        check_page(self.page)?;
+        Ok(Needs::key(&self.key, States::Any))
     }
+
+    async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
+        let rotations = call.key()?.versions.iter().filter(|version| {
+            matches!(
+                version.version.cause,
+                VersionCause::OnDemand | VersionCause::Schedule
+            )
+        });
+        Ok(page_of(rotations, self.page))
+    }
+}
+
+/// Whether such a key rotates.
+pub(super) fn rotatable(spec: KeySpec, origin: Origin) -> Result<(), KmsError> {
+    if origin == Origin::External {
+        return Err(KmsError::new(
+            ErrorKind::UnsupportedOrigin,
+            "A key with imported material does not rotate: import the new material into a new key.",
+        ));
+    }
+    if !spec.is_symmetric() {
+        return Err(KmsError::new(
+            ErrorKind::UnsupportedOperation,
+            "Only symmetric keys rotate.",
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn check_period(period: Duration) -> Result<Duration, KmsError> {
+    if (PERIOD_DAYS_MIN * DAY..=PERIOD_DAYS_MAX * DAY).contains(&period.as_secs()) {
+        return Ok(period);
+    }
+    let message = format!("A key rotates every {PERIOD_DAYS_MIN} to {PERIOD_DAYS_MAX} days.");
+    Err(KmsError::invalid("RotationInterval", message))
+}
+
+/// A schedule that begins now.
+pub(super) fn first_rotation(period: Duration, now: Timestamp) -> Result<Rotation, KmsError> {
+    Ok(Rotation {
+        enabled: true,
+        period: Some(period),
+        last: None,
+        next: Some(after(now, period)?),
+    })
+}
+
+fn after(now: Timestamp, period: Duration) -> Result<Timestamp, KmsError> {
+    SignedDuration::try_from(period)
+        .ok()
+        .and_then(|period| now.checked_add(period).ok())
+        .ok_or_else(KmsError::internal)
+}
+
+fn page_of<'a>(
+    versions: impl Iterator<Item = &'a Version>,
+    request: PageRequest,
+) -> Page<KeyVersion> {
+    let all: Vec<_> = versions.map(|version| version.version.clone()).collect();
+    super::access::page_of(all, request)
+}
+
+async fn rotate_now(call: &Call<'_>) -> Result<KeyVersion, KmsError> {
+    let key = &call.key()?.key.id;
+    let is_usable = |record: &KeyRecord| States::Usable.check(record.key.state).is_ok();
+    let rotated = rotate(
+        call.engine,
+        key,
+        call.now,
+        VersionCause::OnDemand,
+        is_usable,
+    )
+    .await?;
+    rotated.ok_or_else(|| {
+        KmsError::new(
+            ErrorKind::InvalidState,
+            "The key was disabled or scheduled for deletion meanwhile.",
+        )
+    })
+}
+
+/// Gives a key a new primary version, if `still` holds of it then; `None` if not.
+pub(in crate::kms::engine) async fn rotate(
+    engine: &Engine,
+    key: &KeyId,
+    now: Timestamp,
+    cause: VersionCause,
+    still: impl Fn(&KeyRecord) -> bool + Send,
+) -> Result<Option<KeyVersion>, KmsError> {
+    let mut write = engine.store.write().await?;
+    let Some(mut record) = write.key(key).await?.filter(|record| still(record)) else {
+        return Ok(None);
+    };
+    let versions = write.versions(key).await?;
+    let number = next_number(&versions)?;
+    let id = KeyVersionId(ids::uuid());
+    // Made while others wait: only symmetric keys rotate, and theirs takes no time.
+    let version = made_version(engine, &record.key, id.clone(), number, cause, now).await?;
+    write.insert_version(&version).await?;
+    record.key.primary = Some(id);
+    record.key.rotation.last = Some(now);
+    if let Some(period) = record.key.rotation.period {
+        record.key.rotation.next = Some(after(now, period)?);
+    }
+    write.update_key(&record).await?;
+    engine.commit(write).await?;
+    Ok(Some(version.version))
+}
+
+/// A further version of an asymmetric key; the primary stays.
+async fn add_beside(call: &Call<'_>) -> Result<KeyVersion, KmsError> {
+    let key = &call.key()?.key;
+    let id = KeyVersionId(ids::uuid());
+    // Made before anybody waits for it; its number is known only then.
+    let made = made_version(call.engine, key, id, 0, VersionCause::OnDemand, call.now).await?;
+    let (mut write, record) = call.begin_change(States::Usable).await?;
+    let versions = write.versions(&record.key.id).await?;
+    let mut version = made;
+    version.version.number = next_number(&versions)?;
+    write.insert_version(&version).await?;
+    call.engine.commit(write).await?;
+    Ok(version.version)
+}
+
+fn next_number(versions: &[VersionRecord]) -> Result<u32, KmsError> {
+    let last = versions.iter().map(|version| version.version.number).max();
+    let next = last.unwrap_or(0) + 1;
+    if next > VERSIONS_MAX {
+        let message = format!("A key has at most {VERSIONS_MAX} versions.");
+        return Err(KmsError::new(ErrorKind::LimitExceeded, message));
+    }
+    Ok(next)
 }

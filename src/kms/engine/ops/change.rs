@@ -1,0 +1,117 @@
+//! What operations that change something have in common.
+
+use super::SecretBytes;
+use crate::crypto::random;
+use crate::kms::engine::caches::not_found;
+use crate::kms::engine::entry::state_at;
+use crate::kms::engine::error::KmsError;
+use crate::kms::engine::model::{Key, KeyVersion, KeyVersionId, PageRequest, VersionCause};
+use crate::kms::engine::operation::{Call, States};
+use crate::kms::engine::service::Engine;
+use crate::kms::material::Material;
+use crate::kms::root::Thing;
+use crate::kms::store::Write;
+use crate::kms::store::keys::{Counts, KeyRecord, VersionRecord};
+
+/// The most entries on a page.
+const PAGE_MAX: u32 = 1000;
+
+impl<'a> Call<'a> {
+    /// Begins a change of the call's first key: the key as it is now, and in one of these states still.
+    pub(super) async fn begin_change(
+        &self,
+        states: States,
+    ) -> Result<(Write<'a>, KeyRecord), KmsError> {
+        let id = &self.key()?.key.id;
+        let mut write = self.engine.store.write().await?;
+        let record = write.key(id).await?.ok_or_else(|| not_found(id))?;
+        if record.key.deletion.is_some_and(|date| date <= self.now) {
+            return Err(not_found(id));
+        }
+        states.check(state_at(&record.key, self.now))?;
+        Ok((write, record))
+    }
+
+    /// Changes the row of the call's first key.
+    pub(super) async fn change_key(
+        &self,
+        states: States,
+        change: impl FnOnce(&mut KeyRecord) -> Result<(), KmsError>,
+    ) -> Result<(), KmsError> {
+        let (mut write, mut record) = self.begin_change(states).await?;
+        change(&mut record)?;
+        write.update_key(&record).await?;
+        self.engine.commit(write).await
+    }
+}
+
+/// Does what takes long on a thread that serves no connections.
+pub(super) async fn on_worker<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, KmsError> + Send + 'static,
+) -> Result<T, KmsError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| {
+            tracing::error!(%error, "an operation broke off");
+            Err(KmsError::internal())
+        })
+}
+
+/// A new version of a key, with material of its own. Its id is the key's primary version where that is new too.
+pub(super) async fn new_version(
+    call: &Call<'_>,
+    key: &Key,
+    number: u32,
+    cause: VersionCause,
+) -> Result<VersionRecord, KmsError> {
+    let id = key.primary.clone().ok_or_else(KmsError::internal)?;
+    made_version(call.engine, key, id, number, cause, call.now).await
+}
+
+pub(super) async fn made_version(
+    engine: &Engine,
+    key: &Key,
+    id: KeyVersionId,
+    number: u32,
+    cause: VersionCause,
+    now: jiff::Timestamp,
+) -> Result<VersionRecord, KmsError> {
+    let spec = key.spec;
+    let material = if spec.is_asymmetric() {
+        on_worker(move || Material::generate(spec)).await?
+    } else {
+        Material::generate(spec)?
+    };
+    let thing = Thing::Material {
+        key: &key.id.0,
+        version: &id.0,
+    };
+    Ok(VersionRecord {
+        material: Some(engine.root.wrap(thing, material.secret())),
+        fingerprint: None,
+        counts: Counts::default(),
+        version: KeyVersion {
+            key: key.id.clone(),
+            id,
+            number,
+            created: now,
+            enabled: true,
+            cause,
+        },
+    })
+}
+
+/// Random bytes that are wiped when they go.
+pub(super) fn random_bytes(len: usize) -> SecretBytes {
+    let mut bytes = SecretBytes::new(vec![0; len]);
+    random::fill(&mut bytes);
+    bytes
+}
+
+pub(super) fn check_page(page: PageRequest) -> Result<(), KmsError> {
+    if (1..=PAGE_MAX).contains(&page.limit) {
+        return Ok(());
+    }
+    let message = format!("A page has 1 to {PAGE_MAX} entries.");
+    Err(KmsError::invalid("PageSize", message))
+}

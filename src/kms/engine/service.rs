@@ -1,0 +1,205 @@
+//! The engine itself, and the one way in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::admit::Admitted;
+use super::caches::Caches;
+use super::caller::Caller;
+use super::census::Census;
+use super::error::{ErrorKind, KmsError};
+use super::ids::KeyNames;
+use super::operation::{Call, Operation};
+use crate::kms::audit::{Record, Trail};
+use crate::kms::root::Root;
+use crate::kms::store::{Change, Store, Write};
+
+/// Within this time a server sees what another one changed, while the store answers.
+pub const SEEN_WITHIN: Duration = Duration::from_secs(1);
+/// A server that could not ask the store for so long what was changed does nothing more until it can: this is how
+/// long a key that was disabled elsewhere can be used at most, whatever breaks.
+pub const STALE_AT_MOST: Duration = Duration::from_secs(5);
+
+/// The service: store, root key, caches, audit trail.
+#[derive(Debug)]
+pub struct Engine {
+    pub(super) store: Store,
+    pub(super) root: Root,
+    pub(super) trail: Trail,
+    pub(super) caches: Caches,
+    pub(super) census: Census,
+    pub(super) names: KeyNames,
+    /// 32 hexadecimal digits.
+    pub(super) service: String,
+    started: Instant,
+    /// Milliseconds after `started` at which the store was last asked for changes, and answered.
+    asked: AtomicU64,
+    /// Says `true` once it is closed.
+    pub(super) closing: watch::Sender<bool>,
+}
+
+impl Engine {
+    pub(super) fn new(
+        store: Store,
+        root: Root,
+        trail: Trail,
+        names: KeyNames,
+        service: String,
+        keys_cached: usize,
+    ) -> Self {
+        Self {
+            store,
+            root,
+            trail,
+            caches: Caches::new(keys_cached),
+            census: Census::default(),
+            names,
+            service,
+            started: Instant::now(),
+            asked: AtomicU64::new(0),
+            closing: watch::Sender::new(false),
+        }
+    }
+
+    /// Does what is asked, if the caller may: finds the keys, asks policies and grants, looks at the keys' states, does
+    /// it, and tells the audit trail, in this order.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the operation was refused for; the audit trail has it too.
+    pub async fn perform<O: Operation>(
+        &self,
+        caller: &Caller,
+        operation: O,
+    ) -> Result<O::Answer, KmsError> {
+        let mut record = Record::begin(&self.trail, O::ACTION, caller)?;
+        let result = self.admit_and_run(caller, operation, &mut record).await;
+        record.end(&result);
+        result
+    }
+
+    /// Tells the audit trail of a request that was refused before it came to [`Engine::perform`]: a wrong signature,
+    /// a replay. `caller` is who it claimed to be.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` where nothing is to be answered without an audit trail.
+    pub fn note_refusal(
+        &self,
+        caller: &Caller,
+        action: &str,
+        refusal: &KmsError,
+    ) -> Result<(), KmsError> {
+        let record = Record::begin(&self.trail, action, caller)?;
+        record.end::<()>(&Err(refusal.clone()));
+        Ok(())
+    }
+
+    async fn admit_and_run<O: Operation>(
+        &self,
+        caller: &Caller,
+        operation: O,
+        record: &mut Record<'_>,
+    ) -> Result<O::Answer, KmsError> {
+        self.check_fresh()?;
+        let now = now();
+        let Admitted { first, second } = self
+            .admit(caller, O::ACTION, operation.needs()?, now, record)
+            .await?;
+        if operation.is_dry_run() {
+            return Err(KmsError::dry_run());
+        }
+        let call = Call {
+            engine: self,
+            caller,
+            now,
+            first,
+            second,
+        };
+        operation.run(call).await
+    }
+
+    /// Region and account, as the names of keys have them.
+    #[must_use]
+    pub fn names(&self) -> &KeyNames {
+        &self.names
+    }
+
+    /// The service's own id: 32 hexadecimal digits.
+    #[must_use]
+    pub fn service_id(&self) -> &str {
+        &self.service
+    }
+
+    #[must_use]
+    pub fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    /// Makes a change last, and forgets what was known of what it changed.
+    pub(super) async fn commit(&self, write: Write<'_>) -> Result<(), KmsError> {
+        let changes = write.commit().await?;
+        self.forget(&changes);
+        Ok(())
+    }
+
+    /// Forgets what was changed.
+    pub(super) fn forget(&self, changes: &[Change]) {
+        for change in changes {
+            self.caches.forget(change);
+        }
+    }
+
+    /// The store was asked for changes at this moment, and what it told is forgotten.
+    pub(super) fn note_asked(&self, at: Instant) {
+        let after = at.saturating_duration_since(self.started);
+        let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        self.asked.fetch_max(after, Ordering::Release);
+    }
+
+    /// Whether what is in memory is young enough to act upon.
+    pub(super) fn check_fresh(&self) -> Result<(), KmsError> {
+        let asked = Duration::from_millis(self.asked.load(Ordering::Acquire));
+        if self.started.elapsed().saturating_sub(asked) <= STALE_AT_MOST {
+            return Ok(());
+        }
+        Err(KmsError::new(
+            ErrorKind::Unavailable,
+            "The store does not answer. Try again in a moment.",
+        ))
+    }
+
+    /// Whether the store answers and the audit trail takes lines: for `/readyz`.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`.
+    pub async fn ready(&self) -> Result<(), KmsError> {
+        self.check_fresh()?;
+        self.trail.permit().map(drop)?;
+        self.store.change_number().await?;
+        Ok(())
+    }
+
+    /// Stops what is done by schedule, writes what waits, and lets the store go. Says whether the whole audit trail
+    /// was written.
+    pub async fn close(self: &Arc<Self>) -> bool {
+        self.closing.send_replace(true);
+        self.add_census().await;
+        self.store.close().await;
+        let engine = Arc::clone(self);
+        tokio::task::spawn_blocking(move || engine.trail.finish())
+            .await
+            .unwrap_or(false)
+    }
+}
+
+/// Now, as exact as the store keeps it.
+pub(super) fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}

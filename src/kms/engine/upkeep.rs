@@ -1,0 +1,223 @@
+//! What is done by itself: changes of other servers are heard of, keys rotate, material and keys whose time is over
+//! are destroyed, uses are added up.
+//!
+//! Each server does it. Two of them come to the same key one after the other, and the second finds nothing due.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::caller::{Caller, Dialect};
+use super::error::KmsError;
+use super::ids;
+use super::model::{KeyId, KeyState, VersionCause};
+use super::ops::import::forget_material;
+use super::ops::versions::rotate;
+use super::service::{Engine, SEEN_WITHIN, now};
+use crate::kms::audit::Record;
+use crate::kms::store::keys::Due;
+
+/// How often the store is asked for changes: half of what is promised.
+const ASK: Duration = SEEN_WITHIN.checked_div(2).unwrap();
+/// How long one question may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is looked for what is due, and uses are added up.
+const LOOK: Duration = Duration::from_secs(5);
+/// How often what is old is cleared away.
+const CLEAR: u32 = 120;
+
+/// Starts what is done by itself; it ends when the engine is closed or dropped.
+pub(super) fn start(engine: &Arc<Engine>, seq: i64) {
+    tokio::spawn(until_closed(engine, hear(Arc::downgrade(engine), seq)));
+    tokio::spawn(until_closed(engine, look(Arc::downgrade(engine))));
+}
+
+fn until_closed(
+    engine: &Arc<Engine>,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static {
+    let engine = Arc::downgrade(engine);
+    async move {
+        tokio::select! {
+            () = closed(engine) => {}
+            () = work => {}
+        }
+    }
+}
+
+/// Resolves once the engine is closed.
+async fn closed(engine: Weak<Engine>) {
+    let Some(mut closing) = engine.upgrade().map(|engine| engine.closing.subscribe()) else {
+        return;
+    };
+    // An error: it is gone altogether.
+    let _ = closing.wait_for(|closing| *closing).await;
+}
+
+/// Asks for changes for as long as there is an engine.
+async fn hear(engine: Weak<Engine>, mut seq: i64) {
+    let mut listener = None;
+    while let Some(engine) = engine.upgrade() {
+        if listener.is_none() {
+            listener = engine.store.listener().await.ok().flatten();
+        }
+        let asked = Instant::now();
+        match timeout(PATIENCE, engine.store.changes_since(seq)).await {
+            Ok(Ok(changes)) => {
+                match &changes.list {
+                    Some(list) => engine.forget(list),
+                    None => engine.caches.clear(),
+                }
+                seq = changes.seq;
+                engine.note_asked(asked);
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "the store was not asked for changes"),
+            Err(_late) => tracing::warn!("the store is late to say what was changed"),
+        }
+        drop(engine);
+        match &mut listener {
+            None => sleep(ASK).await,
+            Some(told) => {
+                if let Ok(Err(_lost)) = timeout(ASK, told.recv()).await {
+                    listener = None;
+                }
+            }
+        }
+    }
+}
+
+/// Looks for what is due for as long as there is an engine.
+async fn look(engine: Weak<Engine>) {
+    let mut ticks = interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for round in 0_u32.. {
+        ticks.tick().await;
+        let Some(engine) = engine.upgrade() else {
+            return;
+        };
+        engine.do_what_is_due(now()).await;
+        engine.add_census().await;
+        if round.is_multiple_of(CLEAR) {
+            engine.clear_old(now()).await;
+        }
+    }
+}
+
+impl Engine {
+    /// Does all that is due at this time.
+    pub(super) async fn do_what_is_due(&self, now: Timestamp) {
+        for due in [Due::Deletion, Due::MaterialExpiry, Due::Rotation] {
+            let keys = match self.store.keys_due(due, now).await {
+                Ok(keys) => keys,
+                Err(error) => {
+                    tracing::warn!(%error, "it was not looked for what is due");
+                    return;
+                }
+            };
+            for key in keys {
+                if let Err(error) = self.do_one(due, &key, now).await {
+                    tracing::error!(key = key.0, ?due, %error, "what is due was not done");
+                }
+            }
+        }
+    }
+
+    async fn do_one(&self, due: Due, key: &KeyId, now: Timestamp) -> Result<(), KmsError> {
+        let action = match due {
+            Due::Deletion => "DeleteKey",
+            Due::MaterialExpiry => "ExpireKeyMaterial",
+            Due::Rotation => "RotateKey",
+        };
+        let caller = Caller {
+            principal: "service".to_owned(),
+            access_key_id: String::new(),
+            dialect: Dialect::Service,
+            request_id: ids::uuid(),
+            address: None,
+            grant_tokens: Vec::new(),
+        };
+        let mut record = Record::begin(&self.trail, action, &caller)?;
+        record.key(key);
+        let result = match due {
+            Due::Deletion => self.destroy(key, now).await,
+            Due::MaterialExpiry => self.expire_material(key, now).await,
+            Due::Rotation => self.rotate_if_due(key, now).await,
+        };
+        match result {
+            // Another server came first.
+            Ok(false) => record.withdraw(),
+            Ok(true) => record.end(&Ok(())),
+            Err(error) => {
+                record.end::<()>(&Err(error.clone()));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Destroys a key whose time is over: no row of it is left.
+    async fn destroy(&self, key: &KeyId, now: Timestamp) -> Result<bool, KmsError> {
+        let mut write = self.store.write().await?;
+        let Some(record) = write.key(key).await? else {
+            return Ok(false);
+        };
+        let is_due = record.key.state == KeyState::PendingDeletion
+            && record.key.deletion.is_some_and(|date| date <= now);
+        if !is_due {
+            return Ok(false);
+        }
+        write.delete_key(key).await?;
+        self.commit(write).await?;
+        Ok(true)
+    }
+
+    async fn expire_material(&self, key: &KeyId, now: Timestamp) -> Result<bool, KmsError> {
+        let mut write = self.store.write().await?;
+        let Some(mut record) = write.key(key).await? else {
+            return Ok(false);
+        };
+        if record.key.material_expires.is_none_or(|time| time > now) {
+            return Ok(false);
+        }
+        forget_material(&mut write, &mut record).await?;
+        self.commit(write).await?;
+        Ok(true)
+    }
+
+    async fn rotate_if_due(&self, key: &KeyId, now: Timestamp) -> Result<bool, KmsError> {
+        let is_due = |record: &crate::kms::store::keys::KeyRecord| {
+            record.key.state == KeyState::Enabled
+                && record.key.rotation.next.is_some_and(|next| next <= now)
+        };
+        match self.store.key(key).await? {
+            Some(record) if is_due(&record) => {}
+            _ => return Ok(false),
+        }
+        let rotated = rotate(self, key, now, VersionCause::Schedule, is_due).await?;
+        Ok(rotated.is_some())
+    }
+
+    /// Adds what was counted to the store.
+    pub(super) async fn add_census(&self) {
+        let taken = self.census.take();
+        if taken.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.add_counts(&taken).await {
+            tracing::warn!(%error, "the uses of keys were not added up; trying again");
+            self.census.put_back(taken);
+        }
+    }
+
+    async fn clear_old(&self, now: Timestamp) {
+        let cleared = async {
+            self.store.drop_old_changes(now).await?;
+            self.store.drop_old_import_tokens(now).await
+        };
+        if let Err(error) = cleared.await {
+            tracing::warn!(%error, "what is old was not cleared away");
+        }
+    }
+}
