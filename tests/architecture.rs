@@ -62,6 +62,7 @@ const PRIVILEGES: &[Privilege] = &[
             "keys/file",
             "keys/local_file.rs",
             "keys/passphrase_source.rs",
+            "kms/server/certificate.rs",
         ],
         in_tests: false,
     },

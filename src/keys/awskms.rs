@@ -11,7 +11,7 @@ mod failure;
 mod key;
 mod kms;
 mod region;
-mod sigv4;
+pub(crate) mod sigv4;
 
 #[cfg(test)]
 mod moto;

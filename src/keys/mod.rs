@@ -38,7 +38,7 @@ pub mod rsa;
 pub mod service;
 
 mod alikms;
-mod awskms;
+pub(crate) mod awskms;
 mod backoff;
 mod between;
 #[cfg(test)]
@@ -48,7 +48,7 @@ pub(crate) mod double;
 mod flight;
 mod local_file;
 mod pem;
-mod percent;
+pub(crate) mod percent;
 mod query;
 
 pub use azurekms::AzurekmsProvider;

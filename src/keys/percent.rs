@@ -1,15 +1,15 @@
-//! Percent-encoding (RFC 3986), as key URIs have it.
+//! Percent-encoding (RFC 3986), as key URIs and signed requests have it.
 
 use std::fmt::Write;
 
 /// The characters that a URL never needs encoded (RFC 3986 §2.3).
-pub(super) fn is_unreserved(byte: u8) -> bool {
+pub(crate) fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
 /// The bytes with those that are not `plain` as `%XX`. The text is made with room for all of it: of a
 /// secret, growing would leave copies behind.
-pub(super) fn encode(bytes: &[u8], plain: fn(u8) -> bool) -> String {
+pub(crate) fn encode(bytes: &[u8], plain: fn(u8) -> bool) -> String {
     let mut text = String::with_capacity(bytes.len().saturating_mul(3));
     for &byte in bytes {
         if plain(byte) {
@@ -24,7 +24,7 @@ pub(super) fn encode(bytes: &[u8], plain: fn(u8) -> bool) -> String {
 
 /// The bytes that `text` stands for; `None` where a `%` is not followed by two hexadecimal digits,
 /// or a byte that is not `plain` stands there as it is.
-pub(super) fn decode(text: &str, plain: fn(u8) -> bool) -> Option<Vec<u8>> {
+pub(crate) fn decode(text: &str, plain: fn(u8) -> bool) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

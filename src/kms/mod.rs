@@ -13,18 +13,20 @@
 //! * [`root`]: the one key that wraps all others at rest
 //! * [`policy`]: who may do what
 //! * [`audit`]: the trail of every call
-//! * `api`: the dialects: wire format → operation → wire format, and the one table of errors each
-//! * `server`: TLS, connections, limits
+//! * [`api`]: the dialects: wire format → operation → wire format, and the one table of errors each
+//! * [`server`]: TLS, connections, limits
 
 #![allow(
     missing_docs,
     reason = "variants and fields whose names say all that there is to say"
 )]
 
+pub mod api;
 pub mod audit;
 pub mod auth;
 pub mod engine;
 pub mod material;
 pub mod policy;
 pub mod root;
+pub mod server;
 pub mod store;

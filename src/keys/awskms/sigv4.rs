@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 use crate::keys::percent;
 use crate::keys::service::{clock, digest};
 
-const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// The algorithm, as requests name it.
+pub(crate) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// A `POST` without a query; each of its headers is signed.
 pub(super) struct ToSign<'a> {
@@ -21,11 +22,11 @@ pub(super) struct ToSign<'a> {
 }
 
 /// Who signs, for what.
-pub(super) struct Signer<'a> {
-    pub(super) id: &'a str,
-    pub(super) secret: &'a [u8],
-    pub(super) region: &'a str,
-    pub(super) service: &'a str,
+pub(crate) struct Signer<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) secret: &'a [u8],
+    pub(crate) region: &'a str,
+    pub(crate) service: &'a str,
 }
 
 /// The `authorization` header of a request whose `x-amz-date` is `now`.
@@ -68,12 +69,14 @@ fn canonical_request(request: &ToSign<'_>) -> Zeroizing<String> {
     text
 }
 
-fn string_to_sign(canonical: &str, date: &str, scope: &str) -> String {
+/// What is signed with the key of [`signing_key`]: `date` is the request's `x-amz-date`.
+pub(crate) fn string_to_sign(canonical: &str, date: &str, scope: &str) -> String {
     let digest = digest::sha256_hex(canonical.as_bytes());
     format!("{ALGORITHM}\n{date}\n{scope}\n{digest}")
 }
 
-fn signing_key(date: &str, signer: &Signer<'_>) -> Zeroizing<[u8; digest::LEN]> {
+/// The key of a day, a region and a service.
+pub(crate) fn signing_key(date: &str, signer: &Signer<'_>) -> Zeroizing<[u8; digest::LEN]> {
     let mut first = Zeroizing::new(Vec::with_capacity(signer.secret.len().saturating_add(4)));
     first.extend_from_slice(b"AWS4");
     first.extend_from_slice(signer.secret);
@@ -84,18 +87,19 @@ fn signing_key(date: &str, signer: &Signer<'_>) -> Zeroizing<[u8; digest::LEN]> 
     key
 }
 
-fn scope(date: &str, signer: &Signer<'_>) -> String {
+/// What a signing key is for.
+pub(crate) fn scope(date: &str, signer: &Signer<'_>) -> String {
     let (day, region, service) = (day(date), signer.region, signer.service);
     format!("{day}/{region}/{service}/aws4_request")
 }
 
 /// `20260131` of `20260131T235959Z`.
-fn day(date: &str) -> &str {
+pub(crate) fn day(date: &str) -> &str {
     date.split('T').next().unwrap_or_default()
 }
 
 /// The path without empty segments, percent-encoded once more than in the URL.
-fn canonical_path(path: &str) -> String {
+pub(crate) fn canonical_path(path: &str) -> String {
     let segments: Vec<_> = path
         .split('/')
         .filter(|segment| !segment.is_empty())
