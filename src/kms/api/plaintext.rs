@@ -3,7 +3,8 @@
 //! Clients of Alibaba Cloud encrypt *text* and get the same text back, be it base64 or not; their data
 //! keys are bytes, which `Decrypt` gives them in base64. Clients of AWS have bytes alone. For one
 //! ciphertext to be right in both dialects, what is encrypted says which of the two it is: text stands
-//! behind a mark, bytes stand alone, and bytes that begin like a mark stand behind the other one.
+//! behind a mark, bytes stand alone, and bytes that begin like a mark stand behind the other one. Text
+//! can be longer than any bytes, and has no mark then: a ciphertext of 6 KiB of text has no room for one.
 
 use zeroize::Zeroizing;
 
@@ -12,9 +13,10 @@ use crate::kms::engine::ops::SecretBytes;
 const TEXT: &[u8] = b"\0envelopekms/txt";
 const BYTES: &[u8] = b"\0envelopekms/bin";
 
-/// By how much a plaintext grows at most.
-#[cfg(test)]
 const MARK_LEN: usize = 16;
+
+/// The most bytes that any dialect encrypts as such.
+pub(super) const BYTES_MAX: usize = 4096;
 
 /// What was encrypted.
 #[derive(PartialEq, Eq)]
@@ -25,7 +27,15 @@ pub(super) enum Plaintext {
 
 /// Text as it is encrypted.
 pub(super) fn of_text(text: &str) -> SecretBytes {
+    if is_text(text.len()) {
+        return Zeroizing::new(text.as_bytes().to_vec());
+    }
     marked(TEXT, text.as_bytes())
+}
+
+/// Whether so much can be text only.
+fn is_text(len: usize) -> bool {
+    len > MARK_LEN + BYTES_MAX
 }
 
 /// Bytes as they are encrypted.
@@ -41,7 +51,12 @@ pub(super) fn parse(decrypted: SecretBytes) -> Plaintext {
     if let Some(bytes) = decrypted.strip_prefix(BYTES) {
         return Plaintext::Bytes(Zeroizing::new(bytes.to_vec()));
     }
-    match decrypted.strip_prefix(TEXT).map(std::str::from_utf8) {
+    let text = if is_text(decrypted.len()) {
+        Some(decrypted.as_slice())
+    } else {
+        decrypted.strip_prefix(TEXT)
+    };
+    match text.map(std::str::from_utf8) {
         Some(Ok(text)) => Plaintext::Text(Zeroizing::new(text.to_owned())),
         // What is marked as text and is none was not encrypted here.
         Some(Err(_)) | None => Plaintext::Bytes(decrypted),
@@ -85,7 +100,10 @@ mod tests {
 
     #[test]
     fn text_is_text_in_one_dialect_and_its_bytes_in_the_other() {
-        for text in ["", "secret", "c2VjcmV0", "中", "\0envelopekms/bin"] {
+        let long = [4095, 4096, 4112, 4113, 6144].map(|len| "x".repeat(len));
+        let short = ["", "secret", "c2VjcmV0", "中", "\0envelopekms/bin"];
+        for text in short.into_iter().chain(long.iter().map(String::as_str)) {
+            assert!(of_text(text).len() <= text.len().max(MARK_LEN + 4112));
             assert_eq!(*parse(of_text(text)).into_text(), text);
             assert_eq!(*parse(of_text(text)).into_bytes(), text.as_bytes());
         }
@@ -102,7 +120,7 @@ mod tests {
     fn bytes_that_look_like_a_mark_come_back_as_they_were() {
         for mark in [TEXT, BYTES] {
             assert_eq!(mark.len(), MARK_LEN);
-            for tail in [&b""[..], b"x", b"\xff", TEXT] {
+            for tail in [&b""[..], b"x", b"\xff", TEXT, &[0xff; BYTES_MAX - MARK_LEN]] {
                 let whole = [mark, tail].concat();
                 assert_eq!(*parse(of_bytes(bytes(&whole))).into_bytes(), whole);
             }

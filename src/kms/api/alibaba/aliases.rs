@@ -11,14 +11,9 @@ use crate::kms::auth::Form;
 use crate::kms::engine::model::{Alias, KeyRef};
 use crate::kms::engine::ops::names as engine;
 
-/// With `alias/`, 1 to 255 characters.
+/// What an alias may be is the engine's to say.
 fn alias_name(form: &Form) -> Result<String, AlibabaError> {
-    let name = required(form, "AliasName")?;
-    let kept = name.starts_with("alias/acs");
-    if !name.starts_with("alias/") || name.len() > 255 || kept {
-        return Err(AlibabaError::invalid("AliasName"));
-    }
-    Ok(name.to_owned())
+    required(form, "AliasName").map(str::to_owned)
 }
 
 pub(super) async fn create_alias(asking: Asking<'_>, form: &Form) -> Result<Nothing, AlibabaError> {

@@ -20,8 +20,7 @@ use std::future::Future;
 
 use serde::Serialize;
 
-use super::answer::Body;
-use super::{Answer, Asking};
+use super::{Answer, Asking, Body};
 use crate::kms::auth::Form;
 
 pub use error::AlibabaError;

@@ -108,3 +108,29 @@ pub(super) fn default_usage(spec: KeySpec) -> KeyUsage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_is_given_out_has_a_name_of_its_own() {
+        for spec in KeySpec::ALL {
+            assert_eq!(KEY_SPECS.value(KEY_SPECS.name(*spec)), Some(*spec));
+            assert!(spec.allows(default_usage(*spec)), "{spec:?}");
+        }
+        for usage in KeyUsage::ALL {
+            assert_eq!(USAGES.value(USAGES.name(*usage)), Some(*usage));
+        }
+        for origin in Origin::ALL {
+            assert_eq!(ORIGINS.value(ORIGINS.name(*origin)), Some(*origin));
+        }
+        for state in KeyState::ALL {
+            assert_eq!(STATES.value(STATES.name(*state)), Some(*state));
+        }
+        for level in ProtectionLevel::ALL {
+            assert_eq!(PROTECTIONS.value(PROTECTIONS.name(*level)), Some(*level));
+        }
+        assert_eq!(KEY_SPECS.value("aliyun_aes_256"), None);
+    }
+}

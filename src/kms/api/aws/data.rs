@@ -15,8 +15,7 @@ use crate::kms::engine::ops::data as engine;
 
 type Context = Option<BTreeMap<String, String>>;
 
-/// The most bytes that `Encrypt` takes, and that a ciphertext has: of clients of Alibaba they are longer than AWS's own.
-const PLAINTEXT_MAX: usize = 4096;
+/// The most bytes of a ciphertext: those of clients of Alibaba are longer than AWS's own.
 const CIPHERTEXT_MAX: usize = 8192;
 
 #[derive(Deserialize)]
@@ -39,19 +38,19 @@ pub(super) struct Encrypted {
 }
 
 /// `None` for symmetric keys.
-fn algorithm(name: Option<String>) -> Result<Option<EncryptionAlgorithm>, AwsError> {
+fn algorithm(name: Option<&str>) -> Result<Option<EncryptionAlgorithm>, AwsError> {
     match name {
         None => Ok(None),
-        Some(name) => one_of(&ENCRYPTION, &name, "encryptionAlgorithm"),
+        Some(name) => one_of(&ENCRYPTION, name, "encryptionAlgorithm"),
     }
 }
 
 pub(super) async fn encrypt(asking: Asking<'_>, input: Encrypt) -> Result<Encrypted, AwsError> {
     let asking = asking.with_grants(input.grant_tokens)?;
     let key = asking.aws_key(input.key_id, "keyId")?;
-    let plain = blob(input.plaintext, "plaintext", PLAINTEXT_MAX)?;
+    let plain = blob(input.plaintext, "plaintext", plaintext::BYTES_MAX)?;
     let dry_run = input.dry_run.unwrap_or_default();
-    let algorithm = algorithm(input.encryption_algorithm)?;
+    let algorithm = algorithm(input.encryption_algorithm.as_deref())?;
     let (key, bytes) = if let Some(algorithm) = algorithm {
         let operation = AsymmetricEncrypt {
             key,
@@ -112,7 +111,7 @@ pub(super) async fn decrypt(asking: Asking<'_>, input: Decrypt) -> Result<Decryp
     let asking = asking.with_grants(input.grant_tokens)?;
     let ciphertext = blob(input.ciphertext_blob, "ciphertextBlob", CIPHERTEXT_MAX)?.to_vec();
     let dry_run = input.dry_run.unwrap_or_default();
-    let algorithm = algorithm(input.encryption_algorithm)?;
+    let algorithm = algorithm(input.encryption_algorithm.as_deref())?;
     let decrypted = if let Some(algorithm) = algorithm {
         let operation = AsymmetricDecrypt {
             key: asking.aws_key(input.key_id, "keyId")?,
@@ -352,14 +351,14 @@ pub(super) async fn re_encrypt(
             .as_ref(),
         "DryRunModifiers",
     )?;
-    if algorithm(input.destination_encryption_algorithm)?.is_some() {
+    if algorithm(input.destination_encryption_algorithm.as_deref())?.is_some() {
         return Err(AwsError::unsupported(
             "This service encrypts anew under symmetric keys only.",
         ));
     }
     let asking = asking.with_grants(input.grant_tokens)?;
     let named = input.source_key_id.is_some();
-    let source_algorithm = algorithm(input.source_encryption_algorithm)?;
+    let source_algorithm = algorithm(input.source_encryption_algorithm.as_deref())?;
     let operation = engine::ReEncrypt {
         blob: blob(input.ciphertext_blob, "ciphertextBlob", CIPHERTEXT_MAX)?.to_vec(),
         source: named

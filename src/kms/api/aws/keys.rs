@@ -134,7 +134,7 @@ impl Described {
             key_spec: spec,
             encryption_algorithms: encryption_algorithms(key.spec, key.usage),
             signing_algorithms: signing_algorithms(key.spec, key.usage),
-            mac_algorithms: mac_algorithms(&key),
+            mac_algorithms: mac_algorithms(key.spec),
             multi_region: false,
             key_id: key.id.0,
             description: key.description,

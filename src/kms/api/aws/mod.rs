@@ -19,8 +19,7 @@ use std::future::Future;
 
 use serde::{Deserialize, Serialize};
 
-use super::answer::Body;
-use super::{Answer, Asking};
+use super::{Answer, Asking, Body};
 
 pub use error::AwsError;
 

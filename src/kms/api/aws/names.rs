@@ -1,7 +1,7 @@
 //! How AWS spells things.
 
 use crate::kms::api::spelling::Spelling;
-use crate::kms::engine::model::{Key, KeySpec, KeyState, KeyUsage, Origin};
+use crate::kms::engine::model::{KeySpec, KeyState, KeyUsage, Origin};
 use crate::kms::engine::ops::asymmetric::{EncryptionAlgorithm, MacAlgorithm, SigningAlgorithm};
 use crate::kms::engine::ops::export::ExportAlgorithm;
 use crate::kms::engine::ops::import::WrappingKeySpec;
@@ -147,8 +147,8 @@ pub(super) fn signing_algorithms(
 }
 
 /// What a key authenticates with.
-pub(super) fn mac_algorithms(key: &Key) -> Option<&'static [&'static str]> {
-    match key.spec {
+pub(super) fn mac_algorithms(spec: KeySpec) -> Option<&'static [&'static str]> {
+    match spec {
         KeySpec::Hmac224 => Some(&["HMAC_SHA_224"]),
         KeySpec::Hmac256 => Some(&["HMAC_SHA_256"]),
         KeySpec::Hmac384 => Some(&["HMAC_SHA_384"]),
@@ -156,5 +156,41 @@ pub(super) fn mac_algorithms(key: &Key) -> Option<&'static [&'static str]> {
         KeySpec::Aes128 | KeySpec::Aes192 | KeySpec::Aes256 | KeySpec::Sm4 => None,
         KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096 => None,
         KeySpec::EcP256 | KeySpec::EcP256K | KeySpec::EcP384 | KeySpec::EcSm2 => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_is_given_out_has_a_name_of_its_own() {
+        for spec in KeySpec::ALL {
+            assert_eq!(KEY_SPECS.value(KEY_SPECS.name(*spec)), Some(*spec));
+        }
+        for usage in KeyUsage::ALL {
+            assert_eq!(USAGES.value(USAGES.name(*usage)), Some(*usage));
+        }
+        for origin in Origin::ALL {
+            assert_eq!(ORIGINS.value(ORIGINS.name(*origin)), Some(*origin));
+        }
+        for state in KeyState::ALL {
+            assert_eq!(STATES.value(STATES.name(*state)), Some(*state));
+        }
+        assert_eq!(KEY_SPECS.value("ECC_NIST_P521"), None);
+    }
+
+    #[test]
+    fn a_key_has_the_algorithms_of_what_it_is_for() {
+        for spec in KeySpec::ALL {
+            for usage in KeyUsage::ALL {
+                let of_usage = match usage {
+                    KeyUsage::EncryptDecrypt => encryption_algorithms(*spec, *usage).is_some(),
+                    KeyUsage::SignVerify => signing_algorithms(*spec, *usage).is_some(),
+                    KeyUsage::GenerateVerifyMac => mac_algorithms(*spec).is_some(),
+                };
+                assert_eq!(of_usage, spec.allows(*usage), "{spec:?} {usage:?}");
+            }
+        }
     }
 }
