@@ -77,7 +77,7 @@ pub struct Material {
 /// The key, expanded or parsed.
 enum Ready {
     Blob(BlobKey),
-    Mac(MacAlgorithm, MacKey),
+    Mac(MacAlgorithm, Box<MacKey>),
     Private(Private),
 }
 
@@ -163,7 +163,7 @@ impl Material {
             }
             Kind::Mac { algorithm, len } => {
                 check_len(bytes, len)?;
-                let key = MacKey::new(algorithm, bytes);
+                let key = Box::new(MacKey::new(algorithm, bytes));
                 return Self::new(spec, bytes, Ready::Mac(algorithm, key));
             }
             Kind::Ec(curve) => Private::Ec(Box::new(EcKey::from_pkcs8(curve, bytes)?)),
