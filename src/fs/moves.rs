@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::storage::{CName, Node};
 
 use super::FileSystem;
-use super::inodes::{Ino, Inode, Whereabouts};
+use super::inodes::{Ino, Inode};
 
 /// Notes names while somebody watches.
 #[derive(Debug, Default)]
@@ -26,13 +26,6 @@ impl Moves {
         if self.watchers.load(Ordering::Acquire) > 0 {
             let place = (parent.ino(), cname.clone());
             self.noted.lock().insert(place, Arc::clone(parent));
-        }
-    }
-
-    /// An inode, where it was last known to be.
-    pub(super) fn note_inode(&self, inode: &Inode) {
-        if let Whereabouts::At { parent, cname } = &*inode.whereabouts().read() {
-            self.note(parent, cname);
         }
     }
 }

@@ -13,9 +13,9 @@ use crate::storage::Node;
 use crate::units::{DirId, EpochId, FileId, KeyUri, PlainLen, VolumeId};
 
 use super::error::VolumeError;
-use super::file_keys::{wrap_for_file, wrap_slots};
 use super::meta::{self, name};
 use super::secrets::VolumeSecrets;
+use super::wrapping::{wrap_for_file, wrap_slots};
 
 /// What a new volume is to be.
 #[derive(Debug, Clone)]

@@ -16,9 +16,9 @@ use crate::units::{EpochId, KeyUri, VolumeId};
 
 use super::Volume;
 use super::error::VolumeError;
-use super::file_keys::{unwrap_slots, wrap_slots};
 use super::meta::{self, name};
 use super::renew::Renewal;
+use super::wrapping::{unwrap_slots, wrap_slots};
 
 /// The right to change a volume's keys, or its files' headers all over: one run has it at a time.
 #[derive(Debug)]

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::format::volume_config::{self, VolumeConfig};
+use crate::format::volume_config::{self, KeyScope, VolumeConfig};
 use crate::storage::{Node, Timestamp};
 
 use super::error::VolumeError;
+use super::making::{BeingMade, Making};
 use super::meta::{self, name};
+use super::pools::FileKeys;
 use super::vault::Vault;
 
 /// What `volume.json` says, as this process last read or wrote it.
@@ -23,6 +25,8 @@ pub(super) struct LiveConfig {
     config: RwLock<Arc<VolumeConfig>>,
     /// Counts what makes data keys wrapped before it outdated: other keys, or a new version of one.
     generation: AtomicU64,
+    /// New files on their way to their names.
+    making: Arc<Making>,
     /// Which file was read last, where others may replace it.
     seen: Mutex<Option<Stamp>>,
     /// Held from reading what is to be changed until the change is written.
@@ -49,6 +53,7 @@ impl LiveConfig {
             shared,
             config: RwLock::new(Arc::new(config)),
             generation: AtomicU64::new(0),
+            making: Arc::default(),
             seen: Mutex::default(),
             changing: Mutex::default(),
         }
@@ -58,6 +63,18 @@ impl LiveConfig {
         Arc::clone(&self.config.read())
     }
 
+    /// What wraps the data keys of new files.
+    pub(super) fn own_keys(&self) -> FileKeys {
+        let config = self.current();
+        FileKeys {
+            scope: config.key_scope,
+            keys: match config.key_scope {
+                KeyScope::File => config.keys.clone(),
+                KeyScope::Volume => Vec::new(),
+            },
+        }
+    }
+
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
@@ -65,6 +82,22 @@ impl LiveConfig {
     /// What was wrapped up to now is to be wrapped anew.
     pub(super) fn outdate(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A new file gets keys of this generation; `None` where it is not this moment's.
+    pub(super) fn begin_file(&self, generation: u64) -> Option<BeingMade> {
+        let being_made = self.making.begin(generation);
+        (self.generation() == generation).then_some(being_made)
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_making_files(&self) -> bool {
+        self.making.is_any()
+    }
+
+    /// Waits until every new file with keys from before this moment's is found by its name.
+    pub(super) fn wait_for_older_files(&self) {
+        self.making.wait_for_older_than(self.generation());
     }
 
     /// Whether other mounts may replace the file.

@@ -14,8 +14,9 @@ use crate::units::{EpochId, KeyUri, VolumeId};
 
 use super::Volume;
 use super::error::VolumeError;
-use super::file_keys::{FileMaterial, VOLUME_SCHEME};
+use super::file_keys::FileMaterial;
 use super::slots::{Keys, Plan, Step, Target, plan};
+use super::wrapping::VOLUME_SCHEME;
 
 use work::Work;
 
@@ -62,7 +63,7 @@ impl Renewal {
 
 impl Volume {
     /// Asks every provider for its newest key version. The data keys made ahead are made anew from here on: none of an
-    /// older version, or for other keys, gets into a new file.
+    /// older version, or for other keys, gets into a new file, and those that got one already are found by their names.
     ///
     /// # Errors
     /// [`VolumeError::Key`] where not one provider answers.
@@ -86,6 +87,7 @@ impl Volume {
             return Err(error.into());
         }
         self.files.outdate();
+        self.live.wait_for_older_files();
         let slots = &self.config().slots;
         let is_leaving = |uri: &&KeyUri| !options.keys.contains(uri);
         Ok(Renewal {

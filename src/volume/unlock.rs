@@ -15,12 +15,13 @@ use crate::storage::{LockGuard, LockKind, Node};
 use super::Volume;
 use super::audit::Told;
 use super::error::VolumeError;
-use super::file_keys::{FileKeyring, unwrap_slots_told};
+use super::file_keys::FileKeyring;
 use super::key_set::SeenKeys;
 use super::live::LiveConfig;
 use super::meta::{self, InUse, name};
 use super::secrets::VolumeSecrets;
 use super::vault::Vault;
+use super::wrapping::unwrap_slots_told;
 
 /// Who else may have the volume open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -188,7 +188,84 @@ fn inodes_are_given_back() {
 }
 
 #[test]
-fn moves_links_and_files_of_older_keys_are_noted_while_somebody_watches() {
+fn a_run_that_begins_while_a_file_is_on_its_way_to_its_name_finds_it() {
+    let bench = bench(FsOptions::default());
+    bench.put(ROOT, b"first", b"its pool is there");
+    // It has its keys, and waits for its name.
+    let root = bench.fs.inode(ROOT).unwrap();
+    let names = root.names().read();
+    let (done, made) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let fs = &bench.fs;
+        scope.spawn(move || {
+            let done = move |made| done.send(made).unwrap();
+            fs.create(SELF, ROOT, b"late", 0o644, true, done);
+        });
+        while !fs.volume.is_making_files() {
+            std::thread::yield_now();
+        }
+        let run = scope.spawn(|| rotated(&bench));
+        // Without waiting it would be over long before.
+        for _ in 0..50 {
+            if run.is_finished() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drop(names);
+        let renewal = run.join().unwrap();
+        let (dir, cname) = place(&bench, b"late");
+        let file = bench.fs.visit(&dir, &cname).unwrap();
+        let found = file.and_then(|visit| bench.fs.admitted_header(&visit).unwrap().ok());
+        assert!(
+            found.is_some(),
+            "the run passes by a file that keeps its old slots"
+        );
+        assert_eq!(renew(&bench, b"late", &renewal).unwrap(), Renewed::Changed);
+    });
+    let made = made.recv().unwrap().unwrap();
+    bench.fs.release(made.opened.fh).unwrap();
+    assert_eq!(version(&bench, b"late"), "2");
+    assert!(!bench.fs.volume.is_making_files());
+}
+
+#[test]
+fn in_a_shared_volume_a_file_whose_keys_went_meanwhile_gets_no_name() {
+    let shared = FsOptions {
+        shared: true,
+        ..FsOptions::default()
+    };
+    let one = bench(shared.clone());
+    let other = serve(&one.folder, shared);
+    let (done, new) = mpsc::channel();
+    one.fs.volume.new_file(move |new| done.send(new).unwrap());
+    let new = new.recv().unwrap().unwrap();
+    assert!(one.fs.volume.is_of_this_moment(&new.being_made));
+    let second = one.folder.path().join("second");
+    drop(FileProvider::create(&second).unwrap());
+    let change = KeyChange {
+        add: vec![FileProvider::uri_of(&second).unwrap()],
+        remove: vec![key(&one)],
+    };
+    let sole = other.volume.begin_run().unwrap();
+    other.volume.change_keys(&sole, &change).unwrap();
+    assert!(!one.fs.volume.is_of_this_moment(&new.being_made));
+    refused(
+        one.fs.create_file(SELF, ROOT, b"late", 0o644, new),
+        libc::ESTALE,
+    );
+    assert_eq!(one.disk_entries().len(), 0);
+    let made = one.put(ROOT, b"late", b"of the second key");
+    one.fs.forget(made, 1);
+    let slots = &on_disk(&one, b"late").epochs[0].slots;
+    assert_eq!(
+        slots.iter().map(|slot| &slot.key_uri).collect::<Vec<_>>(),
+        change.add.iter().collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn moves_and_links_are_noted_while_somebody_watches() {
     let bench = bench(FsOptions::default());
     bench.put(ROOT, b"a", b"");
     let folder = bench.folder(ROOT, b"folder");
