@@ -42,6 +42,12 @@ pub(super) fn volume(what: impl Into<String>, error: &VolumeError) -> Failure {
             .advise("put back .envelopefs/policy.toml as it was, or set it anew: `envelopefs policy set CIPHERDIR FILE`"),
         VolumeError::Policy(_) => Failure::new(Exit::Usage, what, error)
             .advise("`envelopefs policy check FILE` says what is wrong with a policy; docs/POLICY.md what one is"),
+        VolumeError::FolderKey(_, _) | VolumeError::FolderWithoutKey(_) => {
+            Failure::new(Exit::Usage, what, error)
+                .advise("docs/POLICY.md says which keys folders may have")
+        }
+        VolumeError::TooManyFormerKeys => Failure::new(Exit::Usage, what, error)
+            .advise("bring all files under the keys of their folders first: `envelopefs rewrap CIPHERDIR`"),
         VolumeError::WrongKey(_) => Failure::new(Exit::KeyDenied, what, error)
             .advise("give the key or passphrase that the volume was made with"),
         VolumeError::HeaderTooSmall(_) => Failure::new(Exit::Usage, what, error)

@@ -52,7 +52,7 @@ pub use handles::Fh;
 pub use inodes::Ino;
 pub use kernel::KernelCache;
 pub use locks::{LockConflict, LockOwner, LockRequest};
-pub use moves::MoveWatch;
+pub use moves::{MoveWatch, Moved};
 pub use ops::attr::{AttrChange, TimeChange};
 pub use ops::create::Created;
 pub use ops::folder::FolderEntry;

@@ -30,6 +30,17 @@ impl Moves {
     }
 }
 
+/// A name that came or moved.
+#[derive(Debug)]
+pub struct Moved {
+    /// Its folder.
+    pub dir: Arc<Node>,
+    /// The name in it.
+    pub cname: CName,
+    /// The folder's path in the mount, where that is known.
+    pub folder: Option<Vec<u8>>,
+}
+
 /// Names are noted while this lives.
 #[derive(Debug)]
 pub struct MoveWatch<'a>(&'a FileSystem);
@@ -44,10 +55,14 @@ impl FileSystem {
 
 impl MoveWatch<'_> {
     /// The names noted since the last call, each with its folder. Those whose folder is gone are gone with it.
-    pub fn take(&self) -> Vec<(Arc<Node>, CName)> {
+    pub fn take(&self) -> Vec<Moved> {
         let noted = std::mem::take(&mut *self.0.moves.noted.lock());
         let place = |((_ino, cname), parent): ((Ino, CName), Arc<Inode>)| {
-            Some((self.0.folder_node(&parent).ok()?, cname))
+            Some(Moved {
+                dir: self.0.folder_node(&parent).ok()?,
+                cname,
+                folder: self.0.path_of(&parent),
+            })
         };
         noted.into_iter().filter_map(place).collect()
     }

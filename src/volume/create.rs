@@ -91,6 +91,7 @@ pub fn create_in(
         commitment: volume_config::commitment(&volume_key, &options.volume_id),
         slots,
         policy: None,
+        former_keys: Vec::new(),
     };
     let root = empty_folder(root()?, path)?;
     let io = |what: &'static str| VolumeError::io(format!("{}: {what}", path.display()));

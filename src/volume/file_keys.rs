@@ -21,7 +21,7 @@ use super::live::LiveConfig;
 use super::making::BeingMade;
 use super::pools::{self, Ahead, FileKeys, Pools};
 use super::vault::Vault;
-use super::wrapping::{VOLUME_SCHEME, Wrapping, wrap_by_volume};
+use super::wrapping::{VOLUME_SCHEME, Wrapping};
 
 /// What a new file is made of.
 #[derive(Debug)]
@@ -108,15 +108,22 @@ impl FileKeyring {
     }
 
     /// Takes material of this moment's keys: what was made ahead for others is passed over.
-    fn take(self: &Arc<Self>, done: impl FnOnce(Result<NewFile, KeyError>) + Send + 'static) {
+    fn take(
+        self: &Arc<Self>,
+        folder: Vec<u8>,
+        done: impl FnOnce(Result<NewFile, VolumeError>) + Send + 'static,
+    ) {
         let files = Arc::clone(self);
         // First: keys that are chosen by what comes with the next generation are chosen anew.
         let chosen_at = self.wrapping.live.generation();
-        let keys = self.wrapping.live.own_keys();
-        self.pool(&keys).take(move |ahead| {
+        let plan = match self.wrapping.live.key_plan() {
+            Ok(plan) => plan,
+            Err(error) => return done(Err(error)),
+        };
+        self.pool(plan.of_folder(&folder)).take(move |ahead| {
             let ahead = match ahead {
                 Ok(ahead) => ahead,
-                Err(error) => return done(Err(error)),
+                Err(error) => return done(Err(error.into())),
             };
             let being_made = files.wrapping.live.begin_file(chosen_at);
             match being_made.filter(|_| ahead.generation == chosen_at) {
@@ -127,7 +134,7 @@ impl FileKeyring {
                 None => {
                     // Boxed, or its type would have no end.
                     let done: Box<dyn FnOnce(_) + Send> = Box::new(done);
-                    files.take(done);
+                    files.take(folder, done);
                 }
             }
         });
@@ -140,14 +147,14 @@ impl FileKeyring {
         if known >> 1 == generation {
             return known & 1 == 1;
         }
-        let config = self.wrapping.live.current();
-        let slots = config.slots.iter().map(|slot| slot.key_uri.clone());
-        let local = self.wrapping.is_local(&self.wrapping.live.own_keys())
-            && (config.key_scope == KeyScope::Volume
-                || self
-                    .wrapping
-                    .providers
-                    .all_local(&slots.collect::<Vec<_>>()));
+        let (live, wrapping) = (&self.wrapping.live, &self.wrapping);
+        let plan = live.key_plan();
+        let own = |keys: &FileKeys| keys.scope == KeyScope::Volume;
+        // Keys that are on their way out open files for as long as they are.
+        let local = plan.is_ok_and(|plan| {
+            plan.all().all(own) && live.current().former_keys.is_empty()
+                || wrapping.providers.all_local(&live.file_openers())
+        });
         let found = (generation << 1) | u64::from(local);
         self.local.store(found, Ordering::Release);
         local
@@ -166,8 +173,10 @@ impl FileKeyring {
     }
 
     fn clear_ahead(&self) {
-        let own = self.wrapping.live.own_keys();
-        self.pools.clear(|keys| *keys == own);
+        match self.wrapping.live.key_plan() {
+            Ok(plan) => self.pools.clear(|keys| plan.all().any(|used| used == keys)),
+            Err(_error) => self.pools.clear(|_keys| false),
+        }
     }
 
     /// The data key of a request, if it is in the keyring.
@@ -176,15 +185,14 @@ impl FileKeyring {
         file_keys::commitment_matches(&key, &request.file, &request.commitment).then_some(key)
     }
 
-    /// The slot of a data key that the volume key wraps.
-    pub(super) fn wrap_by_volume(&self, dek: &SecretKey) -> Result<Vec<KeySlot>, KeyError> {
-        let secrets = self.wrapping.vault.secrets()?;
-        wrap_by_volume(dek, self.wrapping.volume_id, &secrets)
-    }
-
     /// Unwraps a data key on this thread, past the keyring.
     pub(super) fn unwrap(&self, request: &DekRequest) -> Result<SecretKey, KeyError> {
         self.wrapping.unwrap(request)
+    }
+
+    #[cfg(test)]
+    pub(super) fn pool_count(&self) -> usize {
+        self.pools.count()
     }
 
     pub(super) fn stats(&self) -> KeyringStats {
@@ -193,11 +201,16 @@ impl FileKeyring {
 }
 
 impl Volume {
-    /// Material for a new file, from the pool: `done` is called at once where one is ready, else on the pool's thread.
-    pub fn new_file(&self, done: impl FnOnce(Result<NewFile, VolumeError>) + Send + 'static) {
+    /// Material for a new file in the folder of this path, from the pool of its keys: `done` is called at once where one is
+    /// ready, else on the pool's thread.
+    pub fn new_file(
+        &self,
+        folder: Vec<u8>,
+        done: impl FnOnce(Result<NewFile, VolumeError>) + Send + 'static,
+    ) {
         let keyring = Arc::clone(&self.files.keyring);
         self.live.refresh();
-        self.files.take(move |new| {
+        self.files.take(folder, move |new| {
             if let Ok(NewFile { material, .. }) = &new {
                 keyring.insert(
                     material.file_id,
@@ -206,7 +219,7 @@ impl Volume {
                     material.made,
                 );
             }
-            done(new.map_err(VolumeError::from));
+            done(new);
         });
     }
 

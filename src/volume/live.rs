@@ -10,6 +10,7 @@ use crate::format::volume_config::{self, KeyScope, VolumeConfig};
 use crate::storage::{Node, Timestamp};
 
 use super::error::VolumeError;
+use super::folders::Folders;
 use super::making::{BeingMade, Making};
 use super::meta::{self, name};
 use super::pools::FileKeys;
@@ -18,13 +19,15 @@ use super::vault::Vault;
 /// What `volume.json` says, as this process last read or wrote it.
 #[derive(Debug)]
 pub(super) struct LiveConfig {
-    folder: Arc<Node>,
+    pub(super) folder: Arc<Node>,
     vault: Arc<Vault>,
     /// Whether other mounts may replace the file.
     shared: bool,
     config: RwLock<Arc<VolumeConfig>>,
-    /// Counts what makes data keys wrapped before it outdated: other keys, or a new version of one.
+    /// Counts what makes data keys wrapped before it outdated: other keys, a new version of one, another policy.
     generation: AtomicU64,
+    /// The folders of the policy that was read last. Nothing else is locked while it is held.
+    pub(super) folders: Mutex<Arc<Folders>>,
     /// New files on their way to their names.
     making: Arc<Making>,
     /// Which file was read last, where others may replace it.
@@ -53,6 +56,7 @@ impl LiveConfig {
             shared,
             config: RwLock::new(Arc::new(config)),
             generation: AtomicU64::new(0),
+            folders: Mutex::default(),
             making: Arc::default(),
             seen: Mutex::default(),
             changing: Mutex::default(),
@@ -100,11 +104,6 @@ impl LiveConfig {
         self.making.wait_for_older_than(self.generation());
     }
 
-    /// Whether other mounts may replace the file.
-    pub(super) fn is_shared(&self) -> bool {
-        self.shared
-    }
-
     /// Changes what the file says in one step, durably: nothing is lost that another thread changes. Among sharers only
     /// whoever has [`super::SoleRun`] may.
     pub(super) fn change(&self, change: impl FnOnce(&mut VolumeConfig)) -> Result<(), VolumeError> {
@@ -136,7 +135,11 @@ impl LiveConfig {
     fn take_over(&self, config: VolumeConfig) {
         let known = std::mem::replace(&mut *self.config.write(), Arc::new(config));
         let now = self.current();
-        if (&now.keys, &now.slots) != (&known.keys, &known.slots) {
+        let deciding = |config: &VolumeConfig| {
+            let (keys, former) = (config.keys.clone(), config.former_keys.clone());
+            (keys, config.slots.clone(), config.policy, former)
+        };
+        if deciding(&now) != deciding(&known) {
             self.outdate();
         }
     }
@@ -186,6 +189,7 @@ impl LiveConfig {
             keys: read.keys,
             slots: read.slots,
             policy: read.policy,
+            former_keys: read.former_keys,
             ..(*known).clone()
         })
     }

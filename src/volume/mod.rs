@@ -6,6 +6,7 @@ mod custody;
 mod done_list;
 mod error;
 mod file_keys;
+mod folders;
 mod key_set;
 mod live;
 mod making;
@@ -39,6 +40,7 @@ pub use create::{CreateOptions, create, create_in};
 pub use done_list::DoneList;
 pub use error::VolumeError;
 pub use file_keys::{FileMaterial, NewFile};
+pub use folders::Standing;
 
 pub use key_set::{KeyChange, SeenKeys, SoleRun};
 pub use making::BeingMade;

@@ -73,6 +73,11 @@ impl Pools {
         drop(pools);
         dropped.into_iter().for_each(|(_of, pool)| end(pool));
     }
+
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.0.lock().len()
+    }
 }
 
 /// Drops a pool once nobody waits for it: on a thread of its own, for what it is making may take long.

@@ -1,5 +1,6 @@
 //! Volumes made and opened in temporary folders, with real key files.
 
+mod folders;
 mod keys;
 mod opening;
 mod policy;
@@ -125,7 +126,7 @@ fn header(volume: &Volume, material: &FileMaterial) -> FileHeader {
 
 fn new_file(volume: &Volume) -> FileMaterial {
     let (done, made) = std::sync::mpsc::channel();
-    volume.new_file(move |new| done.send(new).unwrap());
+    volume.new_file(Vec::new(), move |new| done.send(new).unwrap());
     made.recv().unwrap().unwrap().material
 }
 

@@ -16,6 +16,7 @@ use super::Volume;
 use super::audit::Told;
 use super::error::VolumeError;
 use super::file_keys::FileKeyring;
+use super::folders::Folders;
 use super::key_set::SeenKeys;
 use super::live::LiveConfig;
 use super::meta::{self, InUse, name};
@@ -144,7 +145,8 @@ pub fn seen_keys(path: &Path) -> Result<(Arc<Node>, SeenKeys), VolumeError> {
     let root = Node::open_root(path).map_err(io("opening the folder"))?;
     let folder = own_folder(path, &root)?;
     let config = read_config(path, &folder)?;
-    Ok((Arc::new(root), SeenKeys::of(&config)))
+    let folders = Folders::read(&folder, config.policy()).unwrap_or_default();
+    Ok((Arc::new(root), SeenKeys::of(&config, folders.folders)))
 }
 
 fn own_folder(path: &Path, root: &Node) -> Result<Node, VolumeError> {

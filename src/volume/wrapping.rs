@@ -122,14 +122,59 @@ impl Wrapping {
         unwrap_slots_told(&slots, &context, &self.providers, opens, tell)
     }
 
-    /// The slots of key URIs that `volume.json` names. Slots stand under no tag: a stranger's URI in one must not make
-    /// this process open files, ask for passphrases or call hosts of the stranger's choice.
+    /// The slots of key URIs that `volume.json` names, or the policy that it names. Slots stand under no tag: a stranger's
+    /// URI in one must not make this process open files, ask for passphrases or call hosts of the stranger's choice.
     fn known(&self, slots: &[KeySlot]) -> Vec<KeySlot> {
-        let config = self.live.current();
-        let has_slot = |uri: &KeyUri| config.slots.iter().any(|slot| slot.key_uri == *uri);
-        let known =
-            |slot: &&KeySlot| has_slot(&slot.key_uri) || config.keys.contains(&slot.key_uri);
+        let openers = self.live.file_openers();
+        let known = |slot: &&KeySlot| openers.contains(&slot.key_uri);
         slots.iter().filter(known).cloned().collect()
+    }
+
+    /// A slot of a key for `uri`, which may be the volume key's.
+    pub(super) fn wrap_slot(
+        &self,
+        uri: &KeyUri,
+        key: &SecretKey,
+        context: &EncryptionContext,
+    ) -> Result<KeySlot, KeyError> {
+        if uri.scheme() == VOLUME_SCHEME {
+            let secrets = self.vault.secrets()?;
+            let slots = wrap_by_volume(key, self.volume_id, &secrets)?;
+            let only = slots.into_iter().next();
+            return only.ok_or_else(|| KeyError::new(KeyErrorKind::Corrupt, "no slot"));
+        }
+        let wrapped = self.providers.open(uri)?.wrap(key, context)?;
+        Ok(KeySlot {
+            key_uri: uri.clone(),
+            key_version: wrapped.key_version,
+            wrapped_dek: wrapped.bytes,
+        })
+    }
+
+    /// The key in a slot, which may be the volume key's.
+    pub(super) fn unwrap_slot(
+        &self,
+        slot: &KeySlot,
+        context: &EncryptionContext,
+    ) -> Result<SecretKey, KeyError> {
+        if slot.key_uri.scheme() == VOLUME_SCHEME {
+            return self.unwrap_by_volume(slot).ok_or_else(|| {
+                let message = "the volume key does not open its slot";
+                KeyError::new(KeyErrorKind::Corrupt, message).at(&slot.key_uri)
+            });
+        }
+        let wrapped = WrappedDek {
+            key_version: slot.key_version.clone(),
+            bytes: slot.wrapped_dek.clone(),
+        };
+        self.providers
+            .open(&slot.key_uri)?
+            .unwrap(&wrapped, context)
+    }
+
+    /// The URI of the slots that the volume key wraps.
+    pub(super) fn volume_uri(&self) -> Result<KeyUri, KeyError> {
+        volume_uri(self.volume_id)
     }
 
     /// The data key of a slot that the volume key wraps; `None` for other slots.
@@ -164,17 +209,20 @@ pub(super) fn wrap_for_file(
     }
 }
 
+fn volume_uri(volume: VolumeId) -> Result<KeyUri, KeyError> {
+    let uri = format!("{VOLUME_SCHEME}:{volume}").parse();
+    uri.map_err(|error| {
+        KeyError::new(KeyErrorKind::Config, "the volume's own key URI").caused_by(error)
+    })
+}
+
 /// The one slot of a data key that the volume key wraps.
-pub(super) fn wrap_by_volume(
+fn wrap_by_volume(
     dek: &SecretKey,
     volume: VolumeId,
     secrets: &VolumeSecrets,
 ) -> Result<Vec<KeySlot>, KeyError> {
-    let key_uri = format!("{VOLUME_SCHEME}:{volume}")
-        .parse()
-        .map_err(|error| {
-            KeyError::new(KeyErrorKind::Config, "the volume's own key URI").caused_by(error)
-        })?;
+    let key_uri = volume_uri(volume)?;
     let wrapped_dek = kwp::wrap(&secrets.dek_wrap, dek);
     Ok(vec![KeySlot {
         key_uri,

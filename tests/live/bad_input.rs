@@ -149,7 +149,7 @@ fn a_mount_waits_for_the_process_of_an_earlier_one_to_let_go() {
     let volume = Volume::create(&[]);
     // As that process does after a plain `umount`.
     let lock = volume.cipher_dir().join(".envelopefs/lock");
-    let held = fs::OpenOptions::new().write(true).open(lock).unwrap();
+    let held = OpenOptions::new().write(true).open(lock).unwrap();
     held.try_lock().unwrap();
     let mut command = volume.mount_command(&["--wait", "10m"]);
     let mut mounting = command.spawn().unwrap();
@@ -171,7 +171,7 @@ fn a_mount_waits_for_the_process_of_an_earlier_one_to_let_go() {
 fn a_mount_waits_no_longer_than_it_was_told_and_for_no_mount_that_is_there() {
     let volume = Volume::create(&[]);
     let lock = volume.cipher_dir().join(".envelopefs/lock");
-    let held = fs::OpenOptions::new().write(true).open(lock).unwrap();
+    let held = OpenOptions::new().write(true).open(lock).unwrap();
     held.try_lock().unwrap();
     for limit in ["0", "1"] {
         volume.refuses_mount(&["--wait", limit], VOLUME_IN_USE, &["in use"]);

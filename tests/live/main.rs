@@ -15,6 +15,7 @@ mod crash;
 mod documents;
 mod economy;
 mod files;
+mod folders;
 mod handles;
 mod harness;
 mod hsm;

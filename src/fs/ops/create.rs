@@ -41,7 +41,11 @@ impl FileSystem {
         done: impl FnOnce(Result<Created, FsError>) + Send + 'static,
     ) {
         let (fs, name) = (Arc::clone(self), name.to_vec());
-        self.volume.new_file(move |new| {
+        let folder = match self.folder_for_keys(parent) {
+            Ok(folder) => folder,
+            Err(error) => return done(Err(error)),
+        };
+        self.volume.new_file(folder, move |new| {
             let created = new
                 .map_err(FsError::from)
                 .and_then(|new| fs.create_file(caller, parent, &name, mode, new))
@@ -51,6 +55,10 @@ impl FileSystem {
                 opened: fs.add_handle(inode, file, true),
             }));
         });
+    }
+
+    fn folder_for_keys(&self, parent: Ino) -> Result<Vec<u8>, FsError> {
+        self.path_for_keys(&self.inode(parent)?)
     }
 
     pub(in crate::fs) fn create_file(
@@ -142,7 +150,11 @@ impl FileSystem {
             return done(self.make_special(caller, parent, name, mode, rdev));
         }
         let (fs, name) = (Arc::clone(self), name.to_vec());
-        self.volume.new_file(move |new| {
+        let folder = match self.folder_for_keys(parent) {
+            Ok(folder) => folder,
+            Err(error) => return done(Err(error)),
+        };
+        self.volume.new_file(folder, move |new| {
             let made = new.map_err(FsError::from).and_then(|new| {
                 let (entry, _inode, file) = fs.create_file(caller, parent, &name, mode, new)?;
                 let closed = file.close().map_err(FsError::from);

@@ -10,7 +10,7 @@ use crate::crypto::SecretKey;
 use crate::format::header::FileHeader;
 use crate::fs::error::FsError;
 use crate::fs::handles::{Fh, FileHandle};
-use crate::fs::inodes::{Ino, Inode};
+use crate::fs::inodes::{Ino, Inode, Whereabouts};
 use crate::fs::{Caller, FileSystem};
 use crate::storage::{Access, StorageFile};
 use crate::volume::{FileMaterial, NewFile};
@@ -161,11 +161,28 @@ impl FileSystem {
                 );
             }
             Attempt::NeedsNewFile => {
-                self.volume.new_file(move |new| {
+                let folder = match self.folder_of(&of) {
+                    Ok(folder) => folder,
+                    Err(error) => return done(Err(error)),
+                };
+                self.volume.new_file(folder, move |new| {
                     again(new.map(Material::New).map_err(FsError::from), done);
                 });
             }
             Attempt::Opened(_) => {}
+        }
+    }
+
+    /// The path of the folder that a file was last found in, where that decides on its keys.
+    fn folder_of(&self, inode: &Inode) -> Result<Vec<u8>, FsError> {
+        let parent = match &*inode.whereabouts().read() {
+            Whereabouts::At { parent, .. } => Some(Arc::clone(parent)),
+            Whereabouts::Held(_) | Whereabouts::ByHandle(_) => None,
+        };
+        match parent {
+            Some(parent) => self.path_for_keys(&parent),
+            None if self.volume.has_folder_keys() => Err(FsError::STALE),
+            None => Ok(Vec::new()),
         }
     }
 

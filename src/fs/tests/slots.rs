@@ -28,6 +28,7 @@ fn renewal(bench: &Bench) -> Renewal {
     let options = RenewalOptions {
         keys: bench.fs.volume.config().keys.clone(),
         verify: true,
+        exchange: None,
         anew: false,
         calls_per_second: 0,
     };
@@ -43,7 +44,7 @@ fn place(bench: &Bench, name: &[u8]) -> (Arc<Node>, CName) {
 
 fn renew(bench: &Bench, name: &[u8], renewal: &Renewal) -> Result<Renewed, FsError> {
     let (dir, cname) = place(bench, name);
-    bench.fs.renew_slots(&dir, &cname, renewal, false)
+    bench.fs.renew_slots(&dir, &cname, None, renewal, false)
 }
 
 fn on_disk(bench: &Bench, name: &[u8]) -> FileHeader {
@@ -156,7 +157,7 @@ fn a_dry_run_says_what_is_due_and_writes_nothing() {
     let renewal = rotated(&bench);
     let before = std::fs::read(bench.on_disk(b"f")).unwrap();
     let (dir, cname) = place(&bench, b"f");
-    let dry = bench.fs.renew_slots(&dir, &cname, &renewal, true);
+    let dry = bench.fs.renew_slots(&dir, &cname, None, &renewal, true);
     assert_eq!(dry.unwrap(), Renewed::Changed);
     assert_eq!(std::fs::read(bench.on_disk(b"f")).unwrap(), before);
 }
@@ -238,7 +239,9 @@ fn in_a_shared_volume_a_file_whose_keys_went_meanwhile_gets_no_name() {
     let one = bench(shared.clone());
     let other = serve(&one.folder, shared);
     let (done, new) = mpsc::channel();
-    one.fs.volume.new_file(move |new| done.send(new).unwrap());
+    one.fs
+        .volume
+        .new_file(Vec::new(), move |new| done.send(new).unwrap());
     let new = new.recv().unwrap().unwrap();
     assert!(one.fs.volume.is_of_this_moment(&new.being_made));
     let second = one.folder.path().join("second");
@@ -281,7 +284,7 @@ fn moves_and_links_are_noted_while_somebody_watches() {
     assert!(
         noted
             .iter()
-            .all(|(dir, cname)| dir.stat_child(cname).is_ok())
+            .all(|moved| moved.dir.stat_child(&moved.cname).is_ok())
     );
     assert_eq!(watch.take().len(), 0);
     bench.mv((ROOT, b"d"), (ROOT, b"f")).unwrap();
@@ -304,11 +307,12 @@ fn another_mount_that_has_the_file_open_does_not_bring_old_slots_back() {
     let options = RenewalOptions {
         keys: other.volume.config().keys.clone(),
         verify: true,
+        exchange: None,
         anew: false,
         calls_per_second: 0,
     };
     let renewal = other.volume.renewal(&options).unwrap();
-    let renewed = other.renew_slots(&dir, &cname, &renewal, false);
+    let renewed = other.renew_slots(&dir, &cname, None, &renewal, false);
     assert_eq!(renewed.unwrap(), Renewed::Changed);
     one.fs.write(fh, 5, b"more", false).unwrap();
     one.fs.fsync(fh, SyncKind::All).unwrap();
@@ -348,8 +352,11 @@ fn files_made_while_keys_change_are_of_the_new_keys_or_noted() {
     for number in 0..made {
         renew(&bench, format!("{number}").as_bytes(), &renewal).unwrap();
     }
-    for (dir, cname) in watch.take() {
-        bench.fs.renew_slots(&dir, &cname, &renewal, false).unwrap();
+    for Moved { dir, cname, .. } in watch.take() {
+        bench
+            .fs
+            .renew_slots(&dir, &cname, None, &renewal, false)
+            .unwrap();
     }
     for number in 0..made {
         let header = on_disk(&bench, format!("{number}").as_bytes());
@@ -367,7 +374,7 @@ fn rekey(bench: &Bench, name: &[u8], done: &DoneList) -> Result<Renewed, FsError
     let renewal = renewal(bench);
     bench
         .fs
-        .reencrypt(&dir, &cname, &renewal, Some(done), &mut |_step| true)
+        .reencrypt(&dir, &cname, None, &renewal, Some(done), &mut |_step| true)
 }
 
 #[test]
@@ -415,11 +422,14 @@ fn one_that_was_stopped_in_the_middle_reads_on_and_the_next_run_ends_it() {
     bench.put(ROOT, b"f", &content);
     let done = done_list(&bench);
     let (dir, cname) = place(&bench, b"f");
-    let stopped = bench
-        .fs
-        .reencrypt(&dir, &cname, &renewal(&bench), Some(&done), &mut |_step| {
-            false
-        });
+    let stopped = bench.fs.reencrypt(
+        &dir,
+        &cname,
+        None,
+        &renewal(&bench),
+        Some(&done),
+        &mut |_step| false,
+    );
     assert_eq!(stopped.unwrap(), Renewed::Unfinished);
     assert!(done.is_empty());
     let bench = bench.reopened();
@@ -469,7 +479,9 @@ fn what_gets_no_new_key_is_told() {
     let before = std::fs::read(bench.on_disk(b"f")).unwrap();
     let dry = bench
         .fs
-        .reencrypt(&dir, &cname, &renewal(&bench), None, &mut |_step| true);
+        .reencrypt(&dir, &cname, None, &renewal(&bench), None, &mut |_step| {
+            true
+        });
     assert_eq!(dry.unwrap(), Renewed::Changed);
     assert_eq!(std::fs::read(bench.on_disk(b"f")).unwrap(), before);
 }
