@@ -186,7 +186,7 @@ fn a_key_that_neither_volume_nor_policy_names_is_not_asked() {
     volume.new_file(b"".to_vec(), move |new| done.send(new.is_ok()).unwrap());
     assert!(!new.recv().unwrap());
     let options = RenewalOptions {
-        keys: vec![made.own.clone()],
+        keys: vec![made.own],
         exchange: None,
         verify: true,
         anew: false,
@@ -286,7 +286,7 @@ fn a_key_that_no_folder_has_any_more_opens_its_files_until_a_run_is_over() {
     volume
         .set_policy(Some(&stored(&folder("/hr", &[&second]))))
         .unwrap();
-    assert_eq!(volume.config().former_keys, [made.hr.clone()]);
+    assert_eq!(volume.config().former_keys, std::slice::from_ref(&made.hr));
     assert_eq!(uris(&made_in(&volume, b"/hr")), names(&[&second]));
     drop(volume);
     let volume = made.open();
@@ -460,7 +460,7 @@ fn a_key_is_exchanged_in_the_policy_and_files_follow() {
     assert!(!volume.exchange_folder_key(&run, &made.own, &next).unwrap());
     assert!(volume.exchange_folder_key(&run, &made.hr, &next).unwrap());
     assert!(!volume.exchange_folder_key(&run, &made.hr, &next).unwrap());
-    assert_eq!(volume.config().former_keys, [made.hr.clone()]);
+    assert_eq!(volume.config().former_keys, std::slice::from_ref(&made.hr));
     assert_eq!(volume.folder_keys().len(), 2);
     assert_eq!(uris(&made_in(&volume, b"/hr")), names(&[&next]));
     assert_eq!(
@@ -554,7 +554,7 @@ fn a_slot_of_a_stranger_does_not_make_a_thread_of_requests_wait() {
         key_uri: "kmip://far.example:5696/k".parse().unwrap(),
         ..secret.epochs[0].slots[0].clone()
     };
-    let mut with_far = secret.clone();
+    let mut with_far = secret;
     with_far.epochs[0].slots.insert(0, far);
     assert!(
         opens(&volume, &with_far),

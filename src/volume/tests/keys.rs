@@ -102,7 +102,7 @@ fn nobody_waits_on_his_own_thread_once_the_keys_are_far_away() {
     let here = std::thread::current().id();
     let (done, made) = std::sync::mpsc::channel();
     volume.new_file(Vec::new(), move |new| {
-        done.send((std::thread::current().id(), new)).unwrap()
+        done.send((std::thread::current().id(), new)).unwrap();
     });
     let (by, new) = made.recv().unwrap();
     assert_ne!(by, here);
