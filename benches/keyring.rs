@@ -47,7 +47,11 @@ fn keyring(local: bool) -> (Keyring, Arc<AtomicU64>) {
         counted.fetch_add(1, Ordering::Relaxed);
         Ok::<_, KeyError>(key(7))
     };
-    let keyring = Keyring::new(KeyringConfig::default(), Arc::new(unwrap), local);
+    let keyring = Keyring::new(
+        KeyringConfig::default(),
+        Arc::new(unwrap),
+        Arc::new(move |_request| local),
+    );
     (keyring, calls)
 }
 

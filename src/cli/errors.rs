@@ -44,6 +44,12 @@ pub(super) fn volume(what: impl Into<String>, error: &VolumeError) -> Failure {
             .advise("`envelopefs policy check FILE` says what is wrong with a policy; docs/POLICY.md what one is"),
         VolumeError::OtherKeys { .. } => Failure::new(Exit::KeyDenied, what, error)
             .advise("see that it is the volume that you mean; if it is, give its key by --key"),
+        VolumeError::FolderKey(_, _) | VolumeError::FolderWithoutKey(_) => {
+            Failure::new(Exit::Usage, what, error)
+                .advise("docs/POLICY.md says which keys folders may have")
+        }
+        VolumeError::TooManyFormerKeys => Failure::new(Exit::Usage, what, error)
+            .advise("bring all files under the keys of their folders first: `envelopefs rewrap CIPHERDIR`"),
         VolumeError::WrongKey(_) => Failure::new(Exit::KeyDenied, what, error)
             .advise("give the key or passphrase that the volume was made with"),
         VolumeError::HeaderTooSmall(_) => Failure::new(Exit::Usage, what, error)

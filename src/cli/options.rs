@@ -37,6 +37,8 @@ pub const OFFLINE_GRACE: std::ops::RangeInclusive<Duration> =
 pub const PROVIDER_RATE: std::ops::RangeInclusive<u32> = 0..=1_000_000;
 /// Threads that serve requests.
 pub const THREADS: std::ops::RangeInclusive<u32> = 1..=256;
+/// How long a mount waits for another one to let go of the volume.
+pub const WAIT: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
 /// How long the kernel may keep names and attributes.
 pub const CACHE_TTL: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
 
@@ -97,6 +99,8 @@ pub enum MountOption {
     Suid(bool),
     /// `threads=N`
     Threads(u32),
+    /// `wait=DURATION`
+    Wait(Duration),
 }
 
 /// An option that cannot be followed; every variant names it.
@@ -256,6 +260,7 @@ const VALUED: &[&str] = &[
     "passphrase_file",
     "provider_rate",
     "threads",
+    "wait",
 ];
 
 /// Options that are a name and a value.
@@ -281,6 +286,7 @@ fn valued(name: &str, value: &str) -> Result<MountOption, OptionError> {
         "passphrase_file" => MountOption::PassphraseFile(value.into()),
         "provider_rate" => MountOption::ProviderRate(count(PROVIDER_RATE)?),
         "threads" => MountOption::Threads(count(THREADS)?),
+        "wait" => MountOption::Wait(duration(WAIT)?),
         _ => return Err(OptionError::Unknown(name.to_owned())),
     })
 }
@@ -333,6 +339,7 @@ impl fmt::Display for MountOption {
             Self::Shared => f.write_str("shared"),
             Self::Suid(on) => f.write_str(either(*on, "suid", "nosuid")),
             Self::Threads(count) => write!(f, "threads={count}"),
+            Self::Wait(limit) => write!(f, "wait={}", values::show_duration(*limit)),
         }
     }
 }

@@ -35,12 +35,7 @@ impl StatusReporter {
     fn report(&self) -> MountStatus {
         let (volume, stats) = (self.fs.volume(), self.fs.stats());
         let (config, keyring) = (volume.config(), volume.keyring_stats());
-        let providers: Vec<_> = volume
-            .providers()
-            .opened()
-            .iter()
-            .map(|provider| self.provider(provider))
-            .collect();
+        let providers = self.providers();
         MountStatus {
             volume_id: config.volume_id.to_string(),
             cipherdir: self.cipherdir.to_string_lossy().into_owned(),
@@ -96,6 +91,33 @@ impl StatusReporter {
         let keys = locked_memory_report()
             .map_or_else(|| "no key yet".to_owned(), |report| report.kind.to_string());
         format!("{}; keys: {keys}", self.hardening.memory)
+    }
+
+    /// Those in use, and those of folders, whose files nobody may have opened yet.
+    fn providers(&self) -> Vec<ProviderStatus> {
+        let volume = self.fs.volume();
+        let mut unopened = Vec::new();
+        // While the mount is locked, none is begun with.
+        let known = match self.fs.locked_by() {
+            None => volume.folder_keys(),
+            Some(_) => Vec::new(),
+        };
+        for uri in known {
+            if let Err(error) = volume.providers().open(&uri) {
+                unopened.push(ProviderStatus {
+                    uri: uri.to_string(),
+                    healthy: false,
+                    state: state_of(error.kind()).to_owned(),
+                    health: error.to_string(),
+                    unreachable_secs: None,
+                    retry_secs: None,
+                    calls: CallCounts::default(),
+                });
+            }
+        }
+        let opened = volume.providers().opened();
+        let opened = opened.iter().map(|provider| self.provider(provider));
+        opened.chain(unopened).collect()
     }
 
     fn provider(&self, provider: &Guarded) -> ProviderStatus {

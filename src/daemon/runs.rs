@@ -39,6 +39,8 @@ pub struct SlotsRun {
     pub add: Vec<KeyUri>,
     /// Keys that are not to open it any more.
     pub remove: Vec<KeyUri>,
+    /// The one key that goes gives its place to the one that comes wherever it stands, in the keys of folders too.
+    pub everywhere: bool,
     /// Each key file gets a new version first.
     pub rotate: bool,
     /// Slots of the newest version are wrapped anew too.
@@ -190,6 +192,8 @@ impl From<VolumeError> for RunFailure {
             VolumeError::LastKey
             | VolumeError::NoSuchKey(_)
             | VolumeError::TooManyKeys
+            | VolumeError::Policy(_)
+            | VolumeError::TooManyFormerKeys
             | VolumeError::HeaderTooSmall(_) => FailureClass::Usage,
             VolumeError::Key(error) | VolumeError::WrongKey(error) => class_of(error),
             _ => FailureClass::Other,

@@ -22,6 +22,8 @@ pub const FORMAT_VERSION: u64 = 1;
 pub const MAX_LEN: usize = 64 * 1024;
 /// The most key URIs for new files.
 pub const MAX_KEYS: usize = 8;
+/// The most keys that folders once had and files may still be under.
+pub const MAX_FORMER: usize = 16;
 
 /// What a volume is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub struct VolumeConfig {
     pub slots: Vec<KeySlot>,
     /// SHA-256 of the volume's policy.toml, where it has a policy.
     pub policy: Option<[u8; 32]>,
+    /// Keys that folders of an earlier policy had, at most [`MAX_FORMER`]: files may still be under them, and no new one is.
+    pub former_keys: Vec<KeyUri>,
 }
 
 /// How names stand on disk.
@@ -159,6 +163,16 @@ impl UnverifiedConfig {
         &self.config.keys
     }
 
+    /// The keys that it says folders once had.
+    pub fn former_keys(&self) -> &[KeyUri] {
+        &self.config.former_keys
+    }
+
+    /// What it says is the SHA-256 of the policy.
+    pub fn policy(&self) -> Option<[u8; 32]> {
+        self.config.policy
+    }
+
     /// What it says wraps files' data keys.
     pub fn key_scope(&self) -> KeyScope {
         self.config.key_scope
@@ -213,6 +227,12 @@ struct Document {
     slots: Vec<KeySlot>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     policy: Option<Hex>,
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "at_most::<_, _, MAX_FORMER>"
+    )]
+    former_keys: Vec<KeyUri>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tag: Option<Hex>,
 }
@@ -232,6 +252,7 @@ impl Document {
             commitment: Hex(config.commitment),
             slots: config.slots.clone(),
             policy: config.policy.map(Hex),
+            former_keys: config.former_keys.clone(),
             tag: None,
         }
     }
@@ -270,6 +291,7 @@ impl Document {
             commitment: self.commitment.0,
             slots: self.slots,
             policy: self.policy.map(|Hex(hash)| hash),
+            former_keys: self.former_keys,
         };
         Ok(UnverifiedConfig { config, tag })
     }
@@ -334,6 +356,7 @@ mod tests {
             commitment: [0xC0; 32],
             slots: vec![slot(72)],
             policy: None,
+            former_keys: Vec::new(),
         }
     }
 
@@ -398,6 +421,28 @@ mod tests {
     }
 
     #[test]
+    fn former_keys_stand_last_and_are_proven_too() {
+        let former: Vec<KeyUri> = vec!["file:///old".parse().unwrap()];
+        let with_former = VolumeConfig {
+            former_keys: former,
+            ..config()
+        };
+        let canonical = String::from_utf8(Document::of(&with_former).canonical()).unwrap();
+        assert!(
+            canonical.ends_with(r#"}],"former_keys":["file:///old"]}"#),
+            "{canonical}"
+        );
+        let json = with_former.encode(&mac(1));
+        assert_eq!(reread(&json, 1), Ok(with_former));
+        for key in [json!([]), json!(["file:///other"])] {
+            let mut document: Value = serde_json::from_slice(&json).unwrap();
+            document["former_keys"] = key;
+            let changed = serde_json::to_vec(&document).unwrap();
+            assert_eq!(reread(&changed, 1), Err(VolumeConfigError::Forged));
+        }
+    }
+
+    #[test]
     fn white_space_and_order_mean_nothing() {
         let json = config().encode(&mac(1));
         let sorted = serde_json::to_vec(&serde_json::from_slice::<Value>(&json).unwrap()).unwrap();
@@ -437,6 +482,7 @@ mod tests {
             ("/keys", json!(["file:///tmp/mine.json"])),
             ("/commitment", json!("00".repeat(32))),
             ("/policy", json!("00".repeat(32))),
+            ("/former_keys", json!(["file:///tmp/mine.json"])),
             (
                 "/slots",
                 serde_json::to_value([slot(72), slot(72)]).unwrap(),
@@ -479,6 +525,9 @@ mod tests {
             ("/policy", json!("C0".repeat(32))),
             ("/policy", json!("")),
             ("/policy", json!(["00"])),
+            ("/former_keys", json!(["no uri"])),
+            ("/former_keys", json!("file:///a")),
+            ("/former_keys", json!(vec!["file:///a"; MAX_FORMER + 1])),
             ("/tag", Value::Null),
             ("/tag", json!("")),
             ("/more", json!(1)),
@@ -567,6 +616,7 @@ mod tests {
             allow: bool,
             commitment: [u8; 32],
             policy: Option<[u8; 32]>,
+            former: bool,
             slots in vec(slots(), 1..=8),
         ) -> VolumeConfig {
             VolumeConfig {
@@ -577,6 +627,7 @@ mod tests {
                 foreign_files: if allow { ForeignFiles::Allow } else { ForeignFiles::Deny },
                 keys: slots.iter().map(|slot| slot.key_uri.clone()).collect(),
                 commitment,
+                former_keys: slots.iter().filter(|_| former).map(|slot| slot.key_uri.clone()).collect(),
                 slots,
                 policy,
             }

@@ -203,16 +203,7 @@ impl FileSystem {
         let (done, given) = mpsc::channel();
         for file in files {
             let done = done.clone();
-            self.volume.fetch_keys(file.header_now(), move |header, deks| {
-                let result = deks
-                    .map_err(FsError::from)
-                    .and_then(|deks| Ok(EpochKeys::derive(&header, &deks)?))
-                    .and_then(|keys| Ok(file.give_keys(keys)?));
-                if let Err(error) = result {
-                    tracing::error!(file = %file.file_id(), %error, "an open file stays without its keys");
-                }
-                drop(done);
-            });
+            self.fetch_keys_for(file, move |_file| drop(done));
         }
         drop(done);
         // Every sender is dropped when its file is done.
@@ -232,10 +223,38 @@ impl FileSystem {
         files
     }
 
-    /// Whoever opened a file while its keys were taken from all others must not keep them.
-    pub(super) fn follow_lock(&self, file: &OpenFile) {
+    /// Gives an open file its keys, once a provider has; `then` is called whether or not that came to be.
+    fn fetch_keys_for(
+        &self,
+        file: Arc<OpenFile>,
+        then: impl FnOnce(&Arc<OpenFile>) + Send + 'static,
+    ) {
+        self.volume.fetch_keys(file.header_now(), move |header, deks| {
+            let result = deks
+                .map_err(FsError::from)
+                .and_then(|deks| Ok(EpochKeys::derive(&header, &deks)?))
+                .and_then(|keys| Ok(file.give_keys(keys)?));
+            if let Err(error) = result {
+                tracing::error!(file = %file.file_id(), %error, "an open file stays without its keys");
+            }
+            then(&file);
+        });
+    }
+
+    /// Whoever was given a file's keys while they were taken from all others must not keep them.
+    pub(super) fn follow_lock(self: &Arc<Self>, file: &Arc<OpenFile>) {
         if let Some(why) = self.volume.locked() {
-            file.take_keys(why);
+            self.close_as_locked(file, why);
+        }
+    }
+
+    /// The volume was seen to be locked. Where it was unlocked since, whoever did that may have looked for files without keys
+    /// before this one was: then it gets them here, and a lock that comes in between is followed in turn.
+    pub(super) fn close_as_locked(self: &Arc<Self>, file: &Arc<OpenFile>, why: KeyError) {
+        file.take_keys(why);
+        if self.volume.locked().is_none() {
+            let fs = Arc::clone(self);
+            self.fetch_keys_for(Arc::clone(file), move |file| fs.follow_lock(file));
         }
     }
 }

@@ -208,8 +208,8 @@ impl Shared {
 
     fn file_confirmed(
         &self,
-        fs: &FileSystem,
-        (inode, file): (&Arc<Inode>, &OpenFile),
+        fs: &Arc<FileSystem>,
+        (inode, file): (&Arc<Inode>, &Arc<OpenFile>),
         header: &FileHeader,
         deks: &[Arc<SecretKey>],
         asked: Instant,

@@ -52,7 +52,7 @@ pub use handles::Fh;
 pub use inodes::Ino;
 pub use kernel::KernelCache;
 pub use locks::{LockConflict, LockOwner, LockRequest};
-pub use moves::MoveWatch;
+pub use moves::{MoveWatch, Moved};
 pub use ops::attr::{AttrChange, TimeChange};
 pub use ops::create::Created;
 pub use ops::folder::FolderEntry;
@@ -132,7 +132,7 @@ pub struct FileSystem {
     key_watch: KeyWatch,
     /// There once the mount is.
     kernel: OnceLock<Arc<dyn KernelCache>>,
-    prefetch: Option<Prefetch>,
+    prefetch: Prefetch,
     rules: policy::Rules,
 }
 
@@ -161,7 +161,7 @@ impl FileSystem {
             custody: Custody::default(),
             key_watch,
             kernel: OnceLock::new(),
-            prefetch: (!volume.keys_are_local()).then(Prefetch::new),
+            prefetch: Prefetch::new(),
             volume,
             options,
             stats,
@@ -169,9 +169,6 @@ impl FileSystem {
         });
         // Without it revoked keys would stay in use.
         fs.key_watch.start(&fs)?;
-        if let Some(prefetch) = &fs.prefetch {
-            prefetch.start(&fs);
-        }
         Ok(fs)
     }
 
@@ -186,9 +183,7 @@ impl FileSystem {
     /// Call after the last request.
     pub fn shut_down(&self) -> bool {
         self.key_watch.stop();
-        if let Some(prefetch) = &self.prefetch {
-            prefetch.stop();
-        }
+        self.prefetch.stop();
         // The kernel does not wait for the end of handles when it unmounts, and drops what it has not sent.
         let mut flushed = true;
         for handle in self.files.drain() {

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::storage::{CName, Node};
 
 use super::FileSystem;
-use super::inodes::{Ino, Inode, Whereabouts};
+use super::inodes::{Ino, Inode};
 
 /// Notes names while somebody watches.
 #[derive(Debug, Default)]
@@ -28,13 +28,17 @@ impl Moves {
             self.noted.lock().insert(place, Arc::clone(parent));
         }
     }
+}
 
-    /// An inode, where it was last known to be.
-    pub(super) fn note_inode(&self, inode: &Inode) {
-        if let Whereabouts::At { parent, cname } = &*inode.whereabouts().read() {
-            self.note(parent, cname);
-        }
-    }
+/// A name that came or moved.
+#[derive(Debug)]
+pub struct Moved {
+    /// Its folder.
+    pub dir: Arc<Node>,
+    /// The name in it.
+    pub cname: CName,
+    /// The folder's path in the mount, where that is known.
+    pub folder: Option<Vec<u8>>,
 }
 
 /// Names are noted while this lives.
@@ -51,10 +55,14 @@ impl FileSystem {
 
 impl MoveWatch<'_> {
     /// The names noted since the last call, each with its folder. Those whose folder is gone are gone with it.
-    pub fn take(&self) -> Vec<(Arc<Node>, CName)> {
+    pub fn take(&self) -> Vec<Moved> {
         let noted = std::mem::take(&mut *self.0.moves.noted.lock());
         let place = |((_ino, cname), parent): ((Ino, CName), Arc<Inode>)| {
-            Some((self.0.folder_node(&parent).ok()?, cname))
+            Some(Moved {
+                dir: self.0.folder_node(&parent).ok()?,
+                cname,
+                folder: self.0.path_of(&parent),
+            })
         };
         noted.into_iter().filter_map(place).collect()
     }

@@ -1,5 +1,6 @@
 //! Who reads the files of a folder in the folder's order, as `grep -r` and `tar` do, finds their keys at hand: those of
-//! the next files are asked for ahead, many at a time. Only where a provider takes its time.
+//! the next files are asked for ahead, many at a time. Only while a provider of some key takes its time: the thread that does
+//! so is there from the first such moment on.
 //!
 //! How far ahead grows with each file that is opened in order, and falls back with the first that is not; what was
 //! asked for until then is not asked for in vain again.
@@ -7,6 +8,7 @@
 mod order;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Condvar, Mutex};
@@ -29,6 +31,7 @@ const IN_FLIGHT_MAX: usize = 32;
 pub(super) struct Prefetch {
     shared: Arc<Shared>,
     thread: Worker,
+    started: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -60,11 +63,15 @@ impl Prefetch {
         Self {
             shared: Arc::default(),
             thread: Worker::default(),
+            started: AtomicBool::new(false),
         }
     }
 
-    /// Begins to look ahead in `fs`; without a thread for it, that is not done.
-    pub(super) fn start(&self, fs: &Arc<FileSystem>) {
+    /// Begins to look ahead in `fs`, once; without a thread for it, that is not done.
+    fn start(&self, fs: &Arc<FileSystem>) {
+        if self.started.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let (shared, fs) = (Arc::clone(&self.shared), Arc::downgrade(fs));
         let started = self.thread.start("key-prefetch", move || shared.run(&fs));
         if let Err(error) = started {
@@ -77,6 +84,7 @@ impl Prefetch {
         self.shared.wake.notify_all();
         self.thread.join();
     }
+
     /// A folder was listed.
     pub(super) fn listed(&self, folder: Ino, listing: &[ListedEntry]) {
         let order = order_of(listing);
@@ -84,7 +92,8 @@ impl Prefetch {
     }
 
     /// A file is being opened.
-    pub(super) fn opened(&self, inode: &Inode) {
+    pub(super) fn opened(&self, fs: &Arc<FileSystem>, inode: &Inode) {
+        self.start(fs);
         let folder = match &*inode.whereabouts().read() {
             Whereabouts::At { parent, .. } => parent.ino(),
             Whereabouts::Held(_) | Whereabouts::ByHandle(_) => return,

@@ -84,14 +84,17 @@ pub struct KeyringStats {
 }
 
 type Unwrap = Arc<dyn Fn(&DekRequest) -> Result<SecretKey, KeyError> + Send + Sync>;
+type IsAtHand = Arc<dyn Fn(&DekRequest) -> bool + Send + Sync>;
 
 /// Unwrapped data keys, by file and epoch. See the module's text. Dropping it ends its threads,
 /// once calls that have begun are over; who still waits is answered `Unavailable`.
 pub struct Keyring {
     shared: Arc<Shared>,
-    /// Empty where requests are served on the calling thread.
+    /// As many as there is work for, and one that drops the keys whose time is over.
     workers: Workers,
-    local: bool,
+    is_at_hand: IsAtHand,
+    /// There is not one thread: all is served on that which asks.
+    alone: bool,
 }
 
 /// What the workers and the callers share. Lock order: a shard, or the queue, never both; neither
@@ -113,25 +116,29 @@ impl fmt::Debug for Keyring {
 
 impl Keyring {
     /// An empty keyring. `unwrap` gets at a data key: it may block and may fail; if it panics, that
-    /// is `Unavailable`. `local` says that it answers from memory in microseconds: then it runs on
-    /// the thread that asks.
-    pub fn new(config: KeyringConfig, unwrap: Unwrap, local: bool) -> Self {
+    /// is `Unavailable`. `is_at_hand` says of a request that this answers from memory in
+    /// microseconds: then it runs on the thread that asks.
+    pub fn new(config: KeyringConfig, unwrap: Unwrap, is_at_hand: IsAtHand) -> Self {
         let shared = Arc::new(Shared {
             shards: shards(&config),
-            queue: Queue::new(config.ttl),
+            queue: Queue::new(config.ttl, config.workers.max(1)),
             unwrap,
         });
-        // Where all is local, one thread is left: it drops the keys whose time is over.
-        let count = if local { 1 } else { config.workers.max(1) };
-        let workers = Workers::spawn(count, || {
-            let shared = Arc::clone(&shared);
-            move || shared.work()
-        });
+        shared.queue.add_worker();
+        let workers = Workers::default();
+        let first = Arc::clone(&shared);
+        let alone = !workers.start(move || first.work());
         Self {
-            local: local || workers.is_empty(),
             shared,
             workers,
+            is_at_hand,
+            alone,
         }
+    }
+
+    /// Whether a request is served on the thread that asks.
+    fn is_local(&self, request: &DekRequest) -> bool {
+        self.alone || (self.is_at_hand)(request)
     }
 
     /// The data key if it is kept. Takes one short lock; counts as a hit where there is one.
@@ -167,14 +174,9 @@ impl Keyring {
             .join_or_start_anew(&request, Box::new(done));
         match begun {
             false => {}
-            true if self.local => self.shared.fly(&request),
+            true if self.is_local(&request) => self.shared.fly(&request),
             true => self.enqueue(request, Urgency::Refresh),
         }
-    }
-
-    /// Whether keys are unwrapped on the thread that asks.
-    pub fn is_local(&self) -> bool {
-        self.local
     }
 
     /// Gets the data key and hands it to `done`: at once on this thread where the keyring has it or
@@ -239,14 +241,14 @@ impl Keyring {
         match start {
             Start::Answered(waiter, result) => waiter(result),
             Start::Joined => {}
-            Start::Flight if self.local => self.shared.fly(&request),
+            Start::Flight if self.is_local(&request) => self.shared.fly(&request),
             Start::Flight => self.enqueue(request, Urgency::Awaited),
         }
     }
 
     /// Asks again for a key that is still believed, but not for much longer.
     fn refresh(&self, request: DekRequest) {
-        if !self.local
+        if !self.is_local(&request)
             && self
                 .shared
                 .shard(&request.file)
@@ -258,8 +260,15 @@ impl Keyring {
     }
 
     fn enqueue(&self, request: DekRequest, urgency: Urgency) {
-        if let Some(refused) = self.shared.queue.push(request, urgency) {
-            self.shared.land(&refused, &Err(closing()), Instant::now());
+        match self.shared.queue.push(request, urgency) {
+            Ok(false) => {}
+            Ok(true) => {
+                let shared = Arc::clone(&self.shared);
+                if !self.workers.start(move || shared.work()) {
+                    self.shared.queue.lose_worker();
+                }
+            }
+            Err(refused) => self.shared.land(&refused, &Err(closing()), Instant::now()),
         }
     }
 }

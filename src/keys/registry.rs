@@ -343,9 +343,11 @@ impl Providers {
     }
 
     /// Whether the providers of all these URIs answer from memory. One that cannot be opened does not: it is waited for.
+    /// Waits for none itself: of a kind that is far away, none is opened.
     pub fn all_local(&self, uris: &[KeyUri]) -> bool {
+        let may_be = |uri: &KeyUri| scheme_of(uri).is_none_or(|scheme| scheme.name == file::SCHEME);
         uris.iter()
-            .all(|uri| self.open(uri).is_ok_and(|provider| provider.is_local()))
+            .all(|uri| may_be(uri) && self.open(uri).is_ok_and(|provider| provider.is_local()))
     }
 
     /// The forms of the URIs that this program knows.

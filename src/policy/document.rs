@@ -6,11 +6,15 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::pattern::{PathPattern, is_name_pattern};
-use super::{Access, MAX_LEN, MAX_RULES, Policy, Rule};
+use super::pattern::{PathPattern, PatternError, is_name_pattern};
+use super::{Access, Folder, MAX_FOLDERS, MAX_LEN, MAX_RULES, NewFileKeys, Policy, Rule};
+use crate::format::volume_config::KeyScope;
+use crate::units::KeyUri;
 
 /// The most entries of one list.
 const MAX_LIST: usize = 64;
+/// As many keys as a file's header has slots.
+const MAX_KEYS: usize = 8;
 
 /// Why a policy cannot be followed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -29,6 +33,19 @@ pub enum PolicyError {
         /// What is wrong.
         why: String,
     },
+    /// One folder, counted from 1.
+    #[error("folder {folder}: {why}")]
+    Folder {
+        /// Which.
+        folder: usize,
+        /// What is wrong.
+        why: String,
+    },
+    /// A key cannot be exchanged by a program.
+    #[error(
+        "its text does not let one key be put in the place of another: change it by hand, and set it"
+    )]
+    Exchange,
 }
 
 /// Names of users and groups to numbers, as this machine has them. `None`: there is none.
@@ -46,6 +63,8 @@ struct Document {
     default: AccessWord,
     #[serde(default)]
     rule: Vec<RuleTable>,
+    #[serde(default)]
+    folder: Vec<FolderTable>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -79,6 +98,15 @@ struct RuleTable {
     exe: Option<OneOrMore<String>>,
     unit: Option<OneOrMore<String>>,
     access: AccessWord,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FolderTable {
+    path: String,
+    #[serde(default)]
+    keys: Vec<String>,
+    scope: Option<KeyScope>,
 }
 
 #[derive(Deserialize)]
@@ -123,8 +151,10 @@ impl Policy {
         let text = std::str::from_utf8(bytes).map_err(|error| form(error.to_string()))?;
         let document: Document =
             toml::from_str(text).map_err(|error| form(error.to_string().trim_end().to_owned()))?;
-        if document.rule.len() > MAX_RULES {
-            return Err(form(format!("more than {MAX_RULES} rules")));
+        if document.rule.len() > MAX_RULES || document.folder.len() > MAX_FOLDERS {
+            return Err(form(format!(
+                "more than {MAX_RULES} rules, or than {MAX_FOLDERS} folders"
+            )));
         }
         let rules = (1..).zip(document.rule).map(|(nth, table)| {
             rule(table, accounts).map_err(|why| PolicyError::Rule { rule: nth, why })
@@ -133,8 +163,22 @@ impl Policy {
         Ok(Self {
             rules,
             default: document.default.into(),
+            folders: folders(document.folder)?,
         })
     }
+}
+
+fn folders(tables: Vec<FolderTable>) -> Result<Vec<Folder>, PolicyError> {
+    let mut folders: Vec<Folder> = Vec::new();
+    for (nth, table) in (1..).zip(tables) {
+        let failed = |why| PolicyError::Folder { folder: nth, why };
+        let folder = folder(table).map_err(failed)?;
+        if folders.iter().any(|other| other.path == folder.path) {
+            return Err(failed(format!("{} has keys already", folder.path)));
+        }
+        folders.push(folder);
+    }
+    Ok(folders)
 }
 
 fn rule(table: RuleTable, accounts: &dyn Accounts) -> Result<Rule, String> {
@@ -183,6 +227,45 @@ fn rule(table: RuleTable, accounts: &dyn Accounts) -> Result<Rule, String> {
     })
 }
 
+fn folder(table: FolderTable) -> Result<Folder, String> {
+    let path = table.path;
+    let odd = |error: PatternError| format!("path {path:?}: {error}");
+    let plain = PathPattern::parse(&path).map_err(odd)?;
+    if path.contains(['*', '?', '\\']) {
+        return Err(format!("path {path:?}: a folder's path, without * ? \\"));
+    }
+    let keys = table.keys.iter().map(|uri| {
+        let key = uri.parse::<KeyUri>();
+        let key = key.map_err(|error| format!("key {uri:?}: {error}"))?;
+        match key.scheme() {
+            "volume" => Err(format!(
+                "key {uri:?}: for the volume key give scope = \"volume\""
+            )),
+            _ => Ok(key),
+        }
+    });
+    let keys = keys.collect::<Result<Vec<_>, _>>()?;
+    if let Some((_nth, twice)) = keys
+        .iter()
+        .enumerate()
+        .find(|(nth, key)| keys[..*nth].contains(key))
+    {
+        return Err(format!("the key {twice} is named twice"));
+    }
+    let scope = match (table.scope, keys.len()) {
+        (None, 0) => return Err("neither keys nor a scope are given".to_owned()),
+        (_, count) if count > MAX_KEYS => return Err(format!("more than {MAX_KEYS} keys")),
+        (Some(KeyScope::Volume), 1..) => {
+            return Err("with scope \"volume\" the volume key wraps, and no other".to_owned());
+        }
+        (scope, _) => scope.unwrap_or(KeyScope::File),
+    };
+    Ok(Folder {
+        path: plain.to_string(),
+        keys: NewFileKeys { scope, keys },
+    })
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -221,6 +304,12 @@ pub(super) mod tests {
             access = "allow"
             [[rule]]
             access = "deny"
+            [[folder]]
+            path = "/certs"
+            keys = ["file:///a", "file:///b"]
+            [[folder]]
+            path = "/bulk"
+            scope = "volume"
             "#,
         );
         assert_eq!(policy.default, Access::ReadOnly);
@@ -235,6 +324,8 @@ pub(super) mod tests {
             (&policy.rules[1].path, policy.rules[1].access),
             (&None, Access::Deny)
         );
+        assert_eq!(policy.folders[0].keys.keys.len(), 2);
+        assert_eq!(policy.folders[1].keys.scope, KeyScope::Volume);
     }
 
     #[test]
@@ -279,7 +370,17 @@ pub(super) mod tests {
             "[[rule]]\naccess = \"deny\"\nunit = \"nginx\"",
             "[[rule]]\naccess = \"deny\"\nunit = \"\"",
             "[[rule]]\naccess = \"deny\"\nunit = \"a**.service\"",
-            "[[folder]]\npath = \"/a\"\nkeys = [\"file:///a\"]",
+            "[[folder]]\npath = \"/a\"",
+            "[[folder]]\nkeys = [\"file:///a\"]",
+            "[[folder]]\npath = \"a\"\nkeys = [\"file:///a\"]",
+            "[[folder]]\npath = \"/a/**\"\nkeys = [\"file:///a\"]",
+            "[[folder]]\npath = \"/a\"\nkeys = [\"nonsense\"]",
+            "[[folder]]\npath = \"/a\"\nkeys = \"file:///a\"",
+            "[[folder]]\npath = \"/a\"\nkeys = [\"volume:1\"]",
+            "[[folder]]\npath = \"/a\"\nkeys = [\"file:///a\", \"file:///a\"]",
+            "[[folder]]\npath = \"/a\"\nscope = \"folder\"",
+            "[[folder]]\npath = \"/a\"\nscope = \"volume\"\nkeys = [\"file:///a\"]",
+            "[[folder]]\npath = \"/a\"\nscope = \"file\"\n[[folder]]\npath = \"/a\"\nscope = \"volume\"",
             "[[rule]\naccess = \"deny\"",
         ] {
             assert!(parsed(text).is_err(), "{text}");
@@ -305,7 +406,9 @@ pub(super) mod tests {
         );
         let folder = parsed("[[folder]]\npath = \"/a\"\n").unwrap_err();
         assert!(
-            folder.to_string().contains("unknown field `folder`"),
+            folder
+                .to_string()
+                .contains("folder 1: neither keys nor a scope"),
             "{folder}"
         );
     }
@@ -319,6 +422,18 @@ pub(super) mod tests {
         let uids =
             |count: usize| format!("[[rule]]\naccess = \"deny\"\nuid = {:?}", vec![1; count]);
         assert!(parsed(&uids(MAX_LIST)).is_ok() && parsed(&uids(MAX_LIST + 1)).is_err());
+        let keys = |count: usize| {
+            let keys: Vec<_> = (0..count).map(|nth| format!("file:///{nth}")).collect();
+            format!("[[folder]]\npath = \"/a\"\nkeys = {keys:?}")
+        };
+        assert!(parsed(&keys(8)).is_ok() && parsed(&keys(9)).is_err());
+        let folders = |count: usize| -> String {
+            let folder = |nth| format!("[[folder]]\npath = \"/{nth}\"\nscope = \"volume\"\n");
+            (0..count).map(folder).collect()
+        };
+        assert!(
+            parsed(&folders(MAX_FOLDERS)).is_ok() && parsed(&folders(MAX_FOLDERS + 1)).is_err()
+        );
         let deep = format!("x = {}", "[".repeat(5000));
         assert!(parsed(&deep).is_err());
     }

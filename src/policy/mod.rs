@@ -1,16 +1,20 @@
-//! A volume's policy: who may do what to which path. Pure; docs/POLICY.md is for people.
+//! A volume's policy: who may do what to which path, and which keys a folder's new files get. Pure; docs/POLICY.md is
+//! for people.
 //!
 //! * `document`: policy.toml to a [`Policy`], with every limit
 //! * [`pattern`]: the paths of rules
+//! * [`folders`]: the keys of folders
 //! * [`judge`]: what the rules come to for a path and whoever asks
 
 mod document;
+pub mod folders;
 pub mod judge;
 pub mod pattern;
 
 use std::path::PathBuf;
 
 pub use document::{Accounts, PolicyError};
+pub use folders::{Folder, NewFileKeys};
 pub use judge::{Facts, Given, Verdict};
 pub use pattern::PathPattern;
 
@@ -18,6 +22,8 @@ pub use pattern::PathPattern;
 pub const MAX_LEN: usize = 64 << 10;
 /// The most rules.
 pub const MAX_RULES: usize = 256;
+/// The most folders with keys of their own.
+pub const MAX_FOLDERS: usize = 64;
 
 /// What may be done, the strictest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,6 +71,8 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// Where none matches.
     pub default: Access,
+    /// Folders with keys of their own, in no order that matters.
+    pub folders: Vec<Folder>,
 }
 
 #[cfg(test)]

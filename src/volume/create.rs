@@ -13,9 +13,9 @@ use crate::storage::Node;
 use crate::units::{DirId, EpochId, FileId, KeyUri, PlainLen, VolumeId};
 
 use super::error::VolumeError;
-use super::file_keys::{wrap_for_file, wrap_slots};
 use super::meta::{self, name};
 use super::secrets::VolumeSecrets;
+use super::wrapping::{wrap_for_file, wrap_slots};
 
 /// What a new volume is to be.
 #[derive(Debug, Clone)]
@@ -91,6 +91,7 @@ pub fn create_in(
         commitment: volume_config::commitment(&volume_key, &options.volume_id),
         slots,
         policy: None,
+        former_keys: Vec::new(),
     };
     let root = empty_folder(root()?, path)?;
     let io = |what: &'static str| VolumeError::io(format!("{}: {what}", path.display()));

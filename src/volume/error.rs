@@ -67,6 +67,15 @@ pub enum VolumeError {
     /// A folder's id is not one.
     #[error("the folder's id: {0}")]
     FolderId(#[source] NameError),
+    /// A folder is to have the volume's keys, each data key by itself, and the volume has none.
+    #[error("the policy gives {0} the volume's keys with scope \"file\", and the volume has none")]
+    FolderWithoutKey(String),
+    /// A key of the policy says where its service is reached, which no stored URI does.
+    #[error("the policy names the key {0}: say how it is reached on each machine, and here {1}")]
+    FolderKey(KeyUri, KeyUri),
+    /// Files may be under too many keys that no folder has any more.
+    #[error("files may still be under the keys of too many earlier policies")]
+    TooManyFormerKeys,
     /// The policy cannot be followed.
     #[error("the policy: {0}")]
     Policy(#[from] PolicyError),

@@ -1,30 +1,27 @@
 //! Data keys of files: made ahead for new ones, unwrapped once for those that are opened.
 
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use crate::crypto::{LockedMemoryError, SecretKey, kwp, random};
+use crate::crypto::SecretKey;
 use crate::format::file_keys;
 use crate::format::header::{FileHeader, KeyEpoch, KeySlot};
 use crate::format::volume_config::KeyScope;
 use crate::keys::{
-    DekRequest, DekResult, EncryptionContext, KeyError, KeyErrorKind, KeyProvider, Keyring,
-    KeyringConfig, KeyringStats, NamedKey, Pool, PoolOptions, Providers, WrappedDek,
+    DekRequest, DekResult, KeyError, KeyErrorKind, Keyring, KeyringConfig, KeyringStats, Pool,
+    Providers,
 };
-use crate::units::{EpochId, FileId, KeyUri, VolumeId};
+use crate::units::{FileId, VolumeId};
 
 use super::Volume;
-use super::audit::{Attempt, Told};
+use super::audit::Told;
 use super::error::VolumeError;
 use super::live::LiveConfig;
-use super::secrets::VolumeSecrets;
+use super::making::BeingMade;
+use super::pools::{self, Ahead, FileKeys, Pools};
 use super::vault::Vault;
-
-/// The scheme of a slot that the volume key itself wraps.
-pub const VOLUME_SCHEME: &str = "volume";
-/// Data keys made ahead where that asks no service: refilled below the first, up to the second.
-pub(super) const POOL: (usize, usize) = (64, 256);
-const FIRST_EPOCH: EpochId = EpochId(1);
+use super::wrapping::{VOLUME_SCHEME, Wrapping};
 
 /// What a new file is made of.
 #[derive(Debug)]
@@ -43,32 +40,25 @@ pub struct FileMaterial {
     pub membership_tag: [u8; 32],
 }
 
-/// Material that was made ahead, for the keys of this generation.
+/// The material of a new file that is to be found by its name soon.
 #[derive(Debug)]
-pub(super) struct Ahead {
-    material: FileMaterial,
-    generation: u64,
+pub struct NewFile {
+    /// What it is made of.
+    pub material: FileMaterial,
+    /// To be held until it is found: a run over all files that begins meanwhile waits for it.
+    pub being_made: BeingMade,
 }
 
-/// The keyring and the pool of a volume.
+/// The keyring of a volume, and what is made ahead.
 #[derive(Debug)]
 pub(super) struct FileKeyring {
     pub(super) keyring: Arc<Keyring>,
     /// Filled from the first new file on: who only reads needs no keys for new files.
-    pool: OnceLock<Pool<Ahead>>,
-    wrapping: Arc<Wrapping>,
+    pools: Pools,
+    pub(super) wrapping: Arc<Wrapping>,
     ttl: Duration,
-}
-
-/// What it takes to make and unwrap data keys.
-#[derive(Debug)]
-struct Wrapping {
-    volume_id: VolumeId,
-    scope: KeyScope,
-    live: Arc<LiveConfig>,
-    vault: Arc<Vault>,
-    providers: Arc<Providers>,
-    told: Arc<Told>,
+    /// Whether nobody has to be waited for, as it was found out for a generation: twice that, and one more if so.
+    local: AtomicU64,
 }
 
 impl FileKeyring {
@@ -79,17 +69,14 @@ impl FileKeyring {
         providers: Arc<Providers>,
         told: Arc<Told>,
     ) -> Self {
-        let config = live.current();
-        let local = config.key_scope == KeyScope::Volume || providers.all_local(&config.keys);
         let wrapping = Arc::new(Wrapping {
-            volume_id: config.volume_id,
-            scope: config.key_scope,
+            volume_id: live.current().volume_id,
             live,
             vault,
             providers,
             told,
         });
-        let (unwrapping, ttl) = (Arc::clone(&wrapping), keyring.ttl);
+        let (unwrapping, asked, ttl) = (Arc::clone(&wrapping), Arc::clone(&wrapping), keyring.ttl);
         // Who opens a file at the last moment needs the rest of the time to have its key asked for again.
         let keyring = KeyringConfig {
             ttl: ttl.saturating_sub(ttl / 10),
@@ -98,41 +85,79 @@ impl FileKeyring {
         let keyring = Keyring::new(
             keyring,
             Arc::new(move |request: &DekRequest| unwrapping.unwrap(request)),
-            local,
+            Arc::new(move |request: &DekRequest| asked.is_at_hand(request)),
         );
         Self {
             keyring: Arc::new(keyring),
-            pool: OnceLock::new(),
+            pools: Pools::default(),
             wrapping,
             ttl,
+            local: AtomicU64::new(u64::MAX),
         }
     }
 
-    /// The pool of data keys for new files.
-    pub(super) fn pool(&self) -> &Pool<Ahead> {
-        self.pool.get_or_init(|| {
-            let wrapping = Arc::clone(&self.wrapping);
-            let options = match self.keyring.is_local() {
-                true => PoolOptions::fixed(POOL.0, POOL.1),
-                false => PoolOptions::growing(),
-            };
+    /// The pool of data keys for new files that get these keys.
+    pub(super) fn pool(&self, keys: &FileKeys) -> Arc<Pool<Ahead>> {
+        self.pools.of(keys, || {
+            let (wrapping, made_for) = (Arc::clone(&self.wrapping), keys.clone());
+            let is_own = *keys == self.wrapping.live.own_keys();
             // A file made today by a key that was revoked yesterday would outlive it.
-            let options = options.max_age(self.ttl);
-            Pool::new(options, Arc::new(move || wrapping.make_ahead()))
+            let options = pools::options(wrapping.is_local(keys), is_own).max_age(self.ttl);
+            Pool::new(options, Arc::new(move || wrapping.make_ahead(&made_for)))
         })
     }
 
     /// Takes material of this moment's keys: what was made ahead for others is passed over.
-    fn take(self: &Arc<Self>, done: impl FnOnce(Result<FileMaterial, KeyError>) + Send + 'static) {
+    fn take(
+        self: &Arc<Self>,
+        folder: Vec<u8>,
+        done: impl FnOnce(Result<NewFile, VolumeError>) + Send + 'static,
+    ) {
         let files = Arc::clone(self);
-        self.pool().take(move |ahead| match ahead {
-            Ok(ahead) if ahead.generation != files.wrapping.live.generation() => {
-                // Boxed, or its type would have no end.
-                let done: Box<dyn FnOnce(_) + Send> = Box::new(done);
-                files.take(done);
+        // First: keys that are chosen by what comes with the next generation are chosen anew.
+        let chosen_at = self.wrapping.live.generation();
+        let plan = match self.wrapping.live.key_plan() {
+            Ok(plan) => plan,
+            Err(error) => return done(Err(error)),
+        };
+        self.pool(plan.of_folder(&folder)).take(move |ahead| {
+            let ahead = match ahead {
+                Ok(ahead) => ahead,
+                Err(error) => return done(Err(error.into())),
+            };
+            let being_made = files.wrapping.live.begin_file(chosen_at);
+            match being_made.filter(|_| ahead.generation == chosen_at) {
+                Some(being_made) => done(Ok(NewFile {
+                    material: ahead.material,
+                    being_made,
+                })),
+                None => {
+                    // Boxed, or its type would have no end.
+                    let done: Box<dyn FnOnce(_) + Send> = Box::new(done);
+                    files.take(folder, done);
+                }
             }
-            ahead => done(ahead.map(|ahead| ahead.material)),
         });
+    }
+
+    /// Whether every file's key is to be had without waiting for a provider, by the keys of this moment.
+    fn waits_for_nobody(&self) -> bool {
+        let generation = self.wrapping.live.generation();
+        let known = self.local.load(Ordering::Acquire);
+        if known >> 1 == generation {
+            return known & 1 == 1;
+        }
+        let (live, wrapping) = (&self.wrapping.live, &self.wrapping);
+        let plan = live.key_plan();
+        let own = |keys: &FileKeys| keys.scope == KeyScope::Volume;
+        // Keys that are on their way out open files for as long as they are.
+        let local = plan.is_ok_and(|plan| {
+            plan.all().all(own) && live.current().former_keys.is_empty()
+                || wrapping.providers.all_local(&live.file_openers())
+        });
+        let found = (generation << 1) | u64::from(local);
+        self.local.store(found, Ordering::Release);
+        local
     }
 
     /// Forgets every key, and every failure to get one.
@@ -148,8 +173,9 @@ impl FileKeyring {
     }
 
     fn clear_ahead(&self) {
-        if let Some(pool) = self.pool.get() {
-            pool.clear();
+        match self.wrapping.live.key_plan() {
+            Ok(plan) => self.pools.clear(|keys| plan.all().any(|used| used == keys)),
+            Err(_error) => self.pools.clear(|_keys| false),
         }
     }
 
@@ -159,15 +185,14 @@ impl FileKeyring {
         file_keys::commitment_matches(&key, &request.file, &request.commitment).then_some(key)
     }
 
-    /// The slot of a data key that the volume key wraps.
-    pub(super) fn wrap_by_volume(&self, dek: &SecretKey) -> Result<Vec<KeySlot>, KeyError> {
-        let secrets = self.wrapping.vault.secrets()?;
-        wrap_by_volume(dek, self.wrapping.volume_id, &secrets)
-    }
-
     /// Unwraps a data key on this thread, past the keyring.
     pub(super) fn unwrap(&self, request: &DekRequest) -> Result<SecretKey, KeyError> {
         self.wrapping.unwrap(request)
+    }
+
+    #[cfg(test)]
+    pub(super) fn pool_count(&self) -> usize {
+        self.pools.count()
     }
 
     pub(super) fn stats(&self) -> KeyringStats {
@@ -176,12 +201,17 @@ impl FileKeyring {
 }
 
 impl Volume {
-    /// Material for a new file, from the pool: `done` is called at once where one is ready, else on the pool's thread.
-    pub fn new_file(&self, done: impl FnOnce(Result<FileMaterial, VolumeError>) + Send + 'static) {
+    /// Material for a new file in the folder of this path, from the pool of its keys: `done` is called at once where one is
+    /// ready, else on the pool's thread.
+    pub fn new_file(
+        &self,
+        folder: Vec<u8>,
+        done: impl FnOnce(Result<NewFile, VolumeError>) + Send + 'static,
+    ) {
         let keyring = Arc::clone(&self.files.keyring);
         self.live.refresh();
-        self.files.take(move |material| {
-            if let Ok(material) = &material {
+        self.files.take(folder, move |new| {
+            if let Ok(NewFile { material, .. }) = &new {
                 keyring.insert(
                     material.file_id,
                     material.epoch.epoch,
@@ -189,8 +219,15 @@ impl Volume {
                     material.made,
                 );
             }
-            done(material.map_err(VolumeError::from));
+            done(new);
         });
+    }
+
+    /// Whether the keys of a new file are still those that new files get: another mount of a shared volume may have changed
+    /// them, and its run over all files does not wait for this mount's.
+    pub fn is_of_this_moment(&self, being_made: &BeingMade) -> bool {
+        self.live.refresh();
+        being_made.generation() == self.live.generation()
     }
 
     /// The data keys of every epoch of a header, newest last, if the keyring has them all.
@@ -253,7 +290,7 @@ impl Volume {
 
     /// Whether a file's key is to be had without waiting for a provider.
     pub fn keys_are_local(&self) -> bool {
-        self.files.keyring.is_local()
+        self.files.waits_for_nobody()
     }
 
     /// How long a key is used without its provider being asked.
@@ -322,248 +359,4 @@ fn fetch_from(
         Asking::Anew => keyring.confirm(request, go_on),
         Asking::WhereMissing => keyring.fetch(request, go_on),
     }
-}
-
-impl Wrapping {
-    fn make_ahead(&self) -> Result<Ahead, KeyError> {
-        let generation = self.live.generation();
-        Ok(Ahead {
-            material: self.make()?,
-            generation,
-        })
-    }
-
-    fn make(&self) -> Result<FileMaterial, KeyError> {
-        let (secrets, made) = (self.vault.secrets()?, Instant::now());
-        let (dek, file_id) = (
-            SecretKey::random().map_err(no_locked_memory)?,
-            FileId(random::array()),
-        );
-        let slots = wrap_for_file(
-            self.scope,
-            &self.live.current().keys,
-            &dek,
-            self.volume_id,
-            file_id,
-            &secrets,
-            &self.providers,
-        )?;
-        let commitment = file_keys::commitment(&dek, &file_id);
-        Ok(FileMaterial {
-            file_id,
-            volume_id: Some(self.volume_id),
-            membership_tag: secrets.membership.tag(&[&file_id.0, &commitment]),
-            epoch: KeyEpoch {
-                epoch: FIRST_EPOCH,
-                commitment,
-                slots,
-            },
-            dek: Arc::new(dek),
-            made,
-        })
-    }
-
-    fn unwrap(&self, request: &DekRequest) -> Result<SecretKey, KeyError> {
-        self.vault.secrets()?;
-        self.told.may_ask(request.file)?;
-        let tell = |attempt: &Attempt<'_>| self.told.tell(request.file, attempt);
-        let opens = |key: &SecretKey| {
-            file_keys::commitment_matches(key, &request.file, &request.commitment)
-        };
-        let mut by_volume = request
-            .slots
-            .iter()
-            .filter_map(|slot| Some((slot, self.unwrap_by_volume(slot)?)));
-        if let Some((slot, key)) = by_volume.find(|(_slot, key)| opens(key)) {
-            let result = Ok(None);
-            tell(&Attempt { slot, result });
-            return Ok(key);
-        }
-        let volume = request.volume.unwrap_or(VolumeId::NONE);
-        let context = EncryptionContext {
-            volume,
-            file: Some(request.file),
-        };
-        let mut slots = self.known(&request.slots);
-        if slots.is_empty() {
-            // Another mount may have given the volume a key since.
-            self.live.refresh();
-            slots = self.known(&request.slots);
-        }
-        if slots.is_empty() {
-            let message =
-                "the file names no key of this volume, nor was its data key wrapped by it";
-            return Err(KeyError::new(KeyErrorKind::Corrupt, message));
-        }
-        unwrap_slots_told(&slots, &context, &self.providers, opens, tell)
-    }
-
-    /// The slots of key URIs that `volume.json` names. Slots stand under no tag: a stranger's URI in one must not make
-    /// this process open files, ask for passphrases or call hosts of the stranger's choice.
-    fn known(&self, slots: &[KeySlot]) -> Vec<KeySlot> {
-        let config = self.live.current();
-        let has_slot = |uri: &KeyUri| config.slots.iter().any(|slot| slot.key_uri == *uri);
-        let known =
-            |slot: &&KeySlot| has_slot(&slot.key_uri) || config.keys.contains(&slot.key_uri);
-        slots.iter().filter(known).cloned().collect()
-    }
-
-    /// The data key of a slot that the volume key wraps; `None` for other slots.
-    fn unwrap_by_volume(&self, slot: &KeySlot) -> Option<SecretKey> {
-        let own = slot.key_uri.scheme() == VOLUME_SCHEME;
-        let secrets = own.then(|| self.vault.secrets().ok())??;
-        kwp::unwrap(&secrets.dek_wrap, &slot.wrapped_dek).ok()
-    }
-}
-
-/// The slots of a file's data key: one by the volume, or one by each key URI.
-pub(super) fn wrap_for_file(
-    scope: KeyScope,
-    keys: &[KeyUri],
-    dek: &SecretKey,
-    volume: VolumeId,
-    file: FileId,
-    secrets: &VolumeSecrets,
-    providers: &Providers,
-) -> Result<Vec<KeySlot>, KeyError> {
-    match scope {
-        KeyScope::Volume => wrap_by_volume(dek, volume, secrets),
-        KeyScope::File => wrap_slots(
-            keys,
-            dek,
-            &EncryptionContext {
-                volume,
-                file: Some(file),
-            },
-            providers,
-        ),
-    }
-}
-
-/// The one slot of a data key that the volume key wraps.
-fn wrap_by_volume(
-    dek: &SecretKey,
-    volume: VolumeId,
-    secrets: &VolumeSecrets,
-) -> Result<Vec<KeySlot>, KeyError> {
-    let key_uri = format!("{VOLUME_SCHEME}:{volume}")
-        .parse()
-        .map_err(|error| {
-            KeyError::new(KeyErrorKind::Config, "the volume's own key URI").caused_by(error)
-        })?;
-    let wrapped_dek = kwp::wrap(&secrets.dek_wrap, dek);
-    Ok(vec![KeySlot {
-        key_uri,
-        key_version: String::new(),
-        wrapped_dek,
-    }])
-}
-
-/// One slot for each key URI.
-pub fn wrap_slots(
-    keys: &[KeyUri],
-    key: &SecretKey,
-    context: &EncryptionContext,
-    providers: &Providers,
-) -> Result<Vec<KeySlot>, KeyError> {
-    let wrap = |uri: &KeyUri| {
-        let wrapped = providers.open(uri)?.wrap(key, context)?;
-        Ok(KeySlot {
-            key_uri: uri.clone(),
-            key_version: wrapped.key_version,
-            wrapped_dek: wrapped.bytes,
-        })
-    };
-    keys.iter().map(wrap).collect()
-}
-
-/// The key that some slot holds and that `opens` what it is for. Slots are tried in the order of their last success,
-/// and one that fails does not stop the next. Those of keys that may not be used are passed over.
-///
-/// # Errors
-/// What the slot said that opened last: it is the one that this host goes by. Where none ever opened, the failure
-/// that gives most hope. `Corrupt` where a slot gave a key that does not open. The others' words follow its own.
-pub fn unwrap_slots(
-    slots: &[KeySlot],
-    context: &EncryptionContext,
-    providers: &Providers,
-    opens: impl Fn(&SecretKey) -> bool,
-) -> Result<SecretKey, KeyError> {
-    unwrap_slots_told(slots, context, providers, opens, |_attempt| {})
-}
-
-/// As [`unwrap_slots`]; `tell` hears what each slot that was tried came to.
-pub(super) fn unwrap_slots_told(
-    slots: &[KeySlot],
-    context: &EncryptionContext,
-    providers: &Providers,
-    opens: impl Fn(&SecretKey) -> bool,
-    tell: impl Fn(&Attempt<'_>),
-) -> Result<SecretKey, KeyError> {
-    let usable = |slot: &&KeySlot| providers.may_use(&slot.key_uri);
-    let mut ordered: Vec<_> = slots.iter().filter(usable).collect();
-    if let (true, Some(slot)) = (ordered.is_empty(), slots.first()) {
-        let message = "none of its keys is among those that were given (--key)";
-        return Err(KeyError::config(message).at(&slot.key_uri));
-    }
-    ordered.sort_by_key(|slot| std::cmp::Reverse(providers.last_success(&slot.key_uri)));
-    let mut failure: Option<KeyError> = None;
-    let mut goes_by_first = false;
-    for (nth, slot) in ordered.into_iter().enumerate() {
-        let unwrapped = unwrap_slot(slot, context, providers, &opens);
-        let result = unwrapped
-            .as_ref()
-            .map(|(_key, request_id)| request_id.clone());
-        tell(&Attempt { slot, result });
-        let error = match unwrapped {
-            Ok((key, _request_id)) => {
-                providers.note_success(&slot.key_uri);
-                return Ok(key);
-            }
-            Err(error) => error,
-        };
-        goes_by_first |= nth == 0 && providers.last_success(&slot.key_uri) > 0;
-        let keeps = |kept: &KeyError| goes_by_first || hope(kept) >= hope(&error);
-        failure = Some(match failure {
-            None => error,
-            Some(kept) if keeps(&kept) => kept.after(&error),
-            Some(other) => error.after(&other),
-        });
-    }
-    Err(failure.unwrap_or_else(|| KeyError::new(KeyErrorKind::Corrupt, "there is no key slot")))
-}
-
-fn unwrap_slot(
-    slot: &KeySlot,
-    context: &EncryptionContext,
-    providers: &Providers,
-    opens: &impl Fn(&SecretKey) -> bool,
-) -> Result<NamedKey, KeyError> {
-    let wrapped = WrappedDek {
-        key_version: slot.key_version.clone(),
-        bytes: slot.wrapped_dek.clone(),
-    };
-    let provider = providers.open(&slot.key_uri)?;
-    let (key, request_id) = provider.unwrap_named(&wrapped, context)?;
-    if opens(&key) {
-        return Ok((key, request_id));
-    }
-    let error = KeyError::new(KeyErrorKind::Corrupt, "the slot holds another key");
-    Err(error.at(&slot.key_uri).of_request(request_id))
-}
-
-/// How likely it is that a slot which failed so opens another time.
-fn hope(error: &KeyError) -> u8 {
-    match error.kind() {
-        KeyErrorKind::Unavailable => 5,
-        KeyErrorKind::Revoked => 4,
-        KeyErrorKind::Denied => 3,
-        KeyErrorKind::NotFound => 2,
-        KeyErrorKind::Config => 1,
-        KeyErrorKind::Corrupt => 0,
-    }
-}
-
-fn no_locked_memory(error: LockedMemoryError) -> KeyError {
-    KeyError::new(KeyErrorKind::Unavailable, "no locked memory for a key").caused_by(error)
 }

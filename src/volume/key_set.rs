@@ -9,16 +9,18 @@ use std::io;
 
 use crate::crypto::SecretKey;
 use crate::format::header::{HeaderError, KeyEpoch, KeySlot, MAX_SLOTS, epochs_len, epochs_room};
+use crate::format::layout::Layout;
 use crate::format::volume_config::{KeyScope, MAX_KEYS, UnverifiedConfig, VolumeConfig};
 use crate::keys::{EncryptionContext, KeyError, KeyErrorKind, KeyProvider as _, WrappedDek};
+use crate::policy::Folder;
 use crate::storage::{LockGuard, LockKind};
 use crate::units::{EpochId, KeyUri, VolumeId};
 
 use super::Volume;
 use super::error::VolumeError;
-use super::file_keys::{unwrap_slots, wrap_slots};
 use super::meta::{self, name};
 use super::renew::Renewal;
+use super::wrapping::{unwrap_slots, wrap_slots};
 
 /// The right to change a volume's keys, or its files' headers all over: one run has it at a time.
 #[derive(Debug)]
@@ -104,7 +106,14 @@ impl Volume {
             made.iter().try_for_each(|slot| self.see_open(slot))?;
             slots.extend(made);
         }
-        check_header_fits(&config, &keys, &slots)?;
+        if config.key_scope == KeyScope::File {
+            let of_files: Vec<_> = slots
+                .iter()
+                .filter(|slot| keys.contains(&slot.key_uri))
+                .cloned()
+                .collect();
+            check_header_fits(config.layout, config.commitment, &of_files)?;
+        }
         self.replace_config(keys, slots)?;
         Ok(true)
     }
@@ -127,6 +136,18 @@ impl Volume {
         leaving(&self.config().keys, &self.config().slots)
     }
 
+    /// Takes the keys off the list that folders once had: the last step, when no file names them. Says which they were.
+    ///
+    /// # Errors
+    /// What the ciphertext folder answers.
+    pub fn finish_former_keys(&self, _run: &SoleRun) -> Result<Vec<KeyUri>, VolumeError> {
+        let former = self.config().former_keys.clone();
+        if !former.is_empty() {
+            self.live.change(|config| config.former_keys.clear())?;
+        }
+        Ok(former)
+    }
+
     /// Takes the slots away of those of `removed` that have left the keys: the last step, when no file names them. Says
     /// which they were.
     ///
@@ -137,7 +158,7 @@ impl Volume {
         _run: &SoleRun,
         removed: &[KeyUri],
     ) -> Result<Vec<KeyUri>, VolumeError> {
-        let mut leaving = self.leaving_keys();
+        let mut leaving = leaving(&self.config().keys, &self.config().slots);
         leaving.retain(|uri| removed.contains(uri));
         if leaving.is_empty() {
             return Ok(leaving);
@@ -199,22 +220,18 @@ fn leaving(keys: &[KeyUri], slots: &[KeySlot]) -> Vec<KeyUri> {
 
 /// Two epochs of a file, each with a slot of every key, must find room. A slot of the volume key is as long as one of a
 /// data key.
-fn check_header_fits(
-    config: &VolumeConfig,
-    keys: &[KeyUri],
+pub(super) fn check_header_fits(
+    layout: Layout,
+    commitment: [u8; 32],
     slots: &[KeySlot],
 ) -> Result<(), VolumeError> {
-    if config.key_scope == KeyScope::Volume {
-        return Ok(());
-    }
-    let of_keys = |slot: &&KeySlot| keys.contains(&slot.key_uri);
     let epoch = |number| KeyEpoch {
         epoch: EpochId(number),
-        commitment: config.commitment,
-        slots: slots.iter().filter(of_keys).cloned().collect(),
+        commitment,
+        slots: slots.to_vec(),
     };
     let needed = epochs_len(&[epoch(1), epoch(2)]);
-    let room = epochs_room(config.layout);
+    let room = epochs_room(layout);
     if needed > room {
         return Err(HeaderError::SlotsTooLong { needed, room }.into());
     }
@@ -232,11 +249,17 @@ pub struct SeenKeys {
     pub slots: Vec<KeySlot>,
     /// What wraps files' data keys.
     pub key_scope: KeyScope,
+    /// Folders with keys of their own, as far as policy.toml is the one that `volume.json` names.
+    pub folders: Vec<Folder>,
+    /// Keys that folders once had and files may still be under.
+    pub former_keys: Vec<KeyUri>,
 }
 
 impl SeenKeys {
-    pub(super) fn of(config: &UnverifiedConfig) -> Self {
+    pub(super) fn of(config: &UnverifiedConfig, folders: Vec<Folder>) -> Self {
         Self {
+            folders,
+            former_keys: config.former_keys().to_vec(),
             volume_id: config.volume_id(),
             keys: config.keys().to_vec(),
             slots: config.slots().to_vec(),

@@ -6,23 +6,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::format::volume_config::{self, VolumeConfig};
+use crate::format::volume_config::{self, KeyScope, VolumeConfig};
 use crate::storage::{Node, Timestamp};
 
 use super::error::VolumeError;
+use super::folders::Folders;
+use super::making::{BeingMade, Making};
 use super::meta::{self, name};
+use super::pools::FileKeys;
 use super::vault::Vault;
 
 /// What `volume.json` says, as this process last read or wrote it.
 #[derive(Debug)]
 pub(super) struct LiveConfig {
-    folder: Arc<Node>,
+    pub(super) folder: Arc<Node>,
     vault: Arc<Vault>,
     /// Whether other mounts may replace the file.
     shared: bool,
     config: RwLock<Arc<VolumeConfig>>,
-    /// Counts what makes data keys wrapped before it outdated: other keys, or a new version of one.
+    /// Counts what makes data keys wrapped before it outdated: other keys, a new version of one, another policy.
     generation: AtomicU64,
+    /// The folders of the policy that was read last. Nothing else is locked while it is held.
+    pub(super) folders: Mutex<Arc<Folders>>,
+    /// New files on their way to their names.
+    making: Arc<Making>,
     /// Which file was read last, where others may replace it.
     seen: Mutex<Option<Stamp>>,
     /// Held from reading what is to be changed until the change is written.
@@ -49,6 +56,8 @@ impl LiveConfig {
             shared,
             config: RwLock::new(Arc::new(config)),
             generation: AtomicU64::new(0),
+            folders: Mutex::default(),
+            making: Arc::default(),
             seen: Mutex::default(),
             changing: Mutex::default(),
         }
@@ -56,6 +65,18 @@ impl LiveConfig {
 
     pub(super) fn current(&self) -> Arc<VolumeConfig> {
         Arc::clone(&self.config.read())
+    }
+
+    /// What wraps the data keys of new files.
+    pub(super) fn own_keys(&self) -> FileKeys {
+        let config = self.current();
+        FileKeys {
+            scope: config.key_scope,
+            keys: match config.key_scope {
+                KeyScope::File => config.keys.clone(),
+                KeyScope::Volume => Vec::new(),
+            },
+        }
     }
 
     pub(super) fn generation(&self) -> u64 {
@@ -70,6 +91,22 @@ impl LiveConfig {
     /// Whether other mounts may replace the file.
     pub(super) fn is_shared(&self) -> bool {
         self.shared
+    }
+
+    /// A new file gets keys of this generation; `None` where it is not this moment's.
+    pub(super) fn begin_file(&self, generation: u64) -> Option<BeingMade> {
+        let being_made = self.making.begin(generation);
+        (self.generation() == generation).then_some(being_made)
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_making_files(&self) -> bool {
+        self.making.is_any()
+    }
+
+    /// Waits until every new file with keys from before this moment's is found by its name.
+    pub(super) fn wait_for_older_files(&self) {
+        self.making.wait_for_older_than(self.generation());
     }
 
     /// Changes what the file says in one step, durably: nothing is lost that another thread changes. Among sharers only
@@ -103,7 +140,11 @@ impl LiveConfig {
     fn take_over(&self, config: VolumeConfig) {
         let known = std::mem::replace(&mut *self.config.write(), Arc::new(config));
         let now = self.current();
-        if (&now.keys, &now.slots) != (&known.keys, &known.slots) {
+        let deciding = |config: &VolumeConfig| {
+            let (keys, former) = (config.keys.clone(), config.former_keys.clone());
+            (keys, config.slots.clone(), config.policy, former)
+        };
+        if deciding(&now) != deciding(&known) {
             self.outdate();
         }
     }
@@ -153,6 +194,7 @@ impl LiveConfig {
             keys: read.keys,
             slots: read.slots,
             policy: read.policy,
+            former_keys: read.former_keys,
             ..(*known).clone()
         })
     }

@@ -6,17 +6,21 @@ mod custody;
 mod done_list;
 mod error;
 mod file_keys;
+mod folders;
 mod in_use;
 mod key_set;
 mod live;
+mod making;
 mod meta;
 mod names;
 mod policy;
+mod pools;
 mod renew;
 mod secrets;
 mod slots;
 mod unlock;
 mod vault;
+mod wrapping;
 
 #[cfg(test)]
 mod tests;
@@ -36,14 +40,17 @@ pub use audit::Asker;
 pub use create::{CreateOptions, create, create_in};
 pub use done_list::DoneList;
 pub use error::VolumeError;
-pub use file_keys::{FileMaterial, VOLUME_SCHEME, unwrap_slots, wrap_slots};
+pub use file_keys::{FileMaterial, NewFile};
+pub use folders::Standing;
 
 pub use key_set::{KeyChange, SeenKeys, SoleRun};
+pub use making::BeingMade;
 pub use names::Listed;
 pub use policy::{Machine, StoredPolicy};
 pub use renew::{Renewal, RenewalOptions};
 pub use unlock::{Sharing, UnlockOptions, open, open_in, seen_keys};
 pub use vault::Held;
+pub use wrapping::{VOLUME_SCHEME, unwrap_slots, wrap_slots};
 
 use file_keys::FileKeyring;
 use live::LiveConfig;
@@ -86,9 +93,9 @@ impl Volume {
         self.live.current()
     }
 
-    /// Counts what makes data keys wrapped before it outdated: other keys of the volume, or new versions of them.
-    pub fn key_generation(&self) -> u64 {
-        self.live.generation()
+    #[cfg(test)]
+    pub(crate) fn is_making_files(&self) -> bool {
+        self.live.is_making_files()
     }
 
     /// Block and header size of its files.

@@ -9,11 +9,14 @@ use std::io;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::policy::{self, Policy};
+use crate::keys::ProviderOptions;
+use crate::policy::{self, Policy, folders};
 use crate::storage::{Node, RenameFlags, accounts};
+use crate::units::KeyUri;
 
 use super::Volume;
 use super::error::VolumeError;
+use super::key_set::SoleRun;
 use super::meta::{self, name};
 
 /// Names of users and groups as this machine has them.
@@ -43,9 +46,15 @@ impl StoredPolicy {
     /// Reads a policy's text.
     ///
     /// # Errors
-    /// [`VolumeError::Policy`].
+    /// [`VolumeError::Policy`]; [`VolumeError::FolderKey`] for a key URI that says something of the machine.
     pub fn parse(text: Vec<u8>) -> Result<Self, VolumeError> {
         let policy = Policy::parse(&text, &Machine)?;
+        for key in folders::keys_of(&policy.folders) {
+            let stored = ProviderOptions::default().follow(key)?;
+            if stored != *key {
+                return Err(VolumeError::FolderKey(key.clone(), stored));
+            }
+        }
         Ok(Self { text, policy })
     }
 
@@ -65,25 +74,49 @@ impl Volume {
         let Some(wanted) = self.live.on_disk()?.policy else {
             return Ok(None);
         };
-        let text = match self.policy_in(meta::POLICY, &wanted)? {
-            Some(text) => Some(text),
-            None => self.policy_in(meta::NEW_POLICY, &wanted)?,
-        };
-        StoredPolicy::parse(text.ok_or(VolumeError::PolicyForged)?).map(Some)
+        StoredPolicy::parse(text_named(&self.folder, &wanted)?).map(Some)
     }
 
     /// Gives the volume another policy, or none. Not for two processes at once: for whoever has the volume for himself, or
     /// for the mount that has it; among sharers one does it at a time, and none while a run over all files is under way.
     ///
     /// # Errors
-    /// [`VolumeError::Key`] while the volume is locked, [`VolumeError::RunUnderWay`], what the ciphertext folder answers.
+    /// [`VolumeError::Key`] while the volume is locked, or where a folder's key does not work; [`VolumeError::RunUnderWay`];
+    /// [`VolumeError::HeaderTooSmall`]; [`VolumeError::TooManyFormerKeys`]; what the ciphertext folder answers.
     pub fn set_policy(&self, stored: Option<&StoredPolicy>) -> Result<(), VolumeError> {
-        let shared = self.live.is_shared();
-        let _sole = shared.then(|| self.begin_run()).transpose()?;
+        let _sole = self.begin_run()?;
+        self.replace_policy(stored)
+    }
+
+    /// Puts one key in the place of another wherever the policy names it; says whether it does.
+    ///
+    /// # Errors
+    /// As [`Volume::set_policy`], and [`VolumeError::Policy`] where its text does not let that be done.
+    pub fn exchange_folder_key(
+        &self,
+        _run: &SoleRun,
+        from: &KeyUri,
+        to: &KeyUri,
+    ) -> Result<bool, VolumeError> {
+        let Some(stored) = self.policy()? else {
+            return Ok(false);
+        };
+        if folders::keys_of(&stored.policy.folders).all(|key| key != from) {
+            return Ok(false);
+        }
+        let text = Policy::with_key_exchanged(&stored.text, from, to)?;
+        self.replace_policy(Some(&StoredPolicy::parse(text)?))?;
+        Ok(true)
+    }
+
+    fn replace_policy(&self, stored: Option<&StoredPolicy>) -> Result<(), VolumeError> {
         let _one_at_a_time = self.setting_policy.lock();
         // Where the keys are gone, nothing is begun.
         drop(self.vault.secrets()?);
+        let folders = stored.map_or(&[][..], |stored| &stored.policy.folders);
+        self.try_folder_keys(folders)?;
         self.settle_earlier_policy()?;
+        let former = self.former_keys_under(&self.live.on_disk()?, folders)?;
         if let Some(stored) = stored {
             let written = meta::as_owner(&self.folder, || {
                 self.folder
@@ -91,18 +124,15 @@ impl Volume {
             });
             written.map_err(VolumeError::io("writing the policy"))?;
         }
-        self.live
-            .change(|config| config.policy = stored.map(StoredPolicy::sha256))?;
+        self.live.change(|config| {
+            config.policy = stored.map(StoredPolicy::sha256);
+            config.former_keys = former;
+        })?;
+        self.files.outdate();
         if let Err(error) = self.settle_policy(stored.is_some()) {
             tracing::warn!(%error, "the policy is set; its file keeps a temporary name");
         }
         Ok(())
-    }
-
-    /// What this file holds, if that has this hash.
-    fn policy_in(&self, file: &[u8], sha256: &[u8; 32]) -> Result<Option<Vec<u8>>, VolumeError> {
-        let text = read(&self.folder, file)?;
-        Ok(text.filter(|text| Sha256::digest(text).as_slice() == sha256))
     }
 
     /// The policy in force may have kept the temporary name, after a crash: the next one must not take its place there.
@@ -110,8 +140,8 @@ impl Volume {
         let Some(wanted) = self.live.on_disk()?.policy else {
             return Ok(());
         };
-        let settled = self.policy_in(meta::POLICY, &wanted)?;
-        if settled.is_none() && self.policy_in(meta::NEW_POLICY, &wanted)?.is_some() {
+        let settled = policy_in(&self.folder, meta::POLICY, &wanted)?;
+        if settled.is_none() && policy_in(&self.folder, meta::NEW_POLICY, &wanted)?.is_some() {
             let settled = self.settle_policy(true);
             settled.map_err(VolumeError::io("settling the policy in force"))?;
         }
@@ -130,6 +160,26 @@ impl Volume {
         }
         self.folder.sync_dir()
     }
+}
+
+/// The policy of this hash, under whichever of its names. It may take the other one at this moment.
+pub(super) fn text_named(folder: &Node, sha256: &[u8; 32]) -> Result<Vec<u8>, VolumeError> {
+    for file in [meta::POLICY, meta::NEW_POLICY, meta::POLICY] {
+        if let Some(text) = policy_in(folder, file, sha256)? {
+            return Ok(text);
+        }
+    }
+    Err(VolumeError::PolicyForged)
+}
+
+/// What this file holds, if that has this hash.
+fn policy_in(
+    folder: &Node,
+    file: &[u8],
+    sha256: &[u8; 32],
+) -> Result<Option<Vec<u8>>, VolumeError> {
+    let text = read(folder, file)?;
+    Ok(text.filter(|text| Sha256::digest(text).as_slice() == sha256))
 }
 
 fn read(folder: &Node, entry: &[u8]) -> Result<Option<Vec<u8>>, VolumeError> {

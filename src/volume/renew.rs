@@ -10,11 +10,14 @@ use crate::format::file_keys;
 use crate::format::header::{FileHeader, HeaderError, KeyEpoch, KeySlot, epochs_len, epochs_room};
 use crate::format::volume_config::KeyScope;
 use crate::keys::{DekRequest, EncryptionContext, KeyError, KeyErrorKind, KeyProvider as _, Pace};
+use crate::policy::folders;
 use crate::units::{EpochId, KeyUri, VolumeId};
 
 use super::Volume;
 use super::error::VolumeError;
-use super::file_keys::{FileMaterial, VOLUME_SCHEME};
+use super::file_keys::FileMaterial;
+use super::folders::{KeyPlan, Standing};
+use super::pools::FileKeys;
 use super::slots::{Keys, Plan, Step, Target, plan};
 
 use work::Work;
@@ -22,8 +25,10 @@ use work::Work;
 /// How slots are to be renewed.
 #[derive(Debug, Clone)]
 pub struct RenewalOptions {
-    /// The keys that there should be one slot of each of, on every file of the volume.
+    /// The keys that there should be one slot of each of, on every file of no folder with keys of its own.
     pub keys: Vec<KeyUri>,
+    /// A key of folders, and the one in its place; none where that has been done, or is not to be.
+    pub exchange: Option<(KeyUri, KeyUri)>,
     /// Each new slot is unwrapped once, and held against the commitment, before an old one goes.
     pub verify: bool,
     /// Slots of the newest version are wrapped anew too.
@@ -35,7 +40,9 @@ pub struct RenewalOptions {
 /// What slots should be, as the providers say at the beginning of a run over many files.
 #[derive(Debug)]
 pub struct Renewal {
+    /// Every key that some file is to have, and its newest version.
     targets: Vec<Target>,
+    plan: KeyPlan,
     /// Keys that are on their way out: they still open files, and their slots go.
     leaving: Vec<KeyUri>,
     silent: Vec<KeyError>,
@@ -62,21 +69,22 @@ impl Renewal {
 
 impl Volume {
     /// Asks every provider for its newest key version. The data keys made ahead are made anew from here on: none of an
-    /// older version, or for other keys, gets into a new file.
+    /// older version, or for other keys, gets into a new file, and those that got one already are found by their names.
     ///
     /// # Errors
     /// [`VolumeError::Key`] where not one provider answers.
     pub fn renewal(&self, options: &RenewalOptions) -> Result<Renewal, VolumeError> {
         let mut silent = Vec::new();
         let mut targets = Vec::new();
-        for uri in &options.keys {
+        let plan = self.wanted_keys(options)?;
+        for uri in keys_of(&plan, &options.keys) {
             let probed = self
                 .providers
-                .open(uri)
+                .open(&uri)
                 .and_then(|provider| provider.probe());
             let newest = probed.map(|health| health.key_version);
             targets.push(Target {
-                uri: uri.clone(),
+                uri,
                 newest: newest.map_err(|error| silent.push(error)).ok(),
             });
         }
@@ -86,16 +94,13 @@ impl Volume {
             return Err(error.into());
         }
         self.files.outdate();
-        let slots = &self.config().slots;
-        let is_leaving = |uri: &&KeyUri| !options.keys.contains(uri);
+        self.live.wait_for_older_files();
+        let mut leaving = self.live.file_openers();
+        leaving.retain(|uri| targets.iter().all(|target| target.uri != *uri));
         Ok(Renewal {
-            leaving: slots
-                .iter()
-                .map(|slot| &slot.key_uri)
-                .filter(is_leaving)
-                .cloned()
-                .collect(),
+            leaving,
             targets,
+            plan,
             silent,
             verify: options.verify,
             anew: options.anew,
@@ -103,25 +108,46 @@ impl Volume {
         })
     }
 
-    /// Whether the slots of a file are not what they should be. Asks no provider.
+    /// Which keys files are to have when a run is over.
+    fn wanted_keys(&self, options: &RenewalOptions) -> Result<KeyPlan, VolumeError> {
+        let mut own = self.live.own_keys();
+        if own.scope == KeyScope::File {
+            own.keys.clone_from(&options.keys);
+        }
+        let folders = self.live.folders()?;
+        let folders = match &options.exchange {
+            None => folders.folders.clone(),
+            Some((from, to)) => folders::exchanged(&folders.folders, from, to),
+        };
+        Ok(KeyPlan::new(own, &options.keys, &folders))
+    }
+
+    /// Whether the slots of a file are not what they should be where it stands. Asks no provider.
     ///
     /// # Errors
     /// [`VolumeError::Stranded`].
-    pub fn is_due(&self, header: &FileHeader, renewal: &Renewal) -> Result<bool, VolumeError> {
-        let plans = self.plans(header, renewal)?;
+    pub fn is_due(
+        &self,
+        header: &FileHeader,
+        standing: Standing<'_>,
+        renewal: &Renewal,
+    ) -> Result<bool, VolumeError> {
+        let plans = self.plans(header, standing, renewal)?;
         Ok(plans.iter().any(|plan| !plan.is_done()))
     }
 
-    /// The key epochs of a file with their slots as they should be; `None` where they are. Waits for key providers.
+    /// The key epochs of a file with their slots as they should be where it stands; `None` where they are. Waits for key
+    /// providers.
     ///
     /// # Errors
     /// [`VolumeError::Key`]; [`VolumeError::HeaderTooSmall`] where the new slots do not fit; [`VolumeError::Stranded`].
     pub fn renew(
         &self,
         header: &FileHeader,
+        standing: Standing<'_>,
         renewal: &Renewal,
     ) -> Result<Option<Vec<KeyEpoch>>, VolumeError> {
-        let plans = self.plans(header, renewal)?;
+        let plans = self.plans(header, standing, renewal)?;
         if plans.iter().all(Plan::is_done) {
             return Ok(None);
         }
@@ -148,6 +174,7 @@ impl Volume {
     pub fn new_file_key(
         &self,
         header: &FileHeader,
+        standing: Standing<'_>,
         renewal: &Renewal,
     ) -> Result<FileMaterial, VolumeError> {
         let dek = Arc::new(SecretKey::random()?);
@@ -162,13 +189,13 @@ impl Volume {
         };
         let epoch = EpochId(number.ok_or_else(too_many)?);
         let own = self.wrote(header)?;
-        let slots = match (own, self.config().key_scope) {
-            (true, KeyScope::Volume) => self.files.wrap_by_volume(&dek)?,
-            (true, KeyScope::File) => {
-                let keys = renewal.targets.iter().map(|target| target.uri.clone());
+        let slots = match own {
+            true => {
+                let targets = self.targets_of(renewal.plan.of_file(header, standing), renewal)?;
+                let keys = targets.into_iter().map(|target| target.uri);
                 self.wrap_new(header, &dek, commitment, keys.collect(), renewal)?
             }
-            (false, _) => {
+            false => {
                 let keys: Vec<_> = newest
                     .slots
                     .iter()
@@ -212,7 +239,7 @@ impl Volume {
     ) -> Result<Vec<KeySlot>, KeyError> {
         Work {
             renewal,
-            providers: &self.providers,
+            wrapping: &self.files.wrapping,
             context: context_of(header),
             unwrap: &|| Ok(Arc::clone(dek)),
             opens: &|key| file_keys::commitment_matches(key, &header.file_id, &commitment),
@@ -225,24 +252,42 @@ impl Volume {
         })
     }
 
-    fn plans(&self, header: &FileHeader, renewal: &Renewal) -> Result<Vec<Plan>, VolumeError> {
+    fn plans(
+        &self,
+        header: &FileHeader,
+        standing: Standing<'_>,
+        renewal: &Renewal,
+    ) -> Result<Vec<Plan>, VolumeError> {
         let keys = match self.wrote(header)? {
             true => Keys::Volume,
             false if renewal.strands(header) => return Err(VolumeError::Stranded),
             false => Keys::Own,
         };
-        let by_volume = |epoch: &KeyEpoch| {
-            let mut slots = epoch.slots.iter();
-            slots.any(|slot| slot.key_uri.scheme() == VOLUME_SCHEME)
+        let targets = match keys {
+            Keys::Volume => self.targets_of(renewal.plan.of_file(header, standing), renewal)?,
+            Keys::Own => renewal.targets.clone(),
         };
-        let of = |epoch: &KeyEpoch| match (keys, self.config().key_scope) {
-            // Its data key is the volume key's to wrap, whatever wraps that.
-            (Keys::Volume, KeyScope::Volume) if by_volume(epoch) => {
-                plan(&epoch.slots, &[], Keys::Own, false)
-            }
-            _ => plan(&epoch.slots, &renewal.targets, keys, renewal.anew),
-        };
+        let of = |epoch: &KeyEpoch| plan(&epoch.slots, &targets, keys, renewal.anew);
         Ok(header.epochs.iter().map(of).collect())
+    }
+
+    /// What slots there are to be of these keys.
+    fn targets_of(&self, keys: &FileKeys, renewal: &Renewal) -> Result<Vec<Target>, KeyError> {
+        if keys.scope == KeyScope::Volume {
+            // Its data key is the volume key's to wrap, whatever wraps that: it has no versions.
+            return Ok(vec![Target {
+                uri: self.files.wrapping.volume_uri()?,
+                newest: None,
+            }]);
+        }
+        let target = |uri: &KeyUri| {
+            let known = renewal.targets.iter().find(|target| target.uri == *uri);
+            known.cloned().unwrap_or_else(|| Target {
+                uri: uri.clone(),
+                newest: None,
+            })
+        };
+        Ok(keys.keys.iter().map(target).collect())
     }
 
     fn carry_out(
@@ -261,7 +306,7 @@ impl Volume {
         };
         Work {
             renewal,
-            providers: &self.providers,
+            wrapping: &self.files.wrapping,
             context: context_of(header),
             unwrap: &|| match self.files.cached(&request) {
                 Some(key) => Ok(key),
@@ -295,7 +340,7 @@ impl Volume {
         }
         let work = Work {
             renewal,
-            providers: &self.providers,
+            wrapping: &self.files.wrapping,
             context: self.own_context(),
             unwrap: &|| self.volume_key().map(Arc::new),
             opens: &|key| config.commitment_matches(key),
@@ -304,6 +349,17 @@ impl Volume {
         };
         Ok(Some(work.carry_out(plan)?))
     }
+}
+
+/// Every key of a plan, the volume's before those of folders, each once.
+fn keys_of(plan: &KeyPlan, volume_keys: &[KeyUri]) -> Vec<KeyUri> {
+    let mut uris = volume_keys.to_vec();
+    for uri in plan.all().flat_map(|keys| &keys.keys) {
+        if !uris.contains(uri) {
+            uris.push(uri.clone());
+        }
+    }
+    uris
 }
 
 /// What the data keys of a file are wrapped for.

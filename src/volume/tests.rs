@@ -1,5 +1,6 @@
 //! Volumes made and opened in temporary folders, with real key files.
 
+mod folders;
 mod given;
 mod keys;
 mod opening;
@@ -126,8 +127,8 @@ fn header(volume: &Volume, material: &FileMaterial) -> FileHeader {
 
 fn new_file(volume: &Volume) -> FileMaterial {
     let (done, made) = std::sync::mpsc::channel();
-    volume.new_file(move |material| done.send(material).unwrap());
-    made.recv().unwrap().unwrap()
+    volume.new_file(Vec::new(), move |new| done.send(new).unwrap());
+    made.recv().unwrap().unwrap().material
 }
 
 type Deks = Vec<Arc<crate::crypto::SecretKey>>;

@@ -15,13 +15,15 @@ use crate::storage::{LockGuard, LockKind, Node};
 use super::Volume;
 use super::audit::Told;
 use super::error::VolumeError;
-use super::file_keys::{FileKeyring, unwrap_slots_told};
+use super::file_keys::FileKeyring;
+use super::folders::Folders;
 use super::in_use::InUse;
 use super::key_set::SeenKeys;
 use super::live::LiveConfig;
 use super::meta::{self, name};
 use super::secrets::VolumeSecrets;
 use super::vault::Vault;
+use super::wrapping::unwrap_slots_told;
 
 /// Who else may have the volume open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +150,8 @@ pub fn seen_keys(path: &Path) -> Result<(Arc<Node>, SeenKeys), VolumeError> {
     let root = Node::open_root(path).map_err(io("opening the folder"))?;
     let folder = own_folder(path, &root)?;
     let config = read_config(path, &folder)?;
-    Ok((Arc::new(root), SeenKeys::of(&config)))
+    let folders = Folders::read(&folder, config.policy()).unwrap_or_default();
+    Ok((Arc::new(root), SeenKeys::of(&config, folders.folders)))
 }
 
 fn own_folder(path: &Path, root: &Node) -> Result<Node, VolumeError> {

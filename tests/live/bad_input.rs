@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -141,6 +142,50 @@ fn a_second_mount_of_the_same_volume_is_refused_and_the_first_works_on() {
     fs::write(mount.path("file"), "content").unwrap();
     mount.unmount();
     volume.mount().unmount();
+}
+
+#[test]
+fn a_mount_waits_for_the_process_of_an_earlier_one_to_let_go() {
+    let volume = Volume::create(&[]);
+    // As that process does after a plain `umount`.
+    let lock = volume.cipher_dir().join(".envelopefs/lock");
+    let held = OpenOptions::new().write(true).open(lock).unwrap();
+    held.try_lock().unwrap();
+    let mut command = volume.mount_command(&["--wait", "10m"]);
+    let mut mounting = command.spawn().unwrap();
+    let log = || fs::read_to_string(volume.log()).unwrap_or_default();
+    wait_until("it says what it waits for", || {
+        log().contains("let go of the volume")
+    });
+    assert!(
+        mounting.try_wait().unwrap().is_none(),
+        "it does not wait: {}",
+        log()
+    );
+    held.unlock().unwrap();
+    assert!(mounting.wait().unwrap().success(), "{}", log());
+    volume.unmount();
+}
+
+#[test]
+fn a_mount_waits_no_longer_than_it_was_told_and_for_no_mount_that_is_there() {
+    let volume = Volume::create(&[]);
+    let lock = volume.cipher_dir().join(".envelopefs/lock");
+    let held = OpenOptions::new().write(true).open(lock).unwrap();
+    held.try_lock().unwrap();
+    for limit in ["0", "1"] {
+        volume.refuses_mount(&["--wait", limit], VOLUME_IN_USE, &["in use"]);
+    }
+    drop(held);
+    let mount = volume.mount();
+    let begun = Instant::now();
+    let second = volume.home().join("second");
+    fs::create_dir(&second).unwrap();
+    let mut command = volume.envelopefs("mount");
+    command.args(["--wait", "1h"]).arg(volume.cipher_dir());
+    refuses(command.arg(&second), VOLUME_IN_USE, &["in use"]);
+    assert!(begun.elapsed() < Duration::from_secs(600));
+    mount.unmount();
 }
 
 #[test]

@@ -271,6 +271,66 @@ fn a_query_is_followed_and_not_stored() {
 }
 
 #[test]
+fn a_folder_has_a_key_of_its_own_in_the_hsm() {
+    let hsm = Hsm::new();
+    let key = ["--key-type", "aes:32", "--label", "hr", "--sensitive"];
+    hsm.tool(&[&["--keygen", "--id", "77"][..], &key].concat());
+    hsm.init();
+    let unmounts = hsm.mount();
+    let file = |name: &str| hsm.volume.mountpoint().join(name);
+    fs::create_dir(file("hr")).unwrap();
+    fs::write(file("hr/before"), "before").unwrap();
+    let policy = hsm.volume.home().join("policy.toml");
+    let on_volume = |words: &[&str]| {
+        let mut command = hsm.volume.envelopefs(words[0]);
+        command.args(&words[1..]).arg(hsm.volume.cipher_dir());
+        command
+    };
+    let set = |uri: &str| {
+        fs::write(
+            &policy,
+            format!("[[folder]]\npath = '/hr'\nkeys = ['{uri}']\n"),
+        )
+        .unwrap();
+        let mut set = on_volume(&["policy", "set"]);
+        set.arg(&policy);
+        set
+    };
+    let hr = "pkcs11:token=live;object=hr";
+    let told = format!("{hr}?module-path={MODULE}");
+    assert!(
+        !hsm.with(&mut set(&told)).output().unwrap().status.success(),
+        "it tells of the machine"
+    );
+    assert!(
+        !hsm.with(&mut set("pkcs11:token=live;object=none"))
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
+    run(hsm.with(&mut set(hr)));
+    fs::write(file("hr/secret"), "secret").unwrap();
+    fs::write(file("free"), "free").unwrap();
+    run(hsm.with(&mut on_volume(&["rewrap"])));
+    let census = run(&mut on_volume(&["census", "--json"]));
+    assert!(
+        census.contains("object=hr") && census.contains(KEY),
+        "{census}"
+    );
+    drop(unmounts);
+    hsm.tool(&["--delete-object", "--type", "secrkey", "--label", "hr"]);
+    let _unmounts = hsm.mount();
+    for name in ["hr/before", "hr/secret"] {
+        assert!(
+            fs::read(file(name)).is_err(),
+            "{name} opens without its folder's key"
+        );
+    }
+    assert_eq!(fs::read(file("free")).unwrap(), b"free");
+}
+
+#[test]
 fn what_is_missing_is_named_and_no_secret_is() {
     let hsm = Hsm::new();
     hsm.init();

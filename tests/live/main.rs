@@ -16,6 +16,7 @@ mod crash;
 mod documents;
 mod economy;
 mod files;
+mod folders;
 mod given_keys;
 mod handles;
 mod harness;

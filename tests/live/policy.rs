@@ -256,7 +256,7 @@ fn a_mounted_volume_takes_another_policy_at_once_and_what_is_open_stays_open() {
     refuses(
         on_volume(&volume, "set").arg(&folder),
         2,
-        &["unknown field `folder`"],
+        &["folder 1: neither keys nor a scope"],
     );
     let inside = write(
         &volume,

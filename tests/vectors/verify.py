@@ -280,7 +280,7 @@ def open_xattr(case):
 
 
 CONFIG_FIELDS = (
-    "format volume_id block_len header_len names key_scope foreign_files keys commitment slots policy tag"
+    "format volume_id block_len header_len names key_scope foreign_files keys commitment slots policy former_keys tag"
 ).split()
 
 
@@ -297,8 +297,13 @@ def open_config(case):
     need(isinstance(config, dict) and config.get("format") == 1, "format")
     if config.get("policy", "") is None:
         del config["policy"]
-    optional = [] if "policy" in config else ["policy"]
-    need(sorted([*config, *optional]) == sorted(CONFIG_FIELDS), "fields")
+    absent = [field for field in ("policy", "former_keys") if field not in config]
+    need(sorted([*config, *absent]) == sorted(CONFIG_FIELDS), "fields")
+    former = config.get("former_keys", [])
+    need(isinstance(former, list) and len(former) <= 16, "former keys")
+    if not former:
+        config.pop("former_keys", None)
+    need(all(isinstance(key, str) and re.fullmatch(r"[a-z][a-z0-9]*:[!-~]*", key) for key in former), "former keys")
     policy = config.get("policy", "0" * 64)
     need(isinstance(policy, str) and re.fullmatch(r"[0-9a-f]{64}", policy), "policy")
     need(config["block_len"] in [1 << log2 for log2 in range(12, 21)], "block size")

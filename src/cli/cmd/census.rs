@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
+use crate::cli::cmd::folders::{ShownFolders, folder_lines};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{self, columns, counted, harmless};
@@ -70,6 +71,8 @@ struct Shown<'a> {
     volume_key: Vec<OwnSlot<'a>>,
     /// Keys that are on their way out.
     leaving: Vec<KeyUri>,
+    #[serde(flatten)]
+    folders: ShownFolders,
 }
 
 #[derive(Debug, Serialize)]
@@ -118,6 +121,7 @@ fn shown<'a>(census: &'a Census, seen: &'a SeenKeys) -> Shown<'a> {
             })
             .collect(),
         leaving: seen.leaving(),
+        folders: ShownFolders::of(seen),
     }
 }
 
@@ -142,6 +146,7 @@ fn text(census: &Census, seen: &SeenKeys) -> String {
             harmless(key.as_str())
         ));
     }
+    text.push_str(&folder_lines(seen));
     text.push_str(
         "Versions that are not listed are needed by no file here: they may be retired once each mount from before the \
          rotation has been unmounted, or rewrap has run since.\n",
@@ -200,6 +205,7 @@ mod tests {
     use crate::format::header::KeySlot;
     use crate::format::volume_config::KeyScope;
     use crate::maint::KeyCount;
+    use crate::policy::{Folder, NewFileKeys};
     use crate::units::VolumeId;
 
     fn slot(version: &str) -> KeySlot {
@@ -216,7 +222,30 @@ mod tests {
             keys: vec!["file:///k".parse().unwrap()],
             slots: vec![slot("2")],
             key_scope: KeyScope::File,
+            folders: vec![Folder {
+                path: "/a\x1bb".into(),
+                keys: NewFileKeys {
+                    scope: KeyScope::File,
+                    keys: vec!["file:///hr".parse().unwrap()],
+                },
+            }],
+            former_keys: vec!["file:///old".parse().unwrap()],
         }
+    }
+
+    #[test]
+    fn folders_and_what_they_once_had_are_told_without_harm_to_the_terminal() {
+        let text = text(&Census::default(), &seen());
+        assert!(
+            text.contains("b: file:///hr\n") && !text.contains('\x1b'),
+            "{text:?}"
+        );
+        assert!(text.contains(
+            "no folder's key any more, and until a rewrap files may need it: file:///old\n"
+        ));
+        let json = serde_json::to_value(shown(&Census::default(), &seen())).unwrap();
+        assert_eq!(json["former_keys"][0], "file:///old");
+        assert_eq!(json["folders"][0]["keys"][0], "file:///hr");
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod census;
 pub mod check;
 pub mod decrypt;
 pub mod encrypt;
+mod folders;
 pub mod init;
 pub mod inspect;
 pub mod lock;

@@ -35,7 +35,7 @@ MOUNT OPTIONS (-o):
   shared                      as --shared; so every other long option, with `_` for `-`:
                               accept_empty, acl, allow_unlocked_memory, audit=, audit_full=, cache_ttl=, export,
                               key_cache_entries=, key_cache_ttl=, log_file=, log_format=, offline_grace=,
-                              passphrase_command=, passphrase_file=, provider_rate=, threads=
+                              passphrase_command=, passphrase_file=, provider_rate=, threads=, wait=
   A backslash before a comma keeps it in a value; in a key's URI, %2C stands for one as well. Where an
   option comes twice the last one counts, key= apart; -o outranks the options outside it. Options for mount(8) and systemd (defaults, noauto, user,
   nofail, _netdev, x-…, comment=…) are passed over; an unknown option is an error.
@@ -94,6 +94,13 @@ pub struct MountArgs {
     /// it), and the kernel caches less. Default: one mount at a time, which may cache everything.
     #[arg(long)]
     pub shared: bool,
+
+    /// How long to wait for another mount that has the volume and is about to end, 0 to 1h
+    ///
+    /// After an `umount` the process of the old mount still writes its last data. What is mounted on this machine is not
+    /// waited for.
+    #[arg(long, value_name = "DURATION", value_parser = parse_wait, default_value = "10s")]
+    pub wait: Duration,
 
     /// Mount options, separated by commas; see MOUNT OPTIONS
     #[arg(short, value_name = "OPTIONS")]
@@ -191,6 +198,10 @@ fn parse_rate(text: &str) -> Result<u32, ValueError> {
     values::parse_count_in(text, options::PROVIDER_RATE)
 }
 
+fn parse_wait(text: &str) -> Result<Duration, ValueError> {
+    values::parse_duration_in(text, options::WAIT)
+}
+
 fn parse_cache_ttl(text: &str) -> Result<Duration, ValueError> {
     values::parse_duration_in(text, options::CACHE_TTL)
 }
@@ -259,6 +270,8 @@ pub struct MountRequest {
     pub nonempty: bool,
     /// Whether other mounts may run meanwhile.
     pub sharing: Sharing,
+    /// How long another mount that is about to end is waited for.
+    pub wait: Duration,
     /// What the kernel is asked for.
     pub kernel: KernelOptions,
     /// Data keys that the keyring holds at most.
@@ -295,6 +308,8 @@ pub const DEFAULT_KEY_CACHE_TTL: Duration = Duration::from_mins(5);
 pub const DEFAULT_OFFLINE_GRACE: Duration = Duration::from_hours(1);
 /// The default of `--provider-rate`.
 pub const DEFAULT_PROVIDER_RATE: u32 = crate::keys::DEFAULT_RATE.get();
+/// The default of `--wait`.
+pub const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 /// The default of `--cache-ttl` for the only mount of a volume.
 pub const DEFAULT_CACHE_TTL: Duration = Duration::from_hours(1);
 /// The default of `--cache-ttl` with `--shared`.
@@ -319,6 +334,7 @@ impl MountRequest {
             read_only: false,
             nonempty: false,
             sharing: Sharing::default(),
+            wait: DEFAULT_WAIT,
             kernel: KernelOptions::default(),
             key_cache_entries: DEFAULT_KEY_CACHE_ENTRIES,
             key_cache_ttl: DEFAULT_KEY_CACHE_TTL,
@@ -394,6 +410,7 @@ impl MountRequest {
             MountOption::Shared => self.sharing = Sharing::Shared,
             MountOption::Suid(on) => self.kernel.suid = on,
             MountOption::Threads(count) => self.threads = Some(count),
+            MountOption::Wait(limit) => self.wait = limit,
         }
     }
 }
@@ -412,6 +429,7 @@ impl MountArgs {
             } else {
                 Sharing::Exclusive
             },
+            wait: self.wait,
             kernel: KernelOptions {
                 allow_other: self.allow_other,
                 acl: self.acl,
@@ -470,10 +488,11 @@ mod tests {
     fn options_and_flags_make_the_same_request() {
         let flags = "c m --read-only --allow-other --acl --export --shared --key-cache-entries 9 --key-cache-ttl 90s --threads 3 \
                      --offline-grace 0 --provider-rate 7 \
-                     --accept-empty --allow-unlocked-memory --passphrase-file /p --cache-ttl 0 --audit /a --audit-full fail";
+                     --accept-empty --allow-unlocked-memory --passphrase-file /p --cache-ttl 0 --audit /a --audit-full fail \
+                     --wait 1m";
         let options = "c m -o ro,allow_other,acl,export,shared,key_cache_entries=9,key_cache_ttl=90s -o \
                        offline_grace=0,provider_rate=7,threads=3,accept_empty,allow_unlocked_memory,passphrase_file=/p,cache_ttl=0 \
-                       -o audit=/a,audit_full=fail";
+                       -o audit=/a,audit_full=fail,wait=1m";
         assert_eq!(request(flags), request(options));
     }
 
@@ -571,6 +590,8 @@ mod tests {
             "c m --provider-rate 1000001",
             "c m --provider-rate -1",
             "c m --cache-ttl x",
+            "c m --wait 61m",
+            "c m --wait -1",
             "c",
             "c m x",
             "c m --audit-full wait",

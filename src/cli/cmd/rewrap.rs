@@ -12,6 +12,8 @@ use crate::daemon::runs::SlotsRun;
 use crate::units::KeyUri;
 
 const AFTER: &str = "\
+Files of folders that the policy gives keys of their own get these (docs/POLICY.md).
+
 EXAMPLES:
   After the key was rotated where it is held:
       envelopefs rewrap ~/secrets.enc
@@ -28,7 +30,9 @@ pub struct RewrapArgs {
     #[arg(value_name = "CIPHERDIR")]
     pub volume: PathBuf,
 
-    /// Remove this key: no file is left that it opens
+    /// Remove this key: no file is left that it opens, but for those of folders that the policy gives it
+    ///
+    /// With --to, wherever it stands, in the keys of folders too.
     #[arg(long, value_name = "URI")]
     pub from: Option<KeyUri>,
 
@@ -38,7 +42,7 @@ pub struct RewrapArgs {
     #[arg(long, value_name = "URI")]
     pub to: Option<KeyUri>,
 
-    /// First give each of the volume's key files (`file:`) a new version
+    /// First give each key file (`file:`) of the volume and of folders a new version
     ///
     /// Older versions stay in the key file, which other volumes may use too. A run that was cut short is gone on with
     /// without this option.
@@ -74,6 +78,7 @@ impl RewrapArgs {
         RewrapRequest {
             volume: self.volume,
             run: SlotsRun {
+                everywhere: self.from.is_some() && self.to.is_some(),
                 add: self.to.into_iter().collect(),
                 remove: self.from.into_iter().collect(),
                 rotate: self.rotate,
@@ -131,6 +136,7 @@ mod tests {
             .run;
         assert_eq!(run.remove, ["file:///a".parse().unwrap()]);
         assert_eq!(run.add, ["file:///b".parse().unwrap()]);
+        assert!(run.everywhere && !request("d --to file:///b").unwrap().run.everywhere);
         assert!(run.unverified && run.dry_run && run.calls_per_second == 7);
     }
 

@@ -11,9 +11,10 @@ use parking_lot::{Condvar, Mutex};
 
 use super::{Counts, Event, Failed, Reins};
 use crate::audit::{self, Field, Kind};
-use crate::fs::{FileSystem, FsError, MoveWatch, Renewed};
+use crate::fs::{FileSystem, FsError, MoveWatch, Moved, Renewed};
 use crate::maint::{Folder, Unread, join, walk};
 use crate::storage::{CName, FileKind, Node};
+use crate::units::DirId;
 use crate::volume::{Listed, Volume};
 
 /// Files that wait for a worker: each keeps its folder open.
@@ -26,6 +27,8 @@ const TELL_EVERY: Duration = Duration::from_millis(200);
 pub(super) struct Place {
     pub(super) dir: Arc<Node>,
     pub(super) cname: CName,
+    /// The path of its folder in the mount; `None` where that is not known.
+    pub(super) folder: Option<Vec<u8>>,
     /// As the mount shows it.
     pub(super) path: String,
 }
@@ -196,15 +199,39 @@ impl Pass<'_> {
 /// Where a pass begins.
 #[derive(Debug)]
 pub(super) enum Start {
-    /// In a folder and all below it, which the mount shows at this path.
-    Folder(Arc<Node>, String),
+    /// In the root and all below it.
+    Root(Arc<Node>),
     /// At an entry of a folder, and below it where it is a folder itself.
-    Entry(Arc<Node>, CName, String),
+    Entry(Arc<Node>, CName, Entry),
+}
+
+/// How the mount shows an entry.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The path of its folder; `None` where that is not known.
+    pub(super) folder: Option<Vec<u8>>,
+    pub(super) name: Vec<u8>,
+}
+
+impl Entry {
+    fn path(&self) -> Option<Vec<u8>> {
+        Some(join_plain(self.folder.as_deref()?, &self.name))
+    }
+
+    fn shown(&self) -> String {
+        let folder = self.folder.as_deref().unwrap_or(b"(moved)");
+        String::from_utf8_lossy(&join_plain(folder, &self.name)).into_owned()
+    }
+}
+
+fn join_plain(folder: &[u8], name: &[u8]) -> Vec<u8> {
+    let folder = folder.strip_suffix(b"/").unwrap_or(folder);
+    [folder, b"/", name].concat()
 }
 
 /// The whole volume.
 pub(super) fn whole(volume: &Volume) -> Vec<Start> {
-    vec![Start::Folder(Arc::clone(volume.root()), String::new())]
+    vec![Start::Root(Arc::clone(volume.root()))]
 }
 
 /// Works on what came or moved since `watch` began, until nothing did. Says whether it came to that.
@@ -214,9 +241,14 @@ pub(super) fn moved_files(pass: &Pass<'_>, watch: &MoveWatch<'_>, reins: &mut Re
         if moved.is_empty() {
             return true;
         }
-        let start = |(dir, cname): (Arc<_>, CName)| {
-            let path = format!("(moved)/{}", cname.to_string_lossy());
-            Start::Entry(dir, cname, path)
+        let volume = pass.fs.volume();
+        let start = |moved: Moved| {
+            let dir_id = volume.dir_id(&moved.dir).ok().flatten();
+            let entry = Entry {
+                name: plain_name(volume, (&moved.dir, dir_id.as_ref()), &moved.cname),
+                folder: moved.folder,
+            };
+            Start::Entry(moved.dir, moved.cname, entry)
         };
         if !pass.run(moved.into_iter().map(start).collect(), reins) {
             return false;
@@ -234,32 +266,40 @@ struct Finder<'a> {
     stop: &'a AtomicBool,
     /// Files of several names that were sent.
     linked: HashSet<(u64, u64)>,
-    /// The paths that the mount shows for folders that are yet to be visited, by ciphertext path.
-    plain: HashMap<String, String>,
+    /// The paths that the mount shows for folders that are yet to be visited, by ciphertext path; `None` where not known.
+    plain: HashMap<String, Option<Vec<u8>>>,
+}
+
+/// A name as the mount shows it; the ciphertext name where it does not open.
+fn plain_name(volume: &Volume, (dir, dir_id): (&Node, Option<&DirId>), cname: &CName) -> Vec<u8> {
+    match volume.open_name(dir, dir_id, cname) {
+        Ok(Listed::Name(name)) => name,
+        Ok(Listed::Own(_) | Listed::Foreign(_)) | Err(_) => cname.as_bytes().to_vec(),
+    }
 }
 
 impl Finder<'_> {
     fn start(&mut self, start: Start) -> Result<(), Stopped> {
         match start {
-            Start::Folder(node, path) => self.folder(&node, path),
-            Start::Entry(dir, cname, path) => {
+            Start::Root(node) => self.folder(&node, Some(Vec::new())),
+            Start::Entry(dir, cname, entry) => {
                 let node = match dir.child(&cname) {
                     Ok(node) => Arc::new(node),
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
                     Err(error) => {
-                        self.tally.fail(path, &error);
+                        self.tally.fail(entry.shown(), &error);
                         return Ok(());
                     }
                 };
                 match node.stat().map(|stat| stat.kind) {
-                    Ok(FileKind::Directory) => self.folder(&node, path),
-                    _ => self.send(dir, cname, path),
+                    Ok(FileKind::Directory) => self.folder(&node, entry.path()),
+                    _ => self.send(dir, cname, entry),
                 }
             }
         }
     }
 
-    fn folder(&mut self, node: &Arc<Node>, path: String) -> Result<(), Stopped> {
+    fn folder(&mut self, node: &Arc<Node>, path: Option<Vec<u8>>) -> Result<(), Stopped> {
         self.plain = HashMap::from([(String::new(), path)]);
         walk(node, |folder| match folder {
             Err(unread) => {
@@ -272,38 +312,39 @@ impl Finder<'_> {
 
     /// A folder that went meanwhile took its files along, to where they are noted.
     fn unread(&mut self, unread: Unread) {
-        let path = self.plain.remove(&unread.path).unwrap_or(unread.path);
+        let known = self.plain.remove(&unread.path).flatten();
+        let path = known.map_or(unread.path, |path| {
+            String::from_utf8_lossy(&path).into_owned()
+        });
         if unread.error.kind() != std::io::ErrorKind::NotFound {
             self.tally.fail(path, &unread.error);
         }
     }
 
     fn entries(&mut self, folder: &Folder) -> Result<(), Stopped> {
-        let below = self.plain.remove(&folder.path).unwrap_or_default();
+        let below = self.plain.remove(&folder.path).flatten();
         let dir_id = self.volume.dir_id(&folder.node).ok().flatten();
         for entry in &folder.entries {
             let is_folder = entry.kind == FileKind::Directory;
             if !is_folder && entry.kind != FileKind::Regular {
                 continue;
             }
-            let opened = self
-                .volume
-                .open_name(&folder.node, dir_id.as_ref(), &entry.name);
-            let name = match opened {
-                Ok(Listed::Name(name)) => String::from_utf8_lossy(&name).into_owned(),
-                Ok(Listed::Own(_) | Listed::Foreign(_)) | Err(_) => entry.name.to_string_lossy(),
+            let dir = (&*folder.node, dir_id.as_ref());
+            let shown = Entry {
+                folder: below.clone(),
+                name: plain_name(self.volume, dir, &entry.name),
             };
-            let path = format!("{below}/{name}");
             if is_folder {
-                self.plain.insert(join(&folder.path, &entry.name), path);
+                let at = join(&folder.path, &entry.name);
+                self.plain.insert(at, shown.path());
             } else {
-                self.send(Arc::clone(&folder.node), entry.name.clone(), path)?;
+                self.send(Arc::clone(&folder.node), entry.name.clone(), shown)?;
             }
         }
         Ok(())
     }
 
-    fn send(&mut self, dir: Arc<Node>, cname: CName, path: String) -> Result<(), Stopped> {
+    fn send(&mut self, dir: Arc<Node>, cname: CName, entry: Entry) -> Result<(), Stopped> {
         if self.stop.load(Ordering::Acquire) {
             return Err(Stopped);
         }
@@ -314,7 +355,12 @@ impl Finder<'_> {
             }
             _ => {}
         }
-        let place = Place { dir, cname, path };
+        let place = Place {
+            dir,
+            cname,
+            path: entry.shown(),
+            folder: entry.folder,
+        };
         self.places.send(place).map_err(|_no_worker| Stopped)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::pass::{Pass, Place, Start, Tally, moved_files, whole};
+use super::pass::{Entry, Pass, Place, Start, Tally, moved_files, whole};
 use super::{FailureClass, ReencryptRun, Reins, RunFailure, RunReport};
 use crate::audit::Kind;
 use crate::fs::FileSystem;
@@ -27,7 +27,15 @@ pub(super) fn carry_out(
     let complete = match run.dry_run {
         true => {
             let work = |place: &Place| {
-                fs.reencrypt(&place.dir, &place.cname, &renewal, None, &mut |_| true)
+                let folder = place.folder.as_deref();
+                fs.reencrypt(
+                    &place.dir,
+                    &place.cname,
+                    folder,
+                    &renewal,
+                    None,
+                    &mut |_| true,
+                )
             };
             pass(fs, &tally, &work).run(starts, reins)
         }
@@ -105,7 +113,8 @@ fn one_file(
         tally.wrote(step.bytes);
         !stop.load(Ordering::Acquire)
     };
-    let done = fs.reencrypt(&place.dir, &place.cname, renewal, Some(done), &mut goes_on);
+    let (dir, cname, folder) = (&place.dir, &place.cname, place.folder.as_deref());
+    let done = fs.reencrypt(dir, cname, folder, renewal, Some(done), &mut goes_on);
     place.tell(fs.volume(), Kind::Reencrypt, &done);
     done
 }
@@ -116,12 +125,23 @@ fn starts(fs: &FileSystem, run: &ReencryptRun) -> Result<Vec<Start>, RunFailure>
         return Ok(whole(fs.volume()));
     }
     let start = |path: &String| {
-        let shown = format!("/{}", path.trim_matches('/'));
-        match fs.locate(path.as_bytes()) {
-            Ok(Some((dir, cname))) => Ok(Start::Entry(dir, cname, shown)),
-            Ok(None) => Ok(Start::Folder(Arc::clone(fs.volume().root()), String::new())),
+        let mut names: Vec<_> = path.split('/').filter(|name| !name.is_empty()).collect();
+        let located = fs.locate(path.as_bytes());
+        match located.map(|found| found.zip(names.pop())) {
+            Ok(Some(((dir, cname), name))) => {
+                let folder: Vec<u8> = names
+                    .iter()
+                    .flat_map(|name| [b"/", name.as_bytes()].concat())
+                    .collect();
+                let entry = Entry {
+                    folder: Some(folder),
+                    name: name.as_bytes().to_vec(),
+                };
+                Ok(Start::Entry(dir, cname, entry))
+            }
+            Ok(None) => Ok(Start::Root(Arc::clone(fs.volume().root()))),
             Err(error) => {
-                let why = format!("{shown}: {error}");
+                let why = format!("/{}: {error}", path.trim_matches('/'));
                 Err(RunFailure::new(FailureClass::Usage, why))
             }
         }
@@ -141,6 +161,7 @@ fn pass<'a>(fs: &'a FileSystem, tally: &'a Tally, work: &'a super::pass::Work<'a
 fn options(run: &ReencryptRun, volume: &Volume) -> RenewalOptions {
     RenewalOptions {
         keys: volume.config().keys.clone(),
+        exchange: None,
         verify: true,
         anew: false,
         calls_per_second: run.calls_per_second,

@@ -6,6 +6,7 @@ use crate::audit::{Event, Field, Kind};
 use crate::format::volume_config::{ForeignFiles, KeyScope};
 use crate::fs::{FileSystem, MoveWatch};
 use crate::keys::{FileProvider, file};
+use crate::units::KeyUri;
 use crate::volume::{KeyChange, Renewal, RenewalOptions, Volume};
 
 /// Files worked on at a time: where a provider is far away, each waits most of the time.
@@ -21,10 +22,7 @@ pub(super) fn carry_out(
     run: &SlotsRun,
     reins: &mut Reins<'_>,
 ) -> Result<RunReport, RunFailure> {
-    let change = KeyChange {
-        add: run.add.clone(),
-        remove: run.remove.clone(),
-    };
+    let change = Change::of(fs.volume(), run);
     if run.dry_run {
         dry_run(fs, run, &change, reins)
     } else {
@@ -32,17 +30,61 @@ pub(super) fn carry_out(
     }
 }
 
+/// What becomes of keys.
+struct Change {
+    /// Of the volume's.
+    volume: KeyChange,
+    /// Of folders': one that gives its place to another.
+    folders: Option<(KeyUri, KeyUri)>,
+}
+
+impl Change {
+    fn of(volume: &Volume, run: &SlotsRun) -> Self {
+        let given = KeyChange {
+            add: run.add.clone(),
+            remove: run.remove.clone(),
+        };
+        let (true, [from], [to]) = (run.everywhere, &*run.remove, &*run.add) else {
+            return Self {
+                volume: given,
+                folders: None,
+            };
+        };
+        let config = volume.config();
+        let of_volume =
+            config.keys.contains(from) || config.slots.iter().any(|slot| slot.key_uri == *from);
+        let of_folders = volume.folder_keys().contains(from);
+        Self {
+            // A key of folders alone leaves the volume's as they are.
+            volume: match of_folders && !of_volume {
+                true => KeyChange::default(),
+                false => given,
+            },
+            folders: of_folders.then(|| (from.clone(), to.clone())),
+        }
+    }
+}
+
 fn dry_run(
     fs: &FileSystem,
     run: &SlotsRun,
-    change: &KeyChange,
+    change: &Change,
     reins: &mut Reins<'_>,
 ) -> Result<RunReport, RunFailure> {
     let volume = fs.volume();
-    let keys = change.applied_to(&volume.config())?;
-    let renewal = volume.renewal(&options(run, keys.clone()))?;
+    let keys = change.volume.applied_to(&volume.config())?;
+    let renewal = volume.renewal(&RenewalOptions {
+        exchange: change.folders.clone(),
+        ..options(run, keys.clone())
+    })?;
     let (tally, work) = (Tally::default(), |place: &Place| {
-        fs.renew_slots(&place.dir, &place.cname, &renewal, true)
+        fs.renew_slots(
+            &place.dir,
+            &place.cname,
+            place.folder.as_deref(),
+            &renewal,
+            true,
+        )
     });
     let pass = pass(fs, &tally, &work);
     let complete = !touches_files(volume) || pass.run(whole(volume), reins);
@@ -61,7 +103,7 @@ fn dry_run(
 fn real_run(
     fs: &FileSystem,
     run: &SlotsRun,
-    change: &KeyChange,
+    change: &Change,
     reins: &mut Reins<'_>,
 ) -> Result<RunReport, RunFailure> {
     let volume = fs.volume();
@@ -71,7 +113,14 @@ fn real_run(
     }
     // From before the keys change: what is made under the old ones from here on is noted.
     let watch = fs.watch_moves();
-    volume.change_keys(&sole, change)?;
+    if let Some((from, to)) = &change.folders
+        && volume.exchange_folder_key(&sole, from, to)?
+    {
+        tracing::info!(%from, %to, "folders have another key");
+        let rules = fs.policy_rules().unwrap_or(0);
+        volume.note(|| Event::new(Kind::PolicyChanged).with(Field::Rules, rules));
+    }
+    volume.change_keys(&sole, &change.volume)?;
     let keys = volume.config().keys.clone();
     let renewal = volume.renewal(&options(run, keys.clone()))?;
     let volume_key = volume.renew_own_slots(&sole, &renewal)?;
@@ -84,7 +133,8 @@ fn real_run(
     }
     let tally = Tally::default();
     let work = |place: &Place| {
-        let done = fs.renew_slots(&place.dir, &place.cname, &renewal, false);
+        let folder = place.folder.as_deref();
+        let done = fs.renew_slots(&place.dir, &place.cname, folder, &renewal, false);
         place.tell(volume, Kind::Rewrap, &done);
         done
     };
@@ -93,17 +143,19 @@ fn real_run(
     // Before anything is said to be done: a slot must not go while the headers that need it may come back.
     super::sync(volume)?;
     let mut leaving = volume.leaving_keys();
-    leaving.retain(|uri| change.remove.contains(uri));
+    leaving.retain(|uri| change.volume.remove.contains(uri));
+    leaving.extend(volume.config().former_keys.iter().cloned());
     if !leaving.is_empty() {
         tally.fail_deleted(fs.deleted_and_open());
         tally.tell(reins.tell);
     }
     let counts = tally.counts();
     let complete = seen_all && counts.failed == 0;
-    let removed = match complete {
-        true => volume.finish_removal(&sole, &change.remove)?,
-        false => Vec::new(),
-    };
+    let mut removed = Vec::new();
+    if complete {
+        removed = volume.finish_removal(&sole, &change.volume.remove)?;
+        removed.extend(volume.finish_former_keys(&sole)?);
+    }
     Ok(RunReport {
         dry_run: false,
         complete,
@@ -142,8 +194,7 @@ fn all_files(
 }
 
 fn pass<'a>(fs: &'a FileSystem, tally: &'a Tally, work: &'a super::pass::Work<'a>) -> Pass<'a> {
-    let keys = &fs.volume().config().keys;
-    let workers = match fs.volume().providers().all_local(keys) {
+    let workers = match fs.volume().keys_are_local() {
         true => LOCAL_WORKERS,
         false => WORKERS,
     };
@@ -155,15 +206,19 @@ fn pass<'a>(fs: &'a FileSystem, tally: &'a Tally, work: &'a super::pass::Work<'a
     }
 }
 
-/// Whether any file may have slots of the volume's keys.
+/// Whether any file may have slots of keys.
 fn touches_files(volume: &Volume) -> bool {
     let config = volume.config();
-    config.key_scope == KeyScope::File || config.foreign_files == ForeignFiles::Allow
+    config.key_scope == KeyScope::File
+        || config.foreign_files == ForeignFiles::Allow
+        || volume.has_folder_keys()
+        || !config.former_keys.is_empty()
 }
 
-fn options(run: &SlotsRun, keys: Vec<crate::units::KeyUri>) -> RenewalOptions {
+fn options(run: &SlotsRun, keys: Vec<KeyUri>) -> RenewalOptions {
     RenewalOptions {
         keys,
+        exchange: None,
         verify: !run.unverified,
         anew: run.anew,
         calls_per_second: run.calls_per_second,
@@ -174,9 +229,13 @@ fn silent(renewal: &Renewal) -> Vec<String> {
     renewal.silent().iter().map(ToString::to_string).collect()
 }
 
-/// A new version for each of the volume's key files.
+/// A new version for each key file of the volume and of its folders.
 fn rotate_key_files(volume: &Volume) -> Result<(), RunFailure> {
-    for uri in &volume.config().keys {
+    let mut uris = volume.config().keys.clone();
+    uris.extend(volume.folder_keys());
+    uris.sort();
+    uris.dedup();
+    for uri in &uris {
         if uri.scheme() == file::SCHEME {
             let version = FileProvider::open(uri)?.rotate()?;
             tracing::info!(key = %uri, version, "a key file has a new version");

@@ -13,7 +13,7 @@ use crate::fs::resolve::{Place, component};
 use crate::fs::{Caller, FileSystem};
 use crate::storage::{CName, Node, RenameFlags, StorageFile, as_caller};
 use crate::units::DirId;
-use crate::volume::FileMaterial;
+use crate::volume::{BeingMade, FileMaterial, NewFile};
 
 /// A file that was made and opened.
 #[derive(Debug, Clone, Copy)]
@@ -41,11 +41,14 @@ impl FileSystem {
         done: impl FnOnce(Result<Created, FsError>) + Send + 'static,
     ) {
         let (fs, name) = (Arc::clone(self), name.to_vec());
-        let keys = self.volume.key_generation();
-        self.volume.new_file(move |new| {
+        let folder = match self.folder_for_keys(parent) {
+            Ok(folder) => folder,
+            Err(error) => return done(Err(error)),
+        };
+        self.volume.new_file(folder, move |new| {
             let created = new
                 .map_err(FsError::from)
-                .and_then(|new| fs.create_file(caller, parent, &name, mode, (new, keys)))
+                .and_then(|new| fs.create_file(caller, parent, &name, mode, new))
                 .map_err(|error| look_again_if_there(error, must_be_new));
             done(created.map(|(entry, inode, file)| Created {
                 entry,
@@ -54,13 +57,20 @@ impl FileSystem {
         });
     }
 
-    fn create_file(
+    fn folder_for_keys(&self, parent: Ino) -> Result<Vec<u8>, FsError> {
+        self.path_for_keys(&self.inode(parent)?)
+    }
+
+    pub(in crate::fs) fn create_file(
         &self,
         caller: Caller,
         parent: Ino,
         name: &[u8],
         mode: u32,
-        (new, keys): (FileMaterial, u64),
+        NewFile {
+            material,
+            being_made,
+        }: NewFile,
     ) -> Result<(Entry, Arc<Inode>, Arc<OpenFile>), FsError> {
         let parent = self.inode(parent)?;
         let place = self.place(&parent, name)?;
@@ -68,12 +78,12 @@ impl FileSystem {
         let _names = parent.names().write();
         let mode = self.new_mode(caller, &place, mode & 0o7777)?;
         let open = if self.options.shared {
-            self.create_whole(caller, &place, mode, new)?
+            self.create_whole(caller, &place, mode, material, &being_made)?
         } else {
             let file = self.with_descriptors(|| {
                 make(&place, || create_as(caller, &place.dir, &place.cname, mode))
             })?;
-            let open = self.new_open_file(file, new);
+            let open = self.new_open_file(file, material);
             open.inspect_err(|_error| take_back(&place))?
         };
         let stat = open.stat().map_err(FsError::from);
@@ -82,10 +92,8 @@ impl FileSystem {
         let stat = stat.inspect_err(|_error| take_back(&place))?;
         let inode = self.inodes.look_up(&stat, &parent, place.cname.clone());
         let open = install(&mut inode.open_slot().lock(), open);
-        // Its slots are of keys that were the volume's a moment ago: a run over all files comes back to it.
-        if self.volume.key_generation() != keys {
-            self.moves.note(&parent, &place.cname);
-        }
+        // A run over all files finds it from here on.
+        drop(being_made);
         Ok((
             Entry {
                 attr: self.attr_of(inode.ino(), &stat, Some(&open)),
@@ -104,6 +112,7 @@ impl FileSystem {
         place: &Place,
         mode: u32,
         new: FileMaterial,
+        being_made: &BeingMade,
     ) -> Result<OpenFile, FsError> {
         let temporary = temporary_name()?;
         let file =
@@ -113,6 +122,10 @@ impl FileSystem {
             .map_err(FsError::from)
             .and_then(|open| {
                 let node = self.with_descriptors(|| Ok(open.node()?))?;
+                // The kernel tries again, and the file gets this moment's keys.
+                if !self.volume.is_of_this_moment(being_made) {
+                    return Err(FsError::STALE);
+                }
                 make(place, || node.link(&place.dir, &place.cname))?;
                 Ok(open)
             });
@@ -137,11 +150,13 @@ impl FileSystem {
             return done(self.make_special(caller, parent, name, mode, rdev));
         }
         let (fs, name) = (Arc::clone(self), name.to_vec());
-        let keys = self.volume.key_generation();
-        self.volume.new_file(move |new| {
+        let folder = match self.folder_for_keys(parent) {
+            Ok(folder) => folder,
+            Err(error) => return done(Err(error)),
+        };
+        self.volume.new_file(folder, move |new| {
             let made = new.map_err(FsError::from).and_then(|new| {
-                let (entry, _inode, file) =
-                    fs.create_file(caller, parent, &name, mode, (new, keys))?;
+                let (entry, _inode, file) = fs.create_file(caller, parent, &name, mode, new)?;
                 let closed = file.close().map_err(FsError::from);
                 closed.inspect_err(|_error| {
                     let removed = fs.unlink(parent, &name);

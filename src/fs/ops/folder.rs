@@ -157,8 +157,8 @@ impl FileSystem {
             _ => {
                 let listing: Arc<[ListedEntry]> = self.list(&handle.inode, dir)?.into();
                 *kept = Some(Arc::clone(&listing));
-                if let Some(prefetch) = &self.prefetch {
-                    prefetch.listed(handle.inode.ino(), &listing);
+                if !self.volume.keys_are_local() {
+                    self.prefetch.listed(handle.inode.ino(), &listing);
                 }
                 Ok(listing)
             }

@@ -10,10 +10,10 @@ use crate::crypto::SecretKey;
 use crate::format::header::FileHeader;
 use crate::fs::error::FsError;
 use crate::fs::handles::{Fh, FileHandle};
-use crate::fs::inodes::{Ino, Inode};
+use crate::fs::inodes::{Ino, Inode, Whereabouts};
 use crate::fs::{Caller, FileSystem};
 use crate::storage::{Access, StorageFile};
-use crate::volume::FileMaterial;
+use crate::volume::{FileMaterial, NewFile};
 
 /// A handle that was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ enum Material {
         header: Box<FileHeader>,
         deks: Vec<Arc<SecretKey>>,
     },
-    New(FileMaterial),
+    New(NewFile),
 }
 
 /// Attempts before a file that changes under every one of them is given up.
@@ -68,13 +68,13 @@ impl FileSystem {
         self.open_file(caller, Arc::clone(&inode), access, move |file| {
             done(file.map(|file| fs.add_handle(of, file, write)));
         });
-        if let Some(prefetch) = &self.prefetch {
-            prefetch.opened(&inode);
+        if !self.volume.keys_are_local() {
+            self.prefetch.opened(self, &inode);
         }
     }
 
     pub(in crate::fs) fn add_handle(
-        &self,
+        self: &Arc<Self>,
         inode: Arc<Inode>,
         file: Arc<OpenFile>,
         writes: bool,
@@ -138,7 +138,7 @@ impl FileSystem {
             Ok(attempt) => attempt,
             Err(error) => return done(Err(error)),
         };
-        let (noting, fs, of) = (Arc::clone(self), Arc::clone(self), Arc::clone(&inode));
+        let (fs, of) = (Arc::clone(self), Arc::clone(&inode));
         let again = move |material: Result<Material, FsError>, done: Box<dyn FnOnce(_) + Send>| {
             match material {
                 Ok(material) => fs.open_with(caller, inode, access, material, attempts - 1, done),
@@ -161,15 +161,28 @@ impl FileSystem {
                 );
             }
             Attempt::NeedsNewFile => {
-                let keys = self.volume.key_generation();
-                self.volume.new_file(move |new| {
+                let folder = match self.folder_of(&of) {
+                    Ok(folder) => folder,
+                    Err(error) => return done(Err(error)),
+                };
+                self.volume.new_file(folder, move |new| {
                     again(new.map(Material::New).map_err(FsError::from), done);
-                    if noting.volume.key_generation() != keys {
-                        noting.moves.note_inode(&of);
-                    }
                 });
             }
             Attempt::Opened(_) => {}
+        }
+    }
+
+    /// The path of the folder that a file was last found in, where that decides on its keys.
+    fn folder_of(&self, inode: &Inode) -> Result<Vec<u8>, FsError> {
+        let parent = match &*inode.whereabouts().read() {
+            Whereabouts::At { parent, .. } => Some(Arc::clone(parent)),
+            Whereabouts::Held(_) | Whereabouts::ByHandle(_) => None,
+        };
+        match parent {
+            Some(parent) => self.path_for_keys(&parent),
+            None if self.volume.has_folder_keys() => Err(FsError::STALE),
+            None => Ok(Vec::new()),
         }
     }
 
@@ -206,15 +219,23 @@ impl FileSystem {
         {
             return Err(FsError::ForeignFile);
         }
+        // To be held until the open file is in its place, where a run over all files finds its keys.
+        let _being_made;
         let open = match (probed, material) {
             (Probe::Empty, _) if access == Access::Read && !self.options.accept_empty => {
                 return Err(FsError::EmptyFile);
             }
-            (Probe::Empty, Material::New(new)) => match self.new_open_file(file, new) {
-                // Its keys are another mount's now.
-                Err(ContentError::Overtaken) => return Ok(Attempt::NeedsNewFile),
-                created => created?,
-            },
+            (Probe::Empty, Material::New(new)) => {
+                if self.options.shared && !self.volume.is_of_this_moment(&new.being_made) {
+                    return Ok(Attempt::NeedsNewFile);
+                }
+                _being_made = new.being_made;
+                match self.new_open_file(file, new.material) {
+                    // Its keys are another mount's now.
+                    Err(ContentError::Overtaken) => return Ok(Attempt::NeedsNewFile),
+                    created => created?,
+                }
+            }
             (Probe::Empty, _) => return Ok(Attempt::NeedsNewFile),
             (
                 Probe::Sealed(header),

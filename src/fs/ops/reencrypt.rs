@@ -10,7 +10,7 @@ use crate::fs::inodes::{Ino, Inode};
 use crate::fs::ops::slots::Renewed;
 use crate::storage::{Access, CName, Node};
 use crate::units::ChunkIndex;
-use crate::volume::{DoneList, Renewal};
+use crate::volume::{DoneList, Renewal, Standing};
 
 /// A part of a file, between two of which users of the file go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ const STEP: u64 = 256 << 10;
 const ATTEMPTS: usize = 8;
 
 impl FileSystem {
-    /// Gives the file `cname` in the ciphertext folder `dir` a new data key, unless `done` says that it has got one, and notes
+    /// Gives the file `cname` in the ciphertext folder `dir`, whose path is `folder`, a new data key, unless `done` says that it has got one, and notes
     /// it there; only looks where there is no `done`. After each step `goes_on` is asked whether to. Waits for key providers and
     /// the disk.
     ///
@@ -36,6 +36,7 @@ impl FileSystem {
         self: &Arc<Self>,
         dir: &Node,
         cname: &CName,
+        folder: Option<&[u8]>,
         renewal: &Renewal,
         done: Option<&DoneList>,
         goes_on: &mut dyn FnMut(Step) -> bool,
@@ -58,7 +59,7 @@ impl FileSystem {
         if open.header()?.epochs.len() > 1 && !self.finish(&open, goes_on)? {
             return Ok(Renewed::Unfinished);
         }
-        let (commitment, whole) = self.give_key(&open, renewal)?;
+        let (commitment, whole) = self.give_key(&open, visit.standing(folder), renewal)?;
         if whole {
             goes_on(Step {
                 bytes: self.volume.layout().block_len(),
@@ -91,10 +92,15 @@ impl FileSystem {
     }
 
     /// Gives the file a new data key: its commitment, and whether all is sealed with it already.
-    fn give_key(&self, open: &OpenFile, renewal: &Renewal) -> Result<([u8; 32], bool), FsError> {
+    fn give_key(
+        &self,
+        open: &OpenFile,
+        standing: Standing<'_>,
+        renewal: &Renewal,
+    ) -> Result<([u8; 32], bool), FsError> {
         for _ in 0..ATTEMPTS {
             let header = open.header()?;
-            let new = self.volume.new_file_key(&header, renewal)?;
+            let new = self.volume.new_file_key(&header, standing, renewal)?;
             let commitment = new.epoch.commitment;
             match open.exchange_key(&header.epochs, &new)? {
                 Some(true) => return Ok((commitment, true)),

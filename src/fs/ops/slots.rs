@@ -9,7 +9,7 @@ use crate::fs::FileSystem;
 use crate::fs::error::FsError;
 use crate::fs::inodes::{Inode, Whereabouts};
 use crate::storage::{Access, CName, FileKind, Node};
-use crate::volume::Renewal;
+use crate::volume::{Renewal, Standing};
 
 /// What became of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,17 @@ pub(in crate::fs) struct Visit<'a> {
     pub(in crate::fs) inode: Arc<Inode>,
     /// Where it was found: another mount may have moved it from where it is known to be.
     node: Arc<Node>,
+    has_more_names: bool,
+}
+
+impl Visit<'_> {
+    /// What decides on the keys of the file, found in the folder of this path.
+    pub(in crate::fs) fn standing<'f>(&self, folder: Option<&'f [u8]>) -> Standing<'f> {
+        Standing {
+            folder,
+            has_more_names: self.has_more_names,
+        }
+    }
 }
 
 impl Drop for Visit<'_> {
@@ -47,8 +58,8 @@ impl Drop for Visit<'_> {
 const ATTEMPTS: usize = 8;
 
 impl FileSystem {
-    /// Brings the key slots of the file `cname` in the ciphertext folder `dir` to what they should be; only looks with
-    /// `dry_run`. Waits for key providers, with no lock held.
+    /// Brings the key slots of the file `cname` in the ciphertext folder `dir` to what they should be in the folder of the
+    /// path `folder`; only looks with `dry_run`. Waits for key providers, with no lock held.
     ///
     /// # Errors
     /// What a provider or the ciphertext folder answers: the file is then as it was.
@@ -56,24 +67,26 @@ impl FileSystem {
         &self,
         dir: &Node,
         cname: &CName,
+        folder: Option<&[u8]>,
         renewal: &Renewal,
         dry_run: bool,
     ) -> Result<Renewed, FsError> {
         let Some(visit) = self.visit(dir, cname)? else {
             return Ok(Renewed::Gone);
         };
+        let standing = visit.standing(folder);
         for _ in 0..ATTEMPTS {
             let header = match self.admitted_header(&visit)? {
                 Ok(header) => header,
                 Err(other) => return Ok(other),
             };
             if dry_run {
-                return Ok(match self.volume.is_due(&header, renewal)? {
+                return Ok(match self.volume.is_due(&header, standing, renewal)? {
                     true => Renewed::Changed,
                     false => Renewed::Right,
                 });
             }
-            let Some(epochs) = self.volume.renew(&header, renewal)? else {
+            let Some(epochs) = self.volume.renew(&header, standing, renewal)? else {
                 return Ok(Renewed::Right);
             };
             if self.exchange_slots(&visit, &header, &epochs)? {
@@ -112,6 +125,7 @@ impl FileSystem {
             fs: self,
             inode,
             node,
+            has_more_names: stat.nlink > 1,
         }))
     }
 

@@ -370,6 +370,38 @@ fn a_locked_mount_has_no_keys_and_an_unlocked_one_has_them_again() {
 }
 
 #[test]
+fn an_open_that_crosses_an_unlock_has_its_keys() {
+    for scope in [KeyScope::File, KeyScope::Volume] {
+        let setting = Setting {
+            scope,
+            ..Setting::default()
+        };
+        let remote = Remote::new(&setting);
+        let ino = remote.put(b"f", b"secret");
+        let fh = remote.opened(ino).unwrap();
+        let file = Arc::clone(&remote.fs.files.find(fh).unwrap().file);
+        // Whoever opens it sees the lock, and acts upon it when the unlock has looked at all files.
+        remote.lock(None);
+        let seen = remote.volume.locked().unwrap();
+        remote.unlock(None).unwrap();
+        assert_eq!(remote.read(fh).unwrap(), b"secret");
+        remote.fs.close_as_locked(&file, seen.clone());
+        let end = Instant::now() + LONG;
+        while file.keys_gone().is_some() {
+            assert!(Instant::now() < end, "{scope:?}: it stays without keys");
+            std::thread::yield_now();
+        }
+        assert_eq!(remote.read(fh).unwrap(), b"secret");
+        // While the lock lasts it gets none.
+        remote.lock(None);
+        remote.fs.close_as_locked(&file, seen);
+        refused(remote.read(fh), libc::ENOKEY);
+        remote.unlock(None).unwrap();
+        assert_eq!(remote.read(fh).unwrap(), b"secret");
+    }
+}
+
+#[test]
 fn what_was_written_before_a_lock_is_committed_and_found_after_a_new_mount() {
     let setting = Setting::default();
     let remote = Remote::new(&setting);

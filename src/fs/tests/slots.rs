@@ -28,6 +28,7 @@ fn renewal(bench: &Bench) -> Renewal {
     let options = RenewalOptions {
         keys: bench.fs.volume.config().keys.clone(),
         verify: true,
+        exchange: None,
         anew: false,
         calls_per_second: 0,
     };
@@ -43,7 +44,7 @@ fn place(bench: &Bench, name: &[u8]) -> (Arc<Node>, CName) {
 
 fn renew(bench: &Bench, name: &[u8], renewal: &Renewal) -> Result<Renewed, FsError> {
     let (dir, cname) = place(bench, name);
-    bench.fs.renew_slots(&dir, &cname, renewal, false)
+    bench.fs.renew_slots(&dir, &cname, None, renewal, false)
 }
 
 fn on_disk(bench: &Bench, name: &[u8]) -> FileHeader {
@@ -156,7 +157,7 @@ fn a_dry_run_says_what_is_due_and_writes_nothing() {
     let renewal = rotated(&bench);
     let before = std::fs::read(bench.on_disk(b"f")).unwrap();
     let (dir, cname) = place(&bench, b"f");
-    let dry = bench.fs.renew_slots(&dir, &cname, &renewal, true);
+    let dry = bench.fs.renew_slots(&dir, &cname, None, &renewal, true);
     assert_eq!(dry.unwrap(), Renewed::Changed);
     assert_eq!(std::fs::read(bench.on_disk(b"f")).unwrap(), before);
 }
@@ -188,7 +189,86 @@ fn inodes_are_given_back() {
 }
 
 #[test]
-fn moves_links_and_files_of_older_keys_are_noted_while_somebody_watches() {
+fn a_run_that_begins_while_a_file_is_on_its_way_to_its_name_finds_it() {
+    let bench = bench(FsOptions::default());
+    bench.put(ROOT, b"first", b"its pool is there");
+    // It has its keys, and waits for its name.
+    let root = bench.fs.inode(ROOT).unwrap();
+    let names = root.names().read();
+    let (done, made) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let fs = &bench.fs;
+        scope.spawn(move || {
+            let done = move |made| done.send(made).unwrap();
+            fs.create(SELF, ROOT, b"late", 0o644, true, done);
+        });
+        while !fs.volume.is_making_files() {
+            std::thread::yield_now();
+        }
+        let run = scope.spawn(|| rotated(&bench));
+        // Without waiting it would be over long before.
+        for _ in 0..50 {
+            if run.is_finished() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drop(names);
+        let renewal = run.join().unwrap();
+        let (dir, cname) = place(&bench, b"late");
+        let file = bench.fs.visit(&dir, &cname).unwrap();
+        let found = file.and_then(|visit| bench.fs.admitted_header(&visit).unwrap().ok());
+        assert!(
+            found.is_some(),
+            "the run passes by a file that keeps its old slots"
+        );
+        assert_eq!(renew(&bench, b"late", &renewal).unwrap(), Renewed::Changed);
+    });
+    let made = made.recv().unwrap().unwrap();
+    bench.fs.release(made.opened.fh).unwrap();
+    assert_eq!(version(&bench, b"late"), "2");
+    assert!(!bench.fs.volume.is_making_files());
+}
+
+#[test]
+fn in_a_shared_volume_a_file_whose_keys_went_meanwhile_gets_no_name() {
+    let shared = FsOptions {
+        shared: true,
+        ..FsOptions::default()
+    };
+    let one = bench(shared.clone());
+    let other = serve(&one.folder, shared);
+    let (done, new) = mpsc::channel();
+    one.fs
+        .volume
+        .new_file(Vec::new(), move |new| done.send(new).unwrap());
+    let new = new.recv().unwrap().unwrap();
+    assert!(one.fs.volume.is_of_this_moment(&new.being_made));
+    let second = one.folder.path().join("second");
+    drop(FileProvider::create(&second).unwrap());
+    let change = KeyChange {
+        add: vec![FileProvider::uri_of(&second).unwrap()],
+        remove: vec![key(&one)],
+    };
+    let sole = other.volume.begin_run().unwrap();
+    other.volume.change_keys(&sole, &change).unwrap();
+    assert!(!one.fs.volume.is_of_this_moment(&new.being_made));
+    refused(
+        one.fs.create_file(SELF, ROOT, b"late", 0o644, new),
+        libc::ESTALE,
+    );
+    assert_eq!(one.disk_entries().len(), 0);
+    let made = one.put(ROOT, b"late", b"of the second key");
+    one.fs.forget(made, 1);
+    let slots = &on_disk(&one, b"late").epochs[0].slots;
+    assert_eq!(
+        slots.iter().map(|slot| &slot.key_uri).collect::<Vec<_>>(),
+        change.add.iter().collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn moves_and_links_are_noted_while_somebody_watches() {
     let bench = bench(FsOptions::default());
     bench.put(ROOT, b"a", b"");
     let folder = bench.folder(ROOT, b"folder");
@@ -204,7 +284,7 @@ fn moves_links_and_files_of_older_keys_are_noted_while_somebody_watches() {
     assert!(
         noted
             .iter()
-            .all(|(dir, cname)| dir.stat_child(cname).is_ok())
+            .all(|moved| moved.dir.stat_child(&moved.cname).is_ok())
     );
     assert_eq!(watch.take().len(), 0);
     bench.mv((ROOT, b"d"), (ROOT, b"f")).unwrap();
@@ -227,11 +307,12 @@ fn another_mount_that_has_the_file_open_does_not_bring_old_slots_back() {
     let options = RenewalOptions {
         keys: other.volume.config().keys.clone(),
         verify: true,
+        exchange: None,
         anew: false,
         calls_per_second: 0,
     };
     let renewal = other.volume.renewal(&options).unwrap();
-    let renewed = other.renew_slots(&dir, &cname, &renewal, false);
+    let renewed = other.renew_slots(&dir, &cname, None, &renewal, false);
     assert_eq!(renewed.unwrap(), Renewed::Changed);
     one.fs.write(fh, 5, b"more", false).unwrap();
     one.fs.fsync(fh, SyncKind::All).unwrap();
@@ -271,8 +352,11 @@ fn files_made_while_keys_change_are_of_the_new_keys_or_noted() {
     for number in 0..made {
         renew(&bench, format!("{number}").as_bytes(), &renewal).unwrap();
     }
-    for (dir, cname) in watch.take() {
-        bench.fs.renew_slots(&dir, &cname, &renewal, false).unwrap();
+    for Moved { dir, cname, .. } in watch.take() {
+        bench
+            .fs
+            .renew_slots(&dir, &cname, None, &renewal, false)
+            .unwrap();
     }
     for number in 0..made {
         let header = on_disk(&bench, format!("{number}").as_bytes());
@@ -290,7 +374,7 @@ fn rekey(bench: &Bench, name: &[u8], done: &DoneList) -> Result<Renewed, FsError
     let renewal = renewal(bench);
     bench
         .fs
-        .reencrypt(&dir, &cname, &renewal, Some(done), &mut |_step| true)
+        .reencrypt(&dir, &cname, None, &renewal, Some(done), &mut |_step| true)
 }
 
 #[test]
@@ -338,11 +422,14 @@ fn one_that_was_stopped_in_the_middle_reads_on_and_the_next_run_ends_it() {
     bench.put(ROOT, b"f", &content);
     let done = done_list(&bench);
     let (dir, cname) = place(&bench, b"f");
-    let stopped = bench
-        .fs
-        .reencrypt(&dir, &cname, &renewal(&bench), Some(&done), &mut |_step| {
-            false
-        });
+    let stopped = bench.fs.reencrypt(
+        &dir,
+        &cname,
+        None,
+        &renewal(&bench),
+        Some(&done),
+        &mut |_step| false,
+    );
     assert_eq!(stopped.unwrap(), Renewed::Unfinished);
     assert!(done.is_empty());
     let bench = bench.reopened();
@@ -392,7 +479,9 @@ fn what_gets_no_new_key_is_told() {
     let before = std::fs::read(bench.on_disk(b"f")).unwrap();
     let dry = bench
         .fs
-        .reencrypt(&dir, &cname, &renewal(&bench), None, &mut |_step| true);
+        .reencrypt(&dir, &cname, None, &renewal(&bench), None, &mut |_step| {
+            true
+        });
     assert_eq!(dry.unwrap(), Renewed::Changed);
     assert_eq!(std::fs::read(bench.on_disk(b"f")).unwrap(), before);
 }

@@ -36,7 +36,8 @@ impl Fake {
 
     fn keyring(self: &Arc<Self>, config: KeyringConfig, local: bool) -> Keyring {
         let fake = Arc::clone(self);
-        Keyring::new(config, Arc::new(move |request| fake.unwrap(request)), local)
+        let unwrap = Arc::new(move |request: &DekRequest| fake.unwrap(request));
+        Keyring::new(config, unwrap, Arc::new(move |_request| local))
     }
 
     fn slow(delay_ms: u64) -> Arc<Self> {
@@ -357,6 +358,54 @@ fn a_crowd_of_broken_files_drives_out_no_key() {
         assert!(keyring.fetch_blocking(request(n)).is_err());
     }
     assert!(keyring.cached(&file(255), EPOCH).is_some());
+}
+
+#[test]
+fn workers_come_with_the_work_and_go_without() {
+    let fake = Fake::slow(50);
+    let far = Arc::new(AtomicBool::new(false));
+    let (unwrapping, is_far) = (Arc::clone(&fake), Arc::clone(&far));
+    let keyring = Keyring::new(
+        KeyringConfig {
+            workers: 8,
+            ..config(100, LONG)
+        },
+        Arc::new(move |request| unwrapping.unwrap(request)),
+        Arc::new(move |_request| !is_far.load(Ordering::SeqCst)),
+    );
+    let fetch_all = |from: u8| {
+        thread::scope(|scope| {
+            for n in from..from + 20 {
+                let keyring = &keyring;
+                scope.spawn(move || assert!(keyring.fetch_blocking(request(n)).is_ok()));
+            }
+        });
+    };
+    fetch_all(0);
+    assert_eq!(keyring.shared.queue.workers(), 1, "all was at hand");
+    // The keys are others now.
+    far.store(true, Ordering::SeqCst);
+    let (answer, answered) = mpsc::channel();
+    keyring.fetch(request(100), move |result| {
+        answer
+            .send((result.is_ok(), thread::current().id()))
+            .unwrap();
+    });
+    let (is_ok, by) = answered.recv_timeout(LONG).unwrap();
+    assert!(
+        is_ok && by != thread::current().id(),
+        "whoever asked has waited"
+    );
+    fetch_all(20);
+    let most = keyring.shared.queue.workers();
+    assert!((2..=8).contains(&most), "{most} workers");
+    let end = Instant::now() + 6 * LONG;
+    while keyring.shared.queue.workers() > 1 {
+        assert!(Instant::now() < end, "they stay");
+        thread::sleep(Duration::from_millis(10));
+    }
+    far.store(false, Ordering::SeqCst);
+    assert!(keyring.fetch_blocking(request(101)).is_ok());
 }
 
 #[test]

@@ -45,6 +45,19 @@ impl PoolOptions {
         }
     }
 
+    /// A part of these marks, for a pool beside others.
+    #[must_use]
+    pub fn part_of(self, parts: usize) -> Self {
+        let part = |whole: usize| whole.div_ceil(parts.max(1));
+        Self {
+            low: part(self.low),
+            high: part(self.high),
+            highest: part(self.highest),
+            makers: part(self.makers),
+            ..self
+        }
+    }
+
     /// The same, of items that are dropped at this age.
     #[must_use]
     pub fn max_age(self, max_age: Duration) -> Self {
@@ -113,6 +126,25 @@ mod tests {
         assert_eq!(marks.lacking(5, now), 0);
         assert_eq!(marks.lacking(2, now), 0, "not below the low mark");
         assert_eq!(marks.lacking(1, now), 4);
+    }
+
+    #[test]
+    fn a_part_of_the_marks_is_never_beyond_them_and_makes_something() {
+        let part = PoolOptions::growing().part_of(8);
+        assert_eq!(
+            (part.low, part.high, part.highest, part.makers),
+            (2, 4, 128, 32)
+        );
+        let part = PoolOptions::fixed(64, 256).part_of(8);
+        assert_eq!(
+            (part.low, part.high, part.highest, part.makers),
+            (8, 32, 32, 1)
+        );
+        assert_eq!(PoolOptions::growing().part_of(0), PoolOptions::growing());
+        assert_eq!(
+            PoolOptions::fixed(0, 0).part_of(8),
+            PoolOptions::fixed(0, 0)
+        );
     }
 
     #[test]

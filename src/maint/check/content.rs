@@ -92,10 +92,11 @@ impl Checker<'_, '_> {
         if blank {
             let (volume, node) = (self.run.volume, std::sync::Arc::clone(&self.folder.node));
             let spot = self.spot(Some(cname), name);
+            let plain = format!("/{}", self.plain()).into_bytes();
             let what = "no header and no content, as a crash before a new file's first sync leaves it; had it ever \
                         been synced, only a backup has its content";
             self.run.mend(spot, what, || {
-                mend::write_header(volume, &node, cname)?;
+                mend::write_header(volume, &node, &plain, cname)?;
                 Ok("it is an empty file now".into())
             });
             return;

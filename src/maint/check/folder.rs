@@ -443,6 +443,11 @@ impl<'a, 'r> Checker<'a, 'r> {
         (path, ciphertext)
     }
 
+    /// The folder's path in the mount.
+    pub(super) fn plain(&self) -> &str {
+        &self.plain
+    }
+
     fn plain_path(&self, name: &[u8]) -> String {
         below(&self.plain, &String::from_utf8_lossy(name))
     }

@@ -116,21 +116,26 @@ pub(super) fn is_blank(file: &StorageFile) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Makes a blank file an empty one, with a header.
-pub(super) fn write_header(volume: &Volume, folder: &Node, name: &CName) -> io::Result<()> {
-    let material = new_file(volume)?;
+/// Makes a blank file an empty one, with a header and the keys of its folder, which the mount shows at the path `plain`.
+pub(super) fn write_header(
+    volume: &Volume,
+    folder: &Node,
+    plain: &[u8],
+    name: &CName,
+) -> io::Result<()> {
+    let new = new_file(volume, plain)?;
     let file = match open(volume, folder, name, Access::ReadWrite).map_err(into_io)? {
         Opened::Empty(file) if is_blank(&file)? => file,
         _ => return Err(io::Error::other("it is not empty any more")),
     };
-    let open = OpenFile::create(file, volume.layout(), material).map_err(io::Error::other)?;
+    let open = OpenFile::create(file, volume.layout(), new.material).map_err(io::Error::other)?;
     let made = open.close().and_then(|()| open.sync(SyncKind::All));
     made.map_err(io::Error::other)
 }
 
-fn new_file(volume: &Volume) -> io::Result<crate::volume::FileMaterial> {
+fn new_file(volume: &Volume, folder: &[u8]) -> io::Result<crate::volume::NewFile> {
     let (sender, receiver) = mpsc::sync_channel(1);
-    volume.new_file(move |material| {
+    volume.new_file(folder.to_vec(), move |material| {
         if sender.send(material).is_err() {
             tracing::debug!("nobody waits for the new file's key any more");
         }

@@ -4,18 +4,17 @@ use std::sync::Arc;
 
 use crate::crypto::SecretKey;
 use crate::format::header::KeySlot;
-use crate::keys::{
-    EncryptionContext, KeyError, KeyErrorKind, KeyProvider as _, Providers, WrappedDek,
-};
+use crate::keys::{EncryptionContext, KeyError, KeyErrorKind, KeyProvider as _, WrappedDek};
 use crate::units::KeyUri;
 
 use super::Renewal;
 use crate::volume::slots::{Plan, Step};
+use crate::volume::wrapping::Wrapping;
 
 /// The work on the slots of one key.
 pub(super) struct Work<'a> {
     pub(super) renewal: &'a Renewal,
-    pub(super) providers: &'a Providers,
+    pub(super) wrapping: &'a Wrapping,
     /// What the key is wrapped for.
     pub(super) context: EncryptionContext,
     /// Gets at the key by the slots that there are.
@@ -49,18 +48,21 @@ impl Work<'_> {
     }
 
     fn rewrap(&mut self, slot: &KeySlot) -> Result<KeySlot, KeyError> {
-        let provider = self.providers.open(&slot.key_uri)?;
+        let provider = self.wrapping.providers.open(&slot.key_uri)?;
         self.renewal.pace.wait();
         let wrapped = provider.rewrap(&wrapped_in(slot), &self.context)?;
-        self.proved(&slot.key_uri, wrapped)
+        self.proved(KeySlot {
+            key_uri: slot.key_uri.clone(),
+            key_version: wrapped.key_version,
+            wrapped_dek: wrapped.bytes,
+        })
     }
 
     fn wrap(&mut self, uri: &KeyUri) -> Result<KeySlot, KeyError> {
         let key = self.key()?;
-        let provider = self.providers.open(uri)?;
         self.renewal.pace.wait();
-        let wrapped = provider.wrap(&key, &self.context)?;
-        self.proved(uri, wrapped)
+        let slot = self.wrapping.wrap_slot(uri, &key, &self.context)?;
+        self.proved(slot)
     }
 
     fn key(&mut self) -> Result<Arc<SecretKey>, KeyError> {
@@ -73,12 +75,7 @@ impl Work<'_> {
     }
 
     /// A new slot, once it was seen to open.
-    fn proved(&mut self, uri: &KeyUri, wrapped: WrappedDek) -> Result<KeySlot, KeyError> {
-        let slot = KeySlot {
-            key_uri: uri.clone(),
-            key_version: wrapped.key_version,
-            wrapped_dek: wrapped.bytes,
-        };
+    fn proved(&mut self, slot: KeySlot) -> Result<KeySlot, KeyError> {
         if self.renewal.verify {
             self.prove(&slot).map_err(|error| match error.kind() {
                 KeyErrorKind::Denied => {
@@ -86,7 +83,7 @@ impl Work<'_> {
                         "the new slot cannot be verified, for this host may not unwrap by the key ({}); --no-verify goes without",
                         error.message()
                     );
-                    KeyError::new(KeyErrorKind::Denied, message).at(uri)
+                    KeyError::new(KeyErrorKind::Denied, message).at(&slot.key_uri)
                 }
                 _ => error,
             })?;
@@ -96,8 +93,7 @@ impl Work<'_> {
 
     fn prove(&mut self, slot: &KeySlot) -> Result<(), KeyError> {
         self.renewal.pace.wait();
-        let provider = self.providers.open(&slot.key_uri)?;
-        let key = provider.unwrap(&wrapped_in(slot), &self.context)?;
+        let key = self.wrapping.unwrap_slot(slot, &self.context)?;
         if !(self.opens)(&key) {
             let message = "the slot holds another key";
             return Err(KeyError::new(KeyErrorKind::Corrupt, message).at(&slot.key_uri));

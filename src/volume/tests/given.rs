@@ -75,7 +75,7 @@ fn no_file_is_made_that_lacks_a_slot() {
     let (bench, keys, _header) = of_two_keys();
     let volume = opened(&bench, &given(&[&keys[0]])).unwrap();
     let (done, made) = std::sync::mpsc::channel();
-    volume.new_file(move |material| done.send(material).unwrap());
+    volume.new_file(Vec::new(), move |material| done.send(material).unwrap());
     match made.recv().unwrap() {
         Err(VolumeError::Key(error)) => {
             assert_eq!(error.kind(), KeyErrorKind::Config);

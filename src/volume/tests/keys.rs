@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::keys::double::{Double, Script};
-use crate::keys::{CallCount, KeyError, KeyErrorKind};
+use crate::keys::{CallCount, KeyError, KeyErrorKind, KeyProvider as _};
 
 fn of_scope(key_scope: KeyScope) -> Bench {
     Bench::with(|options| options.key_scope = key_scope).made()
@@ -48,12 +48,12 @@ fn opening_costs_one_unwrap_and_files_of_scope_volume_cost_none() {
 fn a_new_file_comes_from_the_pool_without_waiting() {
     let bench = of_scope(KeyScope::File);
     let volume = bench.open().unwrap();
-    while volume.files.pool().stats().ready == 0 {
+    while volume.files.pool(&volume.live.own_keys()).stats().ready == 0 {
         std::thread::yield_now();
     }
     let here = std::thread::current().id();
     let (done, made) = std::sync::mpsc::channel();
-    volume.new_file(move |material| {
+    volume.new_file(Vec::new(), move |material| {
         done.send((std::thread::current().id(), material.is_ok()))
             .unwrap();
     });
@@ -64,7 +64,7 @@ fn a_new_file_comes_from_the_pool_without_waiting() {
 fn a_new_file_of_a_warm_pool_asks_no_provider() {
     let bench = of_scope(KeyScope::File);
     let volume = bench.open().unwrap();
-    let pool = volume.files.pool();
+    let pool = volume.files.pool(&volume.live.own_keys());
     // Full: the refill rests until far more are taken than here.
     while pool.stats().ready < POOL_HIGH {
         std::thread::yield_now();
@@ -77,7 +77,58 @@ fn a_new_file_of_a_warm_pool_asks_no_provider() {
     assert_eq!(pool.stats().ready, POOL_HIGH - 50);
 }
 
-const POOL_HIGH: usize = file_keys::POOL.1;
+#[test]
+fn nobody_waits_on_his_own_thread_once_the_keys_are_far_away() {
+    let bench = of_scope(KeyScope::File);
+    let (providers, double) = (Arc::new(providers()), Double::new("double:far"));
+    double.script().takes(std::time::Duration::from_millis(20));
+    let (near, far) = (bench.options.keys[0].clone(), double.uri().clone());
+    providers.put(Box::new(double));
+    let volume = open(&bench.path(), &UnlockOptions::default(), providers).unwrap();
+    new_file(&volume);
+    assert!(volume.keys_are_local());
+    let sole = volume.begin_run().unwrap();
+    let exchange = |add: &KeyUri, remove: &KeyUri| {
+        let change = KeyChange {
+            add: vec![add.clone()],
+            remove: vec![remove.clone()],
+        };
+        volume.change_keys(&sole, &change).unwrap();
+        assert!(!volume.keys_are_local(), "one of them is far away");
+        volume.finish_removal(&sole, &change.remove).unwrap();
+    };
+    exchange(&far, &near);
+    assert!(!volume.keys_are_local());
+    let here = std::thread::current().id();
+    let (done, made) = std::sync::mpsc::channel();
+    volume.new_file(Vec::new(), move |new| {
+        done.send((std::thread::current().id(), new)).unwrap();
+    });
+    let (by, new) = made.recv().unwrap();
+    assert_ne!(by, here);
+    let far_away = header(&volume, &new.unwrap().material);
+    assert_eq!(far_away.epochs[0].slots[0].key_uri, far);
+    volume.files.keyring.clear();
+    let (done, fetched) = std::sync::mpsc::channel();
+    volume.fetch_keys(far_away, move |_header, deks| {
+        done.send((std::thread::current().id(), deks.is_ok()))
+            .unwrap();
+    });
+    let (by, is_ok) = fetched.recv().unwrap();
+    assert!(by != here && is_ok);
+    exchange(&near, &far);
+    assert!(volume.keys_are_local(), "all are here again");
+    let again = header(&volume, &new_file(&volume));
+    volume.files.keyring.clear();
+    let (done, fetched) = std::sync::mpsc::channel();
+    volume.fetch_keys(again, move |_header, deks| {
+        done.send((std::thread::current().id(), deks.is_ok()))
+            .unwrap();
+    });
+    assert_eq!(fetched.try_recv(), Ok((here, true)));
+}
+
+const POOL_HIGH: usize = pools::LOCAL.1;
 
 #[test]
 fn new_files_are_all_different_members_with_their_key_cached() {

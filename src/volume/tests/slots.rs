@@ -22,6 +22,7 @@ fn change(add: &[&KeyUri], remove: &[&KeyUri]) -> KeyChange {
 fn options(volume: &Volume) -> RenewalOptions {
     RenewalOptions {
         keys: volume.config().keys.clone(),
+        exchange: None,
         verify: true,
         anew: false,
         calls_per_second: 0,
@@ -59,7 +60,10 @@ fn opens_by(bench: &Bench, nth: usize) -> bool {
 
 /// The header with its slots as they should be, which must be others than before.
 fn renewed(volume: &Volume, header: &FileHeader) -> FileHeader {
-    let epochs = volume.renew(header, &renewal(volume)).unwrap().unwrap();
+    let epochs = volume
+        .renew(header, Standing::default(), &renewal(volume))
+        .unwrap()
+        .unwrap();
     FileHeader {
         epochs,
         ..header.clone()
@@ -187,14 +191,27 @@ fn after_a_rotation_each_slot_is_brought_to_the_newest_version_and_then_left_alo
     let (bench, _) = bench();
     let volume = bench.open().unwrap();
     let header = header(&volume, &new_file(&volume));
-    assert!(volume.renew(&header, &renewal(&volume)).unwrap().is_none());
+    assert!(
+        volume
+            .renew(&header, Standing::default(), &renewal(&volume))
+            .unwrap()
+            .is_none()
+    );
     let newest = rotate(&bench.options.keys[0]);
     let renewal = renewal(&volume);
-    assert!(volume.is_due(&header, &renewal).unwrap());
+    assert!(
+        volume
+            .is_due(&header, Standing::default(), &renewal)
+            .unwrap()
+    );
     let after = renewed(&volume, &header);
     let expected = [(bench.options.keys[0].clone(), newest.clone())];
     assert_eq!(names(&after.epochs[0].slots), expected);
-    assert!(!volume.is_due(&after, &renewal).unwrap());
+    assert!(
+        !volume
+            .is_due(&after, Standing::default(), &renewal)
+            .unwrap()
+    );
     volume.files.keyring.clear();
     fetch(&volume, after).unwrap();
     // The files that come are of the new version at once, whatever was made ahead.
@@ -226,7 +243,11 @@ fn files_of_scope_volume_are_left_alone_whatever_the_keys() {
     let run = volume.begin_run().unwrap();
     let exchange = change(&[&other], &[&bench.options.keys[0]]);
     volume.change_keys(&run, &exchange).unwrap();
-    assert!(!volume.is_due(&header, &renewal(&volume)).unwrap());
+    assert!(
+        !volume
+            .is_due(&header, Standing::default(), &renewal(&volume))
+            .unwrap()
+    );
     volume.finish_removal(&run, &volume.leaving_keys()).unwrap();
     drop((run, volume));
     assert!(opens_by(&bench, 1) && !opens_by(&bench, 0));
@@ -275,7 +296,9 @@ fn no_slot_goes_before_another_was_seen_to_open() {
     // And where neither opens, nothing goes.
     both.epochs[0].slots[0].wrapped_dek[40] ^= 1;
     volume.files.keyring.clear();
-    let error = volume.renew(&both, &renewal(&volume)).unwrap_err();
+    let error = volume
+        .renew(&both, Standing::default(), &renewal(&volume))
+        .unwrap_err();
     assert!(matches!(error, VolumeError::Key(error) if error.kind() == KeyErrorKind::Corrupt));
 }
 
@@ -310,7 +333,10 @@ fn a_silent_provider_keeps_its_slots_and_all_silent_is_an_error() {
     let volume = bench.open().unwrap();
     let renewal = renewal(&volume);
     assert_eq!(renewal.silent().len(), 1);
-    let after = volume.renew(&header, &renewal).unwrap().unwrap();
+    let after = volume
+        .renew(&header, Standing::default(), &renewal)
+        .unwrap()
+        .unwrap();
     let expected = [
         (bench.options.keys[0].clone(), newest),
         (second.clone(), "1".to_owned()),
@@ -333,12 +359,16 @@ fn a_file_made_elsewhere_keeps_its_own_keys_and_gets_newer_versions() {
     let mut foreign = header(&volume, &new_file(&volume));
     foreign.membership_tag = [0; 32];
     foreign.epochs[0].slots.truncate(1);
-    assert!(!volume.is_due(&foreign, &renewal(&volume)).unwrap());
+    assert!(
+        !volume
+            .is_due(&foreign, Standing::default(), &renewal(&volume))
+            .unwrap()
+    );
     let newest = rotate(&first);
     let after = renewed(&volume, &foreign);
     assert_eq!(names(&after.epochs[0].slots), [(first.clone(), newest)]);
     volume.change_keys(&run, &change(&[], &[&first])).unwrap();
-    let stranded = volume.renew(&foreign, &renewal(&volume));
+    let stranded = volume.renew(&foreign, Standing::default(), &renewal(&volume));
     assert!(matches!(stranded, Err(VolumeError::Stranded)));
 }
 

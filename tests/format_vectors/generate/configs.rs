@@ -17,6 +17,7 @@ fn config(scope: KeyScope, names: NameMode) -> VolumeConfig {
         commitment: volume_config::commitment(&secret(&volume_key()), &id),
         slots: vec![slot(KEYRING, "1", 72)],
         policy: None,
+        former_keys: Vec::new(),
     }
 }
 
@@ -25,6 +26,39 @@ fn config_with_policy() -> VolumeConfig {
         policy: Some([0xAB; 32]),
         ..config(KeyScope::File, NameMode::Encrypted)
     }
+}
+
+fn config_with_former_keys() -> VolumeConfig {
+    VolumeConfig {
+        former_keys: vec!["file:///former.json".parse().expect("a URI")],
+        ..config_with_policy()
+    }
+}
+
+/// What is wrong about former keys.
+fn former_configs() -> Vec<BadConfig> {
+    let text = config_text(&config_with_former_keys());
+    let many = vec!["\"file:///former.json\""; 17].join(", ");
+    let cases = [
+        ("former key changed", "forged", "former.json", "other.json"),
+        (
+            "former key no URI",
+            "malformed",
+            "file:///former.json",
+            "former",
+        ),
+        (
+            "too many former keys",
+            "malformed",
+            "\"file:///former.json\"",
+            many.as_str(),
+        ),
+    ];
+    let bad = cases.map(|(name, error, from, to)| {
+        assert!(text.contains(from), "{name}: {from}");
+        bad_config(name, error, text.replacen(from, to, 1))
+    });
+    bad.into()
 }
 
 /// What is wrong about a policy.
@@ -97,9 +131,11 @@ pub(super) fn vectors() -> Vectors<ConfigCase, BadConfig> {
             pass("two slots, plain names, volume scope", config_text(&rich)),
             pass("other white space", flat),
             pass("a policy", with_policy),
+            pass("former keys", config_text(&config_with_former_keys())),
         ],
         must_fail: [
             policy_configs(),
+            former_configs(),
             forged_configs(),
             malformed_configs(),
             newer_configs(),

@@ -2,6 +2,9 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::{MountRequest, Sharing, audit};
 use crate::cli::exit::Exit;
@@ -14,13 +17,14 @@ use crate::crypto::MemoryPolicy;
 use crate::daemon::background::{self, Readiness, Side, StartOutcome};
 use crate::daemon::harden;
 use crate::daemon::mountpoint::{self, Contents};
+use crate::daemon::mounts;
 use crate::daemon::policy;
 use crate::daemon::serve::{self, ServeError, ServeRequest};
 use crate::format::volume_config::KeyScope;
 use crate::fs::FsOptions;
 use crate::fuse::MountConfig;
 use crate::keys::Confirm;
-use crate::volume::{self, UnlockOptions};
+use crate::volume::{self, UnlockOptions, Volume, VolumeError};
 
 /// Mounts a volume. In the background it returns in the process that the user started, when the
 /// mount works; in the foreground when the mount has ended.
@@ -121,7 +125,9 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
         key_cache_entries: request.key_cache_entries as usize,
         key_cache_ttl: request.key_cache_ttl,
     };
-    let volume = volume::open(&request.cipherdir, &unlock, providers);
+    let volume = free_volume(request, || {
+        volume::open(&request.cipherdir, &unlock, Arc::clone(&providers))
+    });
     let volume = volume.map_err(|error| errors::volume(&what, &error))?;
     if !request.read_only {
         may_make_files(&what, &volume)?;
@@ -160,7 +166,7 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
 }
 
 /// A new file has a slot for each of the volume's keys, whatever opens the volume here.
-fn may_make_files(what: &str, volume: &volume::Volume) -> Result<(), Failure> {
+fn may_make_files(what: &str, volume: &Volume) -> Result<(), Failure> {
     let config = volume.config();
     let providers = volume.providers();
     let missing = config.keys.iter().find(|uri| !providers.may_use(uri));
@@ -172,6 +178,47 @@ fn may_make_files(what: &str, volume: &volume::Volume) -> Result<(), Failure> {
         }
         (KeyScope::File | KeyScope::Volume, _) => Ok(()),
     }
+}
+
+/// How long a wait for another mount goes unmentioned, and how often it is looked.
+const SAID_AFTER: Duration = Duration::from_secs(2);
+const LOOKS_EVERY: Duration = Duration::from_millis(50);
+
+/// Opens the volume. One that another process holds is waited for where no mount of it is to be seen: that process is about
+/// to end, and writes its last data.
+fn free_volume(
+    request: &MountRequest,
+    open: impl Fn() -> Result<Volume, VolumeError>,
+) -> Result<Volume, VolumeError> {
+    let (begun, mut said) = (Instant::now(), false);
+    loop {
+        let held = match open() {
+            Err(error @ VolumeError::InUse(_)) => error,
+            opened => return opened,
+        };
+        if begun.elapsed() >= request.wait || is_mounted(request) {
+            return Err(held);
+        }
+        if !said && begun.elapsed() >= SAID_AFTER {
+            said = true;
+            tracing::warn!(
+                volume = %request.cipherdir.display(),
+                "waiting for the process of another mount to write its last data and let go of the volume"
+            );
+        }
+        thread::sleep(LOOKS_EVERY.min(request.wait));
+    }
+}
+
+/// Whether this machine shows a mount of the volume.
+fn is_mounted(request: &MountRequest) -> bool {
+    let Ok(cipherdir) = std::fs::canonicalize(&request.cipherdir) else {
+        return false;
+    };
+    mounts::read().is_ok_and(|mounts| {
+        let mut ours = mounts.iter().filter(|mount| mount.is_ours());
+        ours.any(|mount| mount.source == cipherdir)
+    })
 }
 
 fn mount_config(request: &MountRequest, cipherdir: &str, exclusive: bool) -> MountConfig {

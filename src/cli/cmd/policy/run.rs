@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{PolicyRequest, VolumeRequest};
+use crate::cli::cmd::folders::keys_words;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{counted, harmless};
@@ -13,7 +14,7 @@ use crate::daemon::control::{Client, ControlError, PolicyCall};
 use crate::daemon::mounts::{self, Mount};
 use crate::format::volume_config::NameMode;
 use crate::keys::Confirm;
-use crate::policy::{Given, Policy};
+use crate::policy::{Given, Policy, folders};
 use crate::volume::{self, Sharing, StoredPolicy, UnlockOptions, Volume};
 
 /// Does what is asked with a policy.
@@ -65,7 +66,14 @@ fn set(request: &VolumeRequest, file: Option<&Path>) -> Result<(), Failure> {
         return output::print("The volume has no policy any more\n");
     };
     let mut text = format!("Set: {}\n", summary(&stored.policy));
-    if encrypted && stored.policy.rules.iter().any(|rule| rule.path.is_some()) {
+    let has_folders = !stored.policy.folders.is_empty();
+    if has_folders {
+        text.push_str(
+            "  Files that are there keep their keys until `envelopefs rewrap` brings them under those of their folders.\n",
+        );
+    }
+    let has_paths = stored.policy.rules.iter().any(|rule| rule.path.is_some());
+    if encrypted && (has_paths || has_folders) {
         text.push_str(
             "  Its paths stand in clear in .envelopefs/policy.toml, though names are encrypted.\n",
         );
@@ -74,11 +82,16 @@ fn set(request: &VolumeRequest, file: Option<&Path>) -> Result<(), Failure> {
 }
 
 fn summary(policy: &Policy) -> String {
-    format!(
+    let mut text = format!(
         "{}, default {}",
         counted(policy.rules.len() as u64, "rule"),
         policy.default.as_str()
-    )
+    );
+    if !policy.folders.is_empty() {
+        let folders = counted(policy.folders.len() as u64, "folder");
+        text.push_str(&format!(", {folders} with keys"));
+    }
+    text
 }
 
 fn show(request: &VolumeRequest) -> Result<(), Failure> {
@@ -188,7 +201,12 @@ fn explain(policy: &Policy, who: &Given, path: &str) -> String {
             None => format!("by rule {}, all paths", verdict.rule),
         },
     };
-    format!("{path}: {}, {by}", verdict.access.as_str())
+    let access = format!("{path}: {}, {by}", verdict.access.as_str());
+    let folder = path.rsplit_once('/').map_or("", |(folder, _name)| folder);
+    match folders::nearest(&policy.folders, folder.as_bytes()) {
+        None => access,
+        Some(keys) => format!("{access}; a new file gets {}", keys_words(keys)),
+    }
 }
 
 #[cfg(test)]
@@ -221,5 +239,30 @@ mod tests {
         );
         assert_eq!(said("uid=8", "/c/f"), "/c/f: allow, by the default");
         assert_eq!(said("uid=7", "/f"), "/f: allow, by the default");
+    }
+
+    #[test]
+    fn the_keys_of_a_new_file_are_told() {
+        let text = "[[folder]]\npath = \"/hr\"\nkeys = [\"file:///a\", \"file:///b\"]\n\
+                    [[folder]]\npath = \"/hr/x\"\nscope = \"volume\"\n[[folder]]\npath = \"/y\"\nscope = \"file\"\n";
+        let policy = Policy::parse(text.as_bytes(), &NoAccounts).unwrap();
+        let said = |path: &str| explain(&policy, &Given::default(), path);
+        for (path, keys) in [
+            ("/hr/f", "file:///a, file:///b"),
+            ("/hr/x/f", "the volume key"),
+            ("/y/f", "the volume's keys, for each file by itself"),
+        ] {
+            assert!(
+                said(path).ends_with(&format!("; a new file gets {keys}")),
+                "{path}"
+            );
+        }
+        for none in ["/hr", "/f", "/hrx/f"] {
+            assert!(!said(none).contains("new file"), "{none}");
+        }
+        assert_eq!(
+            summary(&policy),
+            "0 rules, default allow, 3 folders with keys"
+        );
     }
 }

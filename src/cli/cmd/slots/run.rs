@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::SlotsRequest;
+use crate::cli::cmd::folders::{ShownFolders, folder_lines};
 use crate::cli::errors;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -14,6 +15,7 @@ use crate::cli::providers::GivenKeys;
 use crate::cli::volume_run::{self, RunOptions, counts_line, finish};
 use crate::daemon::runs::{RunReport, RunRequest, SlotsRun};
 use crate::maint::{self, Census};
+use crate::policy::folders;
 use crate::units::KeyUri;
 use crate::volume::{self, SeenKeys};
 
@@ -90,7 +92,10 @@ fn make_missing(what: &str, given: &GivenKeys, dry_run: bool) -> Result<Option<K
 /// Whether the volume names a key, by now; where that cannot be told, it may.
 fn names_key(path: &Path, key: &KeyUri) -> bool {
     volume::seen_keys(&volume_run::ciphertext_of(path)).map_or(true, |(_root, seen)| {
-        seen.keys.contains(key) || seen.slots.iter().any(|slot| slot.key_uri == *key)
+        let mut of_folders = folders::keys_of(&seen.folders);
+        seen.keys.contains(key)
+            || seen.slots.iter().any(|slot| slot.key_uri == *key)
+            || of_folders.any(|of_folder| of_folder == key)
     })
 }
 
@@ -130,6 +135,8 @@ fn text(report: &RunReport) -> String {
 struct Shown {
     key_scope: crate::format::volume_config::KeyScope,
     keys: Vec<ShownKey>,
+    #[serde(flatten)]
+    folders: ShownFolders,
     #[serde(skip_serializing_if = "Option::is_none")]
     census: Option<Census>,
 }
@@ -154,6 +161,7 @@ fn list(cipherdir: &Path, files: bool, json: bool) -> Result<(), Failure> {
     let shown = Shown {
         key_scope: seen.key_scope,
         keys: shown_keys(&seen, census.as_ref()),
+        folders: ShownFolders::of(&seen),
         census,
     };
     if json {
@@ -176,7 +184,7 @@ fn list(cipherdir: &Path, files: bool, json: bool) -> Result<(), Failure> {
             state,
         ])
     }));
-    output::print(&columns(&rows))
+    output::print(&(columns(&rows) + &folder_lines(&seen)))
 }
 
 fn row(cells: [&str; 4]) -> Vec<String> {

@@ -244,8 +244,8 @@ fn providers() -> Providers {
 
 fn material(volume: &Volume) -> FileMaterial {
     let (done, made) = mpsc::channel();
-    volume.new_file(move |material| done.send(material).unwrap());
-    made.recv().unwrap().unwrap()
+    volume.new_file(Vec::new(), move |new| done.send(new).unwrap());
+    made.recv().unwrap().unwrap().material
 }
 
 pub(super) fn node(path: &Path) -> Node {
