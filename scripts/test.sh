@@ -49,7 +49,7 @@ need_judges() {
 }
 
 stage_test() {
-    need_packages openssl softhsm2-util:softhsm2
+    need_packages openssl softhsm2-util:softhsm2 /usr/lib/postgresql/15/bin/initdb:postgresql-15
     need_judges
     local target targets=()
     while read -r target; do

@@ -111,10 +111,10 @@ impl Engine {
         let dump = std::str::from_utf8(&dump).map_err(|_error| BackupError::Changed)?;
 
         let store = Store::open(options.location.clone(), true).await?;
-        if !store.is_empty().await? {
+        let mut write = store.write().await?;
+        if !write.is_empty().await? {
             return Err(OpenError::AlreadyThere);
         }
-        let mut write = store.write().await?;
         write.restore(dump).await?;
         write.commit().await?;
         store.close().await;

@@ -75,7 +75,8 @@ impl<V: Clone> Cache<V> {
         map.clear();
     }
 
-    pub(super) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.map.read().len()
     }
 }

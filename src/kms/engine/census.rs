@@ -97,10 +97,7 @@ mod tests {
             opened,
             last_used: Some(now),
         };
-        assert_eq!(
-            taken,
-            [(a.clone(), counts(2, 0)), (b.clone(), counts(0, 1))]
-        );
+        assert_eq!(taken, [(a.clone(), counts(2, 0)), (b, counts(0, 1))]);
         assert_eq!(census.take(), []);
         census.put_back(vec![(a.clone(), counts(2, 0))]);
         held.opened(now);

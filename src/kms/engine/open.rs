@@ -86,13 +86,17 @@ impl Engine {
     ) -> Result<(Arc<Self>, NewAccessKey), OpenError> {
         check_names(&initial.names)?;
         let store = Store::open(options.location.clone(), true).await?;
-        if !store.is_empty().await? {
+        // Before a passphrase is asked for; it is looked again when it is written.
+        if store.setting("service").await?.is_some() {
             return Err(OpenError::AlreadyThere);
         }
         let service: [u8; 16] = random::array();
         let root = Root::generate()?;
         let (root, slot) = seal(&options, root, initial.root, service).await?;
         let mut write = store.write().await?;
+        if !write.is_empty().await? {
+            return Err(OpenError::AlreadyThere);
+        }
         write
             .put_setting("service", &HEXLOWER.encode(&service))
             .await?;

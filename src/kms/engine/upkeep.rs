@@ -53,7 +53,7 @@ async fn closed(engine: Weak<Engine>) {
         return;
     };
     // An error: it is gone altogether.
-    let _ = closing.wait_for(|closing| *closing).await;
+    drop(closing.wait_for(|closing| *closing).await);
 }
 
 /// Asks for changes for as long as there is an engine.
@@ -61,7 +61,8 @@ async fn hear(engine: Weak<Engine>, mut seq: i64) {
     let mut listener = None;
     while let Some(engine) = engine.upgrade() {
         if listener.is_none() {
-            listener = engine.store.listener().await.ok().flatten();
+            let asked = timeout(PATIENCE, engine.store.listener()).await;
+            listener = asked.ok().and_then(Result::ok).flatten();
         }
         let asked = Instant::now();
         match timeout(PATIENCE, engine.store.changes_since(seq)).await {

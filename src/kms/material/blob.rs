@@ -224,3 +224,6 @@ fn joined(first: u8, rest: [u8; 11]) -> GcmNonce {
         .for_each(|(to, from)| *to = from);
     nonce
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::kms::engine::KmsError;
 use crate::kms::engine::ops::SecretBytes;
 use crate::kms::engine::ops::asymmetric::{Message, SigningAlgorithm};
-use crate::kms::material::{digest, errors};
+use crate::kms::material::{digest, errors, pkcs8};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Curve {
@@ -75,10 +75,11 @@ impl EcKey {
 
     /// # Errors
     /// `KeyMaterialInvalid` for anything but a key on this curve.
-    pub(super) fn from_pkcs8(curve: Curve, pkcs8: &[u8]) -> Result<Self, KmsError> {
+    pub(super) fn from_pkcs8(curve: Curve, der: &[u8]) -> Result<Self, KmsError> {
         let scheme = curve.scheme();
-        EcdsaKeyPair::from_pkcs8(scheme.signing, pkcs8)
-            .ok()
+        pkcs8::is_one_key(der, pkcs8::EC)
+            .then(|| EcdsaKeyPair::from_pkcs8(scheme.signing, der).ok())
+            .flatten()
             .and_then(|pair| Self::of(scheme, pair))
             .ok_or_else(|| {
                 errors::material("The key is not a private key of its spec's curve in PKCS#8.")

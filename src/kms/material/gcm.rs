@@ -176,3 +176,6 @@ impl fmt::Debug for Subkey {
         f.write_str("Subkey(..)")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,9 +32,12 @@ mod ec;
 mod errors;
 mod gcm;
 mod mac;
+mod pkcs8;
 mod rsa;
 mod secret;
 mod sm2_key;
+#[cfg(test)]
+mod tests;
 pub mod wrapping;
 
 use std::fmt;

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::kms::engine::KmsError;
 use crate::kms::engine::ops::SecretBytes;
 use crate::kms::engine::ops::asymmetric::{EncryptionAlgorithm, Message, SigningAlgorithm};
-use crate::kms::material::{digest, errors};
+use crate::kms::material::{digest, errors, pkcs8};
 
 /// A public exponent of 65537 at the end of an `RSAPublicKey` (RFC 8017, A.1.1).
 const EXPONENT_DER: [u8; 5] = [0x02, 0x03, 0x01, 0x00, 0x01];
@@ -55,10 +55,13 @@ impl RsaKey {
 
     /// # Errors
     /// `KeyMaterialInvalid` for anything but a consistent key of `bits` with the exponent 65537.
-    pub(super) fn from_pkcs8(bits: usize, pkcs8: &[u8]) -> Result<Self, KmsError> {
+    pub(super) fn from_pkcs8(bits: usize, der: &[u8]) -> Result<Self, KmsError> {
         let rejected = || errors::material("The key is not an RSA private key in PKCS#8.");
-        let signing = KeyPair::from_pkcs8(pkcs8).map_err(|_rejected| rejected())?;
-        let decrypting = PrivateDecryptingKey::from_pkcs8(pkcs8).map_err(|_rejected| rejected())?;
+        if !pkcs8::is_one_key(der, pkcs8::RSA) {
+            return Err(rejected());
+        }
+        let signing = KeyPair::from_pkcs8(der).map_err(|_rejected| rejected())?;
+        let decrypting = PrivateDecryptingKey::from_pkcs8(der).map_err(|_rejected| rejected())?;
         if decrypting.key_size_bits() != bits {
             let size = decrypting.key_size_bits();
             let why = format!("The RSA key has {size} bits; the key's spec is of {bits}.");

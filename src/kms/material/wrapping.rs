@@ -217,3 +217,6 @@ fn no_fixed_length() -> KmsError {
         "RSAES_PKCS1_V1_5 is for symmetric and HMAC keys only: use RSA_AES_KEY_WRAP_SHA_256.",
     )
 }
+
+#[cfg(test)]
+mod tests;

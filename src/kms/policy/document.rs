@@ -188,11 +188,7 @@ impl Statement {
             }
         };
         let mut actions = Patterns::parse(fields, "Action", "NotAction", None)?;
-        actions.list = actions
-            .list
-            .iter()
-            .filter_map(|name| own_action(name))
-            .collect();
+        actions.list = own_actions(&actions.list)?;
         // A key's policy speaks of its key, whether it says so or not.
         let resource = (kind == PolicyKind::Key).then_some("*");
         Ok(Self {
@@ -267,14 +263,19 @@ impl Patterns {
     }
 }
 
-/// The pattern without the service before it; `None` for those of other services.
-fn own_action(name: &str) -> Option<String> {
-    match name.split_once(':') {
-        None => (name == "*").then(|| name.to_owned()),
+/// The patterns without the service before them; those of other services are left out. One that names no service means
+/// nothing, and a denial that means nothing must not be taken for one.
+fn own_actions(names: &[String]) -> Result<Vec<String>, PolicyError> {
+    let own = names.iter().filter_map(|name| match name.split_once(':') {
+        None if name == "*" => Some(Ok(name.clone())),
+        None => Some(Err(PolicyError::new(format!(
+            "the action {name:?} has no service before it, as in kms:{name}"
+        )))),
         Some((service, action)) => service
             .eq_ignore_ascii_case("kms")
-            .then(|| action.to_owned()),
-    }
+            .then(|| Ok(action.to_owned())),
+    });
+    own.collect()
 }
 
 fn strings(value: &Value) -> Option<Vec<String>> {

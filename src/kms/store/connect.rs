@@ -114,7 +114,7 @@ fn escaped(path: &Path) -> String {
 /// The service's database.
 #[derive(Debug)]
 pub struct Store {
-    pub(super) pool: AnyPool,
+    pub(in crate::kms) pool: AnyPool,
     pub(super) location: Location,
     /// One writer at a time: SQLite has no more, and on PostgreSQL the change counter's row would be waited for.
     pub(super) gate: Mutex<()>,

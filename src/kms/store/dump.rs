@@ -149,21 +149,21 @@ impl Store {
         }
         Ok(text)
     }
+}
 
-    /// Whether nothing is kept yet: only then may something be restored.
+impl Write<'_> {
+    /// Whether nothing is kept yet: only then may a service be made here, or restored.
     ///
     /// # Errors
     ///
     /// `Unavailable`.
-    pub async fn is_empty(&self) -> Result<bool, StoreError> {
+    pub async fn is_empty(&mut self) -> Result<bool, StoreError> {
         let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM setting")
-            .fetch_one(&self.pool)
+            .fetch_one(self.connection())
             .await?;
         Ok(count == 0)
     }
-}
 
-impl Write<'_> {
     /// Puts back what [`Store::dump`] wrote. The store must be empty.
     ///
     /// # Errors

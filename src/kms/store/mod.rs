@@ -21,6 +21,8 @@ pub mod write;
 
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use changes::{Change, ChangeKind};
 pub use connect::{Backend, Location, Store};

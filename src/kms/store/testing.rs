@@ -1,1 +1,123 @@
+//! Databases for tests: a file of SQLite, and a PostgreSQL server of the tests' own.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
+use tempfile::TempDir;
+
+use super::connect::{Backend, Location};
+
+/// Debian's postgresql-15.
+const BIN: &str = "/usr/lib/postgresql/15/bin";
+/// A server that ends, and leaves nothing, when whoever reads its first line is gone: its standard input ends then.
+const SCRIPT: &str = r#"
+set -eu
+folder=$(mktemp -d /tmp/envelopekms-pg.XXXXXX)
+trap 'rm -rf "$folder"' EXIT
+"$1/initdb" --auth=trust --username=postgres --no-sync --pgdata="$folder/data" >"$folder/log" 2>&1
+"$1/postgres" -D "$folder/data" -k "$folder" -c listen_addresses= -c fsync=off -c max_connections=200 \
+    >>"$folder/log" 2>&1 </dev/null &
+server=$!
+echo "$folder"
+read -r _ || true
+kill -QUIT "$server"
+wait "$server" || true
+"#;
+
+struct Cluster {
+    folder: String,
+    _server: Child,
+    /// Held for as long as this process lives.
+    _stdin: ChildStdin,
+}
+
+/// The server, started when first asked for.
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| {
+        assert!(
+            std::path::Path::new(BIN).join("initdb").exists(),
+            "PostgreSQL is not there: install Debian's package postgresql-15"
+        );
+        let mut command = if rustix::process::geteuid().is_root() {
+            // It does not run as root; Debian's package makes the user.
+            let mut command = Command::new("runuser");
+            command.args(["-u", "postgres", "--", "sh"]);
+            command
+        } else {
+            Command::new("sh")
+        };
+        let mut server = command
+            .args(["-c", SCRIPT, "sh", BIN])
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("sh, and runuser of Debian's package util-linux where tests run as root");
+        let stdin = server.stdin.take().unwrap();
+        let mut folder = String::new();
+        BufReader::new(server.stdout.take().unwrap())
+            .read_line(&mut folder)
+            .unwrap();
+        let folder = folder.trim().to_owned();
+        assert!(!folder.is_empty(), "initdb failed");
+        let until = Instant::now() + Duration::from_secs(120);
+        let is_ready = || {
+            let mut ready = Command::new(format!("{BIN}/pg_isready"));
+            ready
+                .args(["-q", "-h", &folder])
+                .status()
+                .unwrap()
+                .success()
+        };
+        while !is_ready() {
+            assert!(Instant::now() < until, "PostgreSQL does not answer");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Cluster {
+            folder,
+            _server: server,
+            _stdin: stdin,
+        }
+    })
+}
+
+/// A database that nothing is in, and the folder that goes with it.
+pub(crate) async fn database(backend: Backend) -> (Location, TempDir) {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let folder = tempfile::tempdir().unwrap();
+    if backend == Backend::Sqlite {
+        // A name that a URL has to have escaped.
+        return (Location::Sqlite(folder.path().join("k m%s?.db")), folder);
+    }
+    let server = tokio::task::spawn_blocking(cluster).await.unwrap();
+    let name = format!("test{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let url = |database: &str| {
+        format!(
+            "postgres://postgres@localhost/{database}?host={}",
+            server.folder
+        )
+    };
+    sqlx::any::install_default_drivers();
+    let mut connection = AnyConnection::connect(&url("postgres")).await.unwrap();
+    let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
+    connection.execute(sqlx::raw_sql(create)).await.unwrap();
+    (Location::Postgres(url(&name)), folder)
+}
+
+/// Runs a test on either database.
+pub(crate) fn on_both(test: impl AsyncFn(Backend)) {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
+        eprintln!("on {backend:?}");
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(test(backend));
+    }
+}

@@ -78,6 +78,15 @@ pub struct AsymmetricEncrypt {
     pub dry_run: bool,
 }
 
+impl std::fmt::Debug for AsymmetricEncrypt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AsymmetricEncrypt")
+            .field("key", &self.key)
+            .field("algorithm", &self.algorithm)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Operation for AsymmetricEncrypt {
     const ACTION: &'static str = "AsymmetricEncrypt";
     type Answer = Produced;

@@ -49,6 +49,14 @@ pub struct Encrypt {
     pub dry_run: bool,
 }
 
+impl std::fmt::Debug for Encrypt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encrypt")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Operation for Encrypt {
     const ACTION: &'static str = "Encrypt";
     type Answer = Encrypted;
