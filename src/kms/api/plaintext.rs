@@ -4,7 +4,8 @@
 //! keys are bytes, which `Decrypt` gives them in base64. Clients of AWS have bytes alone. For one
 //! ciphertext to be right in both dialects, what is encrypted says which of the two it is: text stands
 //! behind a mark, bytes stand alone, and bytes that begin like a mark stand behind the other one. Text
-//! can be longer than any bytes, and has no mark then: a ciphertext of 6 KiB of text has no room for one.
+//! can be longer than any bytes, and has no mark then (unless it begins with one): a ciphertext of 6 KiB
+//! of text has no room for it.
 
 use zeroize::Zeroizing;
 
@@ -27,7 +28,7 @@ pub(super) enum Plaintext {
 
 /// Text as it is encrypted.
 pub(super) fn of_text(text: &str) -> SecretBytes {
-    if is_text(text.len()) {
+    if is_text(text.len()) && !text.as_bytes().starts_with(TEXT) {
         return Zeroizing::new(text.as_bytes().to_vec());
     }
     marked(TEXT, text.as_bytes())
@@ -48,14 +49,14 @@ pub(super) fn of_bytes(bytes: SecretBytes) -> SecretBytes {
 
 /// What was decrypted.
 pub(super) fn parse(decrypted: SecretBytes) -> Plaintext {
-    if let Some(bytes) = decrypted.strip_prefix(BYTES) {
+    let longer = is_text(decrypted.len());
+    let text = match decrypted.strip_prefix(TEXT) {
+        None if longer => Some(decrypted.as_slice()),
+        marked => marked,
+    };
+    if let (None, Some(bytes)) = (text, decrypted.strip_prefix(BYTES)) {
         return Plaintext::Bytes(Zeroizing::new(bytes.to_vec()));
     }
-    let text = if is_text(decrypted.len()) {
-        Some(decrypted.as_slice())
-    } else {
-        decrypted.strip_prefix(TEXT)
-    };
     match text.map(std::str::from_utf8) {
         Some(Ok(text)) => Plaintext::Text(Zeroizing::new(text.to_owned())),
         // What is marked as text and is none was not encrypted here.
@@ -100,10 +101,17 @@ mod tests {
 
     #[test]
     fn text_is_text_in_one_dialect_and_its_bytes_in_the_other() {
-        let long = [4095, 4096, 4112, 4113, 6144].map(|len| "x".repeat(len));
+        let lens = [4095, 4096, 4097, 4112, 4113, 4128, 4129, 6144];
+        let start = |start: &str, len: usize| start.to_owned() + &"x".repeat(len - start.len());
+        let mut long = lens.map(|len| start("", len)).to_vec();
+        for mark in [TEXT, BYTES] {
+            let mark = std::str::from_utf8(mark).unwrap();
+            long.extend(lens.map(|len| start(mark, len)));
+        }
         let short = ["", "secret", "c2VjcmV0", "中", "\0envelopekms/bin"];
         for text in short.into_iter().chain(long.iter().map(String::as_str)) {
-            assert!(of_text(text).len() <= text.len().max(MARK_LEN + 4112));
+            let room = if text.starts_with('\0') { 6160 } else { 6144 };
+            assert!(of_text(text).len() <= room);
             assert_eq!(*parse(of_text(text)).into_text(), text);
             assert_eq!(*parse(of_text(text)).into_bytes(), text.as_bytes());
         }

@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | `envelopekms_requests_total` | dialect, operation, error | counter; error is the dialect's code, empty for none |
 //! | `envelopekms_request_seconds` | dialect, operation | histogram |
+//! | `envelopekms_requests_in_flight` | | gauge |
 //! | `envelopekms_connections` | | gauge |
 //! | `envelopekms_connections_refused_total` | | counter: beyond a bound |
 //!
@@ -43,6 +44,17 @@ pub(super) struct Metrics {
     requests: RwLock<BTreeMap<(Labels, &'static str), Arc<AtomicU64>>>,
     seconds: RwLock<BTreeMap<Labels, Arc<Histogram>>>,
     refused: AtomicU64,
+    in_flight: AtomicU64,
+}
+
+/// A request that is being answered, until it is dropped.
+#[derive(Debug)]
+pub(super) struct InFlight<'a>(&'a AtomicU64);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +89,12 @@ impl Metrics {
         let counted = (labels, error.unwrap_or_default());
         of(&self.requests, counted).fetch_add(1, Ordering::Relaxed);
         of(&self.seconds, labels).add(took);
+    }
+
+    /// A request of a dialect that came.
+    pub(super) fn enter(&self) -> InFlight<'_> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(&self.in_flight)
     }
 
     /// A connection beyond a bound.
@@ -115,6 +133,14 @@ impl Metrics {
             let labels = format!("dialect=\"{dialect}\",operation=\"{operation}\"");
             histogram.write(text, &labels)?;
         }
+        head(
+            text,
+            "requests_in_flight",
+            "gauge",
+            "Requests that are being answered.",
+        )?;
+        let in_flight = self.in_flight.load(Ordering::Relaxed);
+        writeln!(text, "envelopekms_requests_in_flight {in_flight}")?;
         head(text, "connections", "gauge", "Open connections.")?;
         writeln!(text, "envelopekms_connections {connections}")?;
         head(
@@ -175,6 +201,8 @@ mod tests {
             Duration::from_secs(60),
         );
         metrics.refuse_connection();
+        let _one = metrics.enter();
+        drop(metrics.enter());
         let text = metrics.text(7);
         for line in [
             "# TYPE envelopekms_requests_total counter",
@@ -187,6 +215,7 @@ mod tests {
             "envelopekms_request_seconds_bucket{dialect=\"alibaba\",operation=\"unknown\",le=\"+Inf\"} 1",
             "envelopekms_request_seconds_sum{dialect=\"aws\",operation=\"Encrypt\"} 0.0009",
             "envelopekms_request_seconds_count{dialect=\"aws\",operation=\"Encrypt\"} 3",
+            "envelopekms_requests_in_flight 1",
             "envelopekms_connections 7",
             "envelopekms_connections_refused_total 1",
         ] {

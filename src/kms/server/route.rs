@@ -79,6 +79,7 @@ async fn ready(shared: &Shared, request: &Request<Incoming>) -> Reply {
 
 /// A request to a dialect, within its time.
 async fn dialect(shared: &Shared, address: SocketAddr, request: Request<Incoming>) -> Reply {
+    let _in_flight = shared.metrics.enter();
     let answered = timeout(shared.limits.request, async {
         let (parts, incoming) = request.into_parts();
         let body = match body::read(incoming, shared.limits.body).await {

@@ -161,7 +161,14 @@ impl From<AuthError> for AlibabaError {
             AuthError::TimeMalformed => (400, "IllegalTimestamp"),
             AuthError::Crowded => (429, "Throttling.User"),
         };
-        Self::new(status, code, error.to_string())
+        // The old SDK looks behind the colon of this message, and fails where there is none.
+        let message = match code {
+            "SignatureDoesNotMatch" => {
+                format!("Specified signature is not matched with our calculation: {error}")
+            }
+            _ => error.to_string(),
+        };
+        Self::new(status, code, message)
     }
 }
 

@@ -12,6 +12,7 @@ from alibabacloud_kms20160120.client import Client
 from alibabacloud_kms20160120 import models
 from alibabacloud_tea_openapi.exceptions import AlibabaCloudException
 from alibabacloud_tea_openapi.utils_models import Config
+from darabonba.exceptions import UnretryableException
 from darabonba.runtime import RuntimeOptions
 given = json.load(sys.stdin)
 class Refused(Exception):
@@ -42,9 +43,10 @@ def new(key, **how):
         runtime = RuntimeOptions(autoretry=False)
         try:
             return getattr(client, method + '_with_options')(request, runtime).body.to_map()
-        except AlibabaCloudException as error:
-            message = (error.data or {}).get('Message')
-            raise Refused(error.code, error.status_code, message, (error.data or {}).get('RequestId'))
+        except (AlibabaCloudException, UnretryableException) as error:
+            # The client of V4 has the service's answer one layer further in.
+            data = getattr(error, 'inner_exception', error).data
+            raise Refused(data['Code'], data['HttpStatus'], data['Message'], data['RequestId'])
     return call
 makers = {'old': old, 'new V1': lambda key: new(key, signature_algorithm='v2'), 'new V3': new,
     'new V4': lambda key: new(key, signature_version='v4')}

@@ -23,7 +23,7 @@ for path in ('/healthz', '/readyz'):
     assert send('POST', path)[0] == 405
 ok(*sigv4('ListKeys'))
 ok(*acs3('ListKeys'))
-aws('UnknownOperationException', *sigv4('"}}\n'))
+aws('UnknownOperationException', *sigv4('x"}}'))
 import urllib.request
 text = urllib.request.urlopen('http://{metrics}/metrics').read().decode()
 for line in ('envelopekms_requests_total{{dialect="aws",operation="ListKeys",error=""}} 1',
@@ -223,6 +223,14 @@ impl Read for Halves {
     }
 }
 
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < until, "{what}: not within a minute");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 fn client(service: &Service) -> reqwest::blocking::Client {
     let pem = std::fs::read(service.folder.path().join("tls.pem")).unwrap();
     reqwest::blocking::Client::builder()
@@ -254,12 +262,17 @@ fn a_server_that_ends_answers_what_it_was_asked_and_closes_the_rest() {
         request.send().unwrap().status().as_u16()
     });
     half.recv().unwrap();
+    let metrics = server.metrics_address().unwrap();
+    until("the request is there", || {
+        let told = reqwest::blocking::get(format!("http://{metrics}/metrics")).unwrap();
+        let text = told.text().unwrap();
+        text.lines()
+            .any(|line| line == "envelopekms_requests_in_flight 1")
+    });
     let ending = service.runtime.spawn(server.shutdown());
-    let until = Instant::now() + Duration::from_secs(60);
-    while TcpStream::connect(address).is_ok() {
-        assert!(Instant::now() < until, "it still takes connections");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until("no connection is taken", || {
+        TcpStream::connect(address).is_err()
+    });
     go_on.send(()).unwrap();
     assert_eq!(asking.join().unwrap(), 400, "asked without a signature");
     assert_eq!(idle.read(&mut [0]).unwrap_or(0), 0);
