@@ -164,10 +164,10 @@ mod tests {
     }
 
     /// What comes of `alice` asking for `action` on the key, under her policy and the key's.
-    fn ask(own: Value, of_key: Value, action: &str) -> Decision {
+    fn ask(own: &Value, of_key: &Value, action: &str) -> Decision {
         let facts = facts();
-        let own = policy(PolicyKind::Principal, &own);
-        let of_key = policy(PolicyKind::Key, &of_key);
+        let own = policy(PolicyKind::Principal, own);
+        let of_key = policy(PolicyKind::Key, of_key);
         let rules = Rules {
             principal: Some(&own),
             key: Some(&of_key),
@@ -238,11 +238,7 @@ mod tests {
                 Allowed,
             ),
         ] {
-            assert_eq!(
-                ask(own.clone(), of_key.clone(), "Encrypt"),
-                wanted,
-                "{own} {of_key}"
-            );
+            assert_eq!(ask(&own, &of_key, "Encrypt"), wanted, "{own} {of_key}");
         }
     }
 
@@ -259,11 +255,11 @@ mod tests {
             ("Alice", false),
             ("ali*", false),
         ] {
-            let decision = ask(json!([]), json!([of(name, "Allow", "kms:*")]), "Encrypt");
+            let decision = ask(&json!([]), &json!([of(name, "Allow", "kms:*")]), "Encrypt");
             assert_eq!(decision == Decision::Allowed, wanted, "{name}");
         }
         let service = json!([{"Effect": "Allow", "Principal": {"Service": "alice"}, "Action": "*", "Resource": "*"}]);
-        assert_eq!(ask(json!([]), service, "Encrypt"), Decision::NotAllowed);
+        assert_eq!(ask(&json!([]), &service, "Encrypt"), Decision::NotAllowed);
     }
 
     #[test]
@@ -282,12 +278,12 @@ mod tests {
             ("ecs:*", "Encrypt", false),
         ] {
             let of_key = json!([of("alice", "Allow", action)]);
-            let decision = ask(json!([]), of_key, asked);
+            let decision = ask(&json!([]), &of_key, asked);
             assert_eq!(decision == Decision::Allowed, wanted, "{action} {asked}");
         }
         let but = json!([{"Effect": "Allow", "Principal": "*", "NotAction": "kms:AsymmetricSign", "Resource": "*"}]);
-        assert_eq!(ask(json!([]), but.clone(), "Sign"), Decision::NotAllowed);
-        assert_eq!(ask(json!([]), but, "Verify"), Decision::Allowed);
+        assert_eq!(ask(&json!([]), &but, "Sign"), Decision::NotAllowed);
+        assert_eq!(ask(&json!([]), &but, "Verify"), Decision::Allowed);
     }
 
     #[test]
@@ -303,11 +299,7 @@ mod tests {
             ("arn:aws:s3:::bucket", false, false),
         ] {
             let own = json!([{"Effect": "Allow", "Action": "kms:*", "Resource": resource}]);
-            let decision = ask(
-                own.clone(),
-                json!([of(&account, "Allow", "kms:*")]),
-                "Encrypt",
-            );
+            let decision = ask(&own, &json!([of(&account, "Allow", "kms:*")]), "Encrypt");
             assert_eq!(decision == Decision::Allowed, of_key, "{resource}");
             let own = policy(PolicyKind::Principal, &own);
             let rules = Rules {
@@ -534,7 +526,7 @@ mod tests {
         let text = Policy::default_of_key("alice", ACCOUNT);
         let default: Value = serde_json::from_str(&text).unwrap();
         let statements = default["Statement"].clone();
-        assert_eq!(ask(json!([]), statements, "Encrypt"), Decision::Allowed);
+        assert_eq!(ask(&json!([]), &statements, "Encrypt"), Decision::Allowed);
         let facts = facts();
         let of_key = Policy::parse(&text, PolicyKind::Key, ACCOUNT).unwrap();
         let request = Request {
