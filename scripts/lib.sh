@@ -106,6 +106,16 @@ need_pypi() {
     "$python" -m pip install --quiet --disable-pip-version-check "$name==$version"
 }
 
+# need_npm NAME VERSION: installs a package of npm where this version is missing, below the tools.
+need_npm() {
+    local name=$1 version=$2 folder=$tools/node
+    [ "$(sed -n 's/^ *"version": "\(.*\)",\{0,1\}$/\1/p' "$folder/node_modules/$name/package.json" 2>/dev/null)" = "$version" ] && return
+    need_packages node:nodejs npm
+    say "installing: $name $version"
+    mkdir -p "$folder"
+    npm install --silent --no-audit --no-fund --no-save --prefix "$folder" "$name@$version" >/dev/null
+}
+
 need_fuse() {
     need_packages fusermount3:fuse3
     [ -e /dev/fuse ] || as_root modprobe fuse 2>/dev/null || true
@@ -120,18 +130,60 @@ need_own_fuse() {
 
 # --- the program ----------------------------------------------------------------------------------
 
-# Builds the program once, as it is shipped. ENVELOPEFS names another one to use instead.
+# Builds the programs once, as they are shipped. ENVELOPEFS names another one to use instead, with envelopekms beside it.
 build_release() {
-    if [ -n "${ENVELOPEFS:-}" ]; then
-        return
+    if [ -z "${ENVELOPEFS:-}" ]; then
+        need_rust
+        (cd "$project" && cargo build --release --locked)
+        ENVELOPEFS=${CARGO_TARGET_DIR:-$project/target}/release/envelopefs
     fi
-    need_rust
-    (cd "$project" && cargo build --release --locked)
-    ENVELOPEFS=${CARGO_TARGET_DIR:-$project/target}/release/envelopefs
-    export ENVELOPEFS
+    ENVELOPEKMS=${ENVELOPEKMS:-$(dirname "$ENVELOPEFS")/envelopekms}
+    export ENVELOPEFS ENVELOPEKMS
 }
 
 envelopefs() { "$ENVELOPEFS" "$@"; }
+
+envelopekms() { "$ENVELOPEKMS" "$@"; }
+
+# wait_for WHAT COMMAND…: until the command succeeds, for half a minute at most.
+wait_for() {
+    local what=$1 tries
+    shift
+    for tries in {1..300}; do
+        "$@" >/dev/null 2>&1 && return
+        sleep 0.1
+    done
+    warn "$what: not there after $tries tries"
+    return 1
+}
+
+# start_kms FOLDER: makes a key service, serves it on a free port, and exports what clients of it need.
+start_kms() {
+    local folder=$1 made=$work/kms-made.json told=$work/kms-told.json
+    envelopekms init "$folder" --root-key "file://$work/kms-root.json" --json >"$made"
+    "$ENVELOPEKMS" serve "$folder" --listen 127.0.0.1:0 --json >"$told" 2>"$work/kms.log" &
+    kms_pid=$!
+    wait_for "the key service" grep -qx "}" "$told" || { cat "$work/kms.log" >&2; exit 1; }
+    ENVELOPEKMS_DIR=$folder
+    ENVELOPEKMS_ENDPOINT=$(jq -r .address "$told")
+    ENVELOPEKMS_CA=$(jq -r .ca "$told")
+    AWS_REGION=$(jq -r .region "$told")
+    AWS_ACCESS_KEY_ID=$(jq -r .access_key.id "$made")
+    AWS_SECRET_ACCESS_KEY=$(jq -r .access_key.secret "$made")
+    ALIBABA_CLOUD_ACCESS_KEY_ID=$AWS_ACCESS_KEY_ID
+    ALIBABA_CLOUD_ACCESS_KEY_SECRET=$AWS_SECRET_ACCESS_KEY
+    AWS_ENDPOINT_URL_KMS=https://$ENVELOPEKMS_ENDPOINT
+    AWS_CA_BUNDLE=$ENVELOPEKMS_CA
+    export ENVELOPEKMS_DIR ENVELOPEKMS_ENDPOINT ENVELOPEKMS_CA AWS_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY \
+        ALIBABA_CLOUD_ACCESS_KEY_ID ALIBABA_CLOUD_ACCESS_KEY_SECRET AWS_ENDPOINT_URL_KMS AWS_CA_BUNDLE
+    export AWS_DEFAULT_REGION=$AWS_REGION
+}
+
+# Ends it as a service manager does: it has to end well.
+stop_kms() {
+    kill "$kms_pid"
+    wait "$kms_pid" || die "the key service ended with code $?"
+}
 
 # A program that claims to have mounted and has not would have the plain folder tested.
 check_mounted() { is_mounted "$1" || die "nothing is mounted on $1"; }

@@ -4,7 +4,7 @@
 #   scripts/test.sh              every stage
 #   scripts/test.sh STAGE…       only these
 #
-# Stages: shell fmt clippy deny test faults crash docs live pjdfstest fsx fio quickstart
+# Stages: shell fmt clippy deny test faults crash docs live pjdfstest fsx fio quickstart examples clients
 # A stage that cannot run has failed: nothing is skipped. No mount, process or file stays behind.
 # Unit and integration tests run in the dev profile, with its checks for overflow and its
 # assertions; whatever mounts runs the program as it is shipped (release).
@@ -12,13 +12,13 @@
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-readonly all_stages=(shell fmt clippy deny test faults crash docs live pjdfstest fsx fio quickstart)
+readonly all_stages=(shell fmt clippy deny test faults crash docs live pjdfstest fsx fio quickstart examples clients)
 
 # --- the stages -----------------------------------------------------------------------------------
 
 stage_shell() {
     need_packages shellcheck
-    shellcheck --external-sources --source-path=SCRIPTDIR scripts/*.sh .ci/run
+    shellcheck --external-sources --source-path=SCRIPTDIR scripts/*.sh scripts/examples/*.sh .ci/run
 }
 
 stage_fmt() { cargo fmt --check; }
@@ -103,6 +103,16 @@ stage_quickstart() {
     "$project/scripts/quickstart.sh" "$work/quickstart"
     "$project/scripts/quickstart.sh" "$work/quickstart" >/dev/null
     as_root umount "$work/quickstart/secrets"
+}
+
+stage_examples() {
+    build_release
+    "$project/scripts/examples.sh"
+}
+
+stage_clients() {
+    build_release
+    "$project/scripts/kms-clients.sh"
 }
 
 # The integration tests that cargo knows, one name a line.

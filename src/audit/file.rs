@@ -124,7 +124,7 @@ fn check(file: &File) -> io::Result<()> {
         return Err(io::Error::other("it belongs to another user"));
     }
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::other("another mount writes to it")),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::other("another process writes to it")),
         locked => Ok(locked?),
     }
 }

@@ -67,7 +67,7 @@ ENVIRONMENT:
   XDG_RUNTIME_DIR  where a mount's control socket lies: envelopefs/ in it";
 
 fn after_long_help() -> String {
-    format!("{EXAMPLES}\n\n{}", exit::help_section())
+    format!("{EXAMPLES}\n\n{}", exit::help_section(exit::Program::Fs))
 }
 
 /// Options that every subcommand takes.
@@ -329,8 +329,8 @@ mod tests {
         let help = Cli::command().render_long_help().to_string();
         assert!(help.contains("EXAMPLES:"));
         assert!(
-            exit::Exit::ALL
-                .iter()
+            exit::Program::Fs
+                .exits()
                 .all(|exit| help.contains(exit.meaning()))
         );
     }

@@ -64,7 +64,7 @@ exit_codes! {
     Failure = 1, "failure", Stable, "a failure that has no code of its own";
     Usage = 2, "usage", Stable, "the command line is wrong";
     NotAVolume = 10, "not-a-volume", Stable, "the ciphertext folder is missing or holds no volume";
-    NewerVolume = 11, "newer-volume", Stable, "the volume was made by a newer version of this program";
+    NewerVolume = 11, "newer-volume", Stable, "the volume or the store was made by a newer version of this program";
     KeyDenied = 12, "key-denied", Stable, "the key provider refused, or the key or passphrase is wrong";
     KeyUnavailable = 13, "key-unavailable", Stable, "the key provider cannot be reached";
     Mountpoint = 14, "mountpoint", Stable, "the mount point is missing, not an empty folder, in use, or inside the volume";
@@ -79,9 +79,51 @@ exit_codes! {
     NoAnswer = 23, "no-answer", Provisional, "a mount is there and its process does not answer";
     Incomplete = 24, "incomplete", Stable, "a run over all files was cut short, or left some as they were: run it again";
     AuditBroken = 25, "audit-broken", Stable, "audit lines are not as they were written";
+    NoService = 30, "no-service", Stable, "the folder or the store holds no key service";
+    ServiceExists = 31, "service-exists", Stable, "the folder or the store holds a key service already";
+    StoreUnavailable = 32, "store-unavailable", Stable, "the key service's store does not answer";
+    Refused = 33, "refused", Stable, "the key service refused: a parameter, a state or a limit does not allow it";
+    NotFound = 34, "not-found", Stable, "there is no such key, version, alias, principal or access key";
+    Listen = 35, "listen", Stable, "the address cannot be listened on";
+    BackupUnusable = 36, "backup-unusable", Stable, "the file is no backup, or was changed";
+    NotServing = 37, "not-serving", Stable, "no key service answers there, or not well";
+}
+
+/// The programs that end with these codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// `envelopefs`
+    Fs,
+    /// `envelopekms`
+    Kms,
+}
+
+impl Program {
+    /// The codes that the program ends with, by ascending number.
+    pub fn exits(self) -> impl Iterator<Item = Exit> {
+        let all = Exit::ALL.iter().copied();
+        all.filter(move |exit| match exit.number() {
+            30.. => self == Self::Kms,
+            10.. => self == Self::Fs || exit.is_shared(),
+            _ => true,
+        })
+    }
 }
 
 impl Exit {
+    /// Whether a code of volumes is one of the key service too.
+    fn is_shared(self) -> bool {
+        matches!(
+            self,
+            Self::KeyDenied
+                | Self::KeyUnavailable
+                | Self::MemoryNotLocked
+                | Self::NewerVolume
+                | Self::OutputExists
+                | Self::AuditBroken
+        )
+    }
+
     /// The code with this number, if one is declared.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL
@@ -98,9 +140,9 @@ impl From<Exit> for ExitCode {
 }
 
 /// The EXIT STATUS section of `--help`.
-pub fn help_section() -> String {
+pub fn help_section(program: Program) -> String {
     let mut text = String::from("EXIT STATUS:\n");
-    for exit in Exit::ALL {
+    for exit in program.exits() {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {:<4}{}", exit.number(), exit.meaning());
     }
@@ -108,10 +150,10 @@ pub fn help_section() -> String {
     text
 }
 
-/// The table of docs/CLI.md.
-pub fn markdown_table() -> String {
+/// The table of the program's document.
+pub fn markdown_table(program: Program) -> String {
     let mut text = String::from("| code | name | stability | meaning |\n|---|---|---|---|\n");
-    for exit in Exit::ALL {
+    for exit in program.exits() {
         let (number, name, stability) = (exit.number(), exit.name(), exit.stability().as_str());
         // Writing to a String cannot fail.
         let _ = writeln!(
@@ -154,7 +196,22 @@ mod tests {
 
     #[test]
     fn help_names_every_code() {
-        let help = help_section();
-        assert!(Exit::ALL.iter().all(|exit| help.contains(exit.meaning())));
+        for program in [Program::Fs, Program::Kms] {
+            let help = help_section(program);
+            assert!(program.exits().all(|exit| help.contains(exit.meaning())));
+        }
+    }
+
+    #[test]
+    fn each_code_is_of_a_program_and_no_volume_s_code_of_the_key_service() {
+        let has = |program: Program, exit| program.exits().any(|own| own == exit);
+        assert!(
+            Exit::ALL
+                .iter()
+                .all(|exit| has(Program::Fs, *exit) || has(Program::Kms, *exit))
+        );
+        assert!(!has(Program::Kms, Exit::NotMounted));
+        assert!(!has(Program::Fs, Exit::NoService));
+        assert!(has(Program::Kms, Exit::KeyDenied) && has(Program::Fs, Exit::KeyDenied));
     }
 }

@@ -38,7 +38,7 @@ impl Failure {
 
     /// A command line that cannot be followed.
     pub fn usage(what: impl Into<String>, why: impl fmt::Display) -> Self {
-        Self::new(Exit::Usage, what, why).advise("see `envelopefs --help`")
+        Self::new(Exit::Usage, what, why).advise("see `--help`")
     }
 
     /// Adds what the user can do about it; replaces earlier advice.
@@ -46,6 +46,14 @@ impl Failure {
     pub fn advise(mut self, advice: impl Into<String>) -> Self {
         self.advice = Some(advice.into());
         self
+    }
+
+    /// The same, told by another program than `envelopefs`.
+    pub fn said_by(&self, program: &'static str) -> impl fmt::Display {
+        SaidBy {
+            failure: self.clone(),
+            program,
+        }
     }
 
     /// The code to exit with.
@@ -56,11 +64,26 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.what.is_empty() {
-            return f.write_str(&self.why);
+        self.said_by("envelopefs").fmt(f)
+    }
+}
+
+/// A failure, and the program that tells it.
+struct SaidBy {
+    failure: Failure,
+    program: &'static str,
+}
+
+impl fmt::Display for SaidBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Failure {
+            what, why, advice, ..
+        } = &self.failure;
+        if what.is_empty() {
+            return f.write_str(why);
         }
-        write!(f, "envelopefs: {}: {}", self.what, self.why)?;
-        match &self.advice {
+        write!(f, "{}: {what}: {why}", self.program)?;
+        match advice {
             Some(advice) => write!(f, "\n  → {advice}"),
             None => Ok(()),
         }

@@ -19,6 +19,8 @@ pub mod exit;
 pub mod failure;
 pub mod helper;
 mod key_files;
+#[cfg(feature = "kms")]
+pub mod kms;
 pub mod logging;
 pub mod options;
 pub mod output;

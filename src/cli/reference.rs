@@ -1,54 +1,52 @@
-//! The parts of docs/CLI.md that are made from the declarations, so that they never say
+//! The parts of docs/CLI.md and docs/kms/CLI.md that are made from the declarations, so that they never say
 //! something else than the program: the exit codes and every option.
 
 use std::fmt::Write as _;
 
 use clap::builder::StyledStr;
-use clap::{Arg, Command, CommandFactory as _};
+use clap::{Arg, Command};
 
-use super::args::Cli;
-use super::exit;
+use super::exit::{self, Program};
 
-/// The generated parts by name; each stands in docs/CLI.md between `<!-- begin NAME -->` and
+/// The generated parts of a program's document by name; each stands in it between `<!-- begin NAME -->` and
 /// `<!-- end NAME -->`.
-pub fn parts() -> [(&'static str, String); 2] {
+pub fn parts(program: &Command, exits: Program) -> [(&'static str, String); 2] {
     [
-        ("exit codes", exit::markdown_table()),
-        ("options", options()),
+        ("exit codes", exit::markdown_table(exits)),
+        ("options", options(program)),
     ]
 }
 
-fn options() -> String {
-    let program = Cli::command();
+fn options(program: &Command) -> String {
     let mut text = String::from("### Options of every command\n\n");
     text.push_str(&table(program.get_arguments()));
     for command in program.get_subcommands() {
-        text.push_str(&sections(command, ""));
+        text.push_str(&sections(program.get_name(), command, ""));
     }
     text
 }
 
 /// A command's section and those of the commands below it.
-fn sections(command: &Command, above: &str) -> String {
+fn sections(program: &str, command: &Command, above: &str) -> String {
     let name = format!("{above}{}", command.get_name());
     let below = command
         .get_subcommands()
         .filter(|below| below.get_name() != "help");
     let below: Vec<String> = below
-        .map(|below| sections(below, &format!("{name} ")))
+        .map(|below| sections(program, below, &format!("{name} ")))
         .collect();
     if below.is_empty() {
-        section(command, &name)
+        section(program, command, &name)
     } else {
         below.concat()
     }
 }
 
-fn section(command: &Command, name: &str) -> String {
+fn section(program: &str, command: &Command, name: &str) -> String {
     let about = command.get_long_about().or(command.get_about());
     let usage: Vec<String> = command.get_positionals().map(show_positional).collect();
     let mut text = format!(
-        "\n### {name}\n\n`envelopefs {name} [OPTIONS] {}`\n\n",
+        "\n### {name}\n\n`{program} {name} [OPTIONS] {}`\n\n",
         usage.join(" ")
     );
     // Writing to a String cannot fail.
@@ -127,40 +125,50 @@ fn cell(text: &str) -> String {
         .replace('|', "\\|")
 }
 
+/// The document with each part as it should be.
+#[cfg(test)]
+fn with_parts(document: &str, parts: &[(&str, String)]) -> String {
+    let mut text = document.to_owned();
+    for (name, part) in parts {
+        let (begin, end) = (
+            format!("<!-- begin {name} -->\n"),
+            format!("<!-- end {name} -->"),
+        );
+        let start = text.find(&begin).unwrap_or_else(|| panic!("no {begin}")) + begin.len();
+        let stop = text.find(&end).unwrap_or_else(|| panic!("no {end}"));
+        text.replace_range(start..stop, part);
+    }
+    text
+}
+
+/// Holds a document against its parts, or writes them anew.
+#[cfg(test)]
+pub(super) fn hold(path: &str, parts: &[(&str, String)]) {
+    let document = std::fs::read_to_string(path).unwrap();
+    let wanted = with_parts(&document, parts);
+    if std::env::var_os("ENVELOPEFS_UPDATE_DOCS").is_some() {
+        std::fs::write(path, &wanted).unwrap();
+    } else {
+        assert!(
+            document == wanted,
+            "{path} is behind: run this test with ENVELOPEFS_UPDATE_DOCS=1"
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+    use crate::cli::args::Cli;
 
     const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/CLI.md");
-
-    /// The document with each part as it should be.
-    fn with_parts(document: &str) -> String {
-        let mut text = document.to_owned();
-        for (name, part) in parts() {
-            let (begin, end) = (
-                format!("<!-- begin {name} -->\n"),
-                format!("<!-- end {name} -->"),
-            );
-            let start = text.find(&begin).unwrap_or_else(|| panic!("no {begin}")) + begin.len();
-            let stop = text.find(&end).unwrap_or_else(|| panic!("no {end}"));
-            text.replace_range(start..stop, &part);
-        }
-        text
-    }
 
     /// `ENVELOPEFS_UPDATE_DOCS=1 cargo test --lib cli::reference` writes the parts anew.
     #[test]
     fn the_document_says_what_the_program_declares() {
-        let document = std::fs::read_to_string(PATH).unwrap();
-        let wanted = with_parts(&document);
-        if std::env::var_os("ENVELOPEFS_UPDATE_DOCS").is_some() {
-            std::fs::write(PATH, &wanted).unwrap();
-        } else {
-            assert!(
-                document == wanted,
-                "docs/CLI.md is behind: run this test with ENVELOPEFS_UPDATE_DOCS=1"
-            );
-        }
+        hold(PATH, &parts(&Cli::command(), Program::Fs));
     }
 
     #[test]
@@ -179,7 +187,7 @@ mod tests {
 
     #[test]
     fn every_option_has_a_row() {
-        let options = options();
+        let options = options(&Cli::command());
         for name in [
             "--key-cache-ttl DURATION",
             "-f, --foreground",

@@ -11,6 +11,8 @@ use crate::cli::args::{KeyArgs, PassphraseArgs, PassphraseFrom};
 use crate::units::KeyUri;
 
 pub use run::run;
+#[cfg(feature = "kms")]
+pub(in crate::cli) use run::{report_on, verdict};
 
 const AFTER: &str = "\
 EXAMPLES:
@@ -94,7 +96,7 @@ pub struct ShowArgs {
     pub json: bool,
 }
 
-fn parse_head(text: &str) -> Result<Head, String> {
+pub(in crate::cli) fn parse_head(text: &str) -> Result<Head, String> {
     Head::parse(text)
         .ok_or_else(|| "a number, a colon and 64 hexadecimal digits are due".to_owned())
 }

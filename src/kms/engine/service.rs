@@ -14,6 +14,7 @@ use super::census::Census;
 use super::error::{ErrorKind, KmsError};
 use super::ids::KeyNames;
 use super::operation::{Call, Operation};
+use crate::crypto::{LockedMemoryError, SecretKey};
 use crate::kms::audit::{Record, Trail};
 use crate::kms::root::Root;
 use crate::kms::store::{Change, Store, Write};
@@ -133,6 +134,15 @@ impl Engine {
     #[must_use]
     pub fn service_id(&self) -> &str {
         &self.service
+    }
+
+    /// Of which the keys of the audit trail's lines come: for who verifies them.
+    ///
+    /// # Errors
+    ///
+    /// No locked memory is left.
+    pub fn audit_key(&self) -> Result<SecretKey, LockedMemoryError> {
+        self.root.audit()
     }
 
     #[must_use]

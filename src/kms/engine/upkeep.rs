@@ -41,6 +41,8 @@ fn until_closed(
     let engine = Arc::downgrade(engine);
     async move {
         tokio::select! {
+            // The store of a closed engine is not to be asked.
+            biased;
             () = closed(engine) => {}
             () = work => {}
         }

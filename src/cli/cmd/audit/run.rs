@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -38,21 +38,42 @@ fn verify(request: &VerifyRequest) -> Result<(), Failure> {
     if let Some(cipherdir) = &request.volume {
         verifier = with_seals(verifier, cipherdir, request)?;
     }
-    for path in &request.files {
+    let report = report_on(what, verifier, &request.files)?;
+    verdict(&[report], request.json)
+}
+
+/// Reads the files of one chain, the oldest first.
+///
+/// # Errors
+/// A file cannot be read.
+pub(in crate::cli) fn report_on(
+    what: &str,
+    mut verifier: Verifier,
+    files: &[PathBuf],
+) -> Result<Report, Failure> {
+    for path in files {
         let read = open(path).and_then(|lines| verifier.read(&path.to_string_lossy(), lines));
         read.map_err(|error| unreadable(what, path, &error))?;
     }
-    let report = verifier.finish();
-    if request.json {
-        output::print_json(&report)?;
-    } else {
-        output::print(&text(&report))?;
+    Ok(verifier.finish())
+}
+
+/// Prints what came out of each chain, one object where there is one.
+///
+/// # Errors
+/// [`Exit::AuditBroken`] where lines are not as they were written.
+pub(in crate::cli) fn verdict(reports: &[Report], json: bool) -> Result<(), Failure> {
+    match reports {
+        [report] if json => output::print_json(report)?,
+        reports if json => output::print_json(&reports)?,
+        reports => output::print(&reports.iter().map(text).collect::<String>())?,
     }
-    if report.intact {
+    let findings = |report: &Report| report.findings.len() as u64 + report.more_findings;
+    let findings = reports.iter().map(findings).sum();
+    if reports.iter().all(|report| report.intact) {
         return Ok(());
     }
-    let count = report.findings.len() as u64 + report.more_findings;
-    let count = counted(count, "finding");
+    let count = counted(findings, "finding");
     Err(Failure::new(
         Exit::AuditBroken,
         "the audit is not as it was written",

@@ -86,12 +86,24 @@ pub(super) fn required_of<T: Copy + PartialEq>(
 
 /// The pairs that a ciphertext is bound to: a JSON object of texts.
 pub(super) fn context(form: &Form, name: &str) -> Result<EncryptionContext, AlibabaError> {
-    let Some(json) = optional(form, name) else {
-        return Ok(EncryptionContext::default());
+    let flat = flat_context(form, name);
+    let pairs: BTreeMap<String, String> = match optional(form, name) {
+        None => flat,
+        // Which of the two counts is nobody's to guess.
+        Some(_) if !flat.is_empty() => return Err(AlibabaError::invalid(name)),
+        Some(json) => serde_json::from_str(json).map_err(|_error| AlibabaError::invalid(name))?,
     };
-    let pairs: BTreeMap<String, String> =
-        serde_json::from_str(json).map_err(|_error| AlibabaError::invalid(name))?;
     Ok(EncryptionContext::new(pairs)?)
+}
+
+/// A context whose pairs are parameters of their own, `EncryptionContext.KEY=VALUE`: so the SDK of Node.js sends it.
+/// Left unread, what it protects would open under any context.
+fn flat_context(form: &Form, name: &str) -> BTreeMap<String, String> {
+    let pairs = form.names().filter_map(|parameter| {
+        let key = parameter.strip_prefix(name)?.strip_prefix('.')?;
+        Some((key.to_owned(), form.get(parameter)?.to_owned()))
+    });
+    pairs.collect()
 }
 
 /// Which page of a list: pages of 10 where nobody says, and of 100 at most.
@@ -182,6 +194,23 @@ mod tests {
 
     fn form(text: &str) -> Form {
         Form::parse(&[text]).unwrap()
+    }
+
+    #[test]
+    fn a_context_counts_in_either_form_and_never_in_both() {
+        let name = "EncryptionContext";
+        let of = |text: &str| context(&form(text), name);
+        let whole = of("EncryptionContext=%7B%22a.b%22%3A%22c%22%7D").unwrap();
+        assert_eq!(of("EncryptionContext.a.b=c").unwrap(), whole);
+        assert_ne!(of("EncryptionContext.a.b=d").unwrap(), whole);
+        assert!(of("EncryptionContextual.a=b").unwrap().is_empty());
+        for wrong in [
+            "EncryptionContext=%7B%7D&EncryptionContext.a=b",
+            "EncryptionContext=%7B%22a%22%3A1%7D",
+            "EncryptionContext=a",
+        ] {
+            assert_eq!(of(wrong).unwrap_err().code, "InvalidParameter", "{wrong}");
+        }
     }
 
     #[test]

@@ -1,0 +1,7 @@
+//! The `envelopekms` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    envelopefs::cli::kms::main()
+}
