@@ -86,6 +86,16 @@ sign_and_request() {
     say "sign-and-request-certificate.py: openssl takes signature and request"
 }
 
+rest() {
+    local program=$examples/rest.py how
+    for how in encrypt seal; do
+        python "$program" "$how" sales.csv sales.csv.rest
+        ! grep -qF order-1, sales.csv.rest || die "sales.csv.rest is not encrypted"
+        python "$program" decrypt sales.csv.rest rest_sales.csv
+        same "rest.py $how" sales.csv rest_sales.csv
+    done
+}
+
 volume() {
     "$examples/volume.sh" "$PWD/volume"
     say "volume.sh: a disabled key reads nothing"
@@ -108,5 +118,6 @@ config_and_tls_key
 sales_by_envelope
 shared_key
 sign_and_request
+rest
 volume
 stop_kms

@@ -12,7 +12,7 @@
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-readonly all_stages=(shell fmt clippy deny test faults crash docs live pjdfstest fsx fio quickstart examples clients)
+readonly all_stages=(shell fmt clippy deny test faults crash docs live pjdfstest fsx fio quickstart examples clients console)
 
 # --- the stages -----------------------------------------------------------------------------------
 
@@ -113,6 +113,11 @@ stage_examples() {
 stage_clients() {
     build_release
     "$project/scripts/kms-clients.sh"
+}
+
+stage_console() {
+    build_release
+    "$project/scripts/console.sh"
 }
 
 # The integration tests that cargo knows, one name a line.

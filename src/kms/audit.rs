@@ -4,6 +4,8 @@
 //! when lines come faster than they can be written, or cannot be written at all, is set by
 //! [`WhenFull`]: they are dropped and counted, or calls are refused.
 
+pub mod recent;
+
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -14,6 +16,7 @@ use crate::audit::{
 use crate::kms::engine::model::KeyId;
 use crate::kms::engine::{Caller, EncryptionContext, ErrorKind, KmsError};
 use crate::kms::root::Root;
+use recent::{Noted, Recent};
 
 /// Where the trail goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +42,7 @@ impl TrailOptions {
 #[derive(Debug)]
 pub struct Trail {
     audit: Option<Audit>,
+    recent: Recent,
 }
 
 impl Trail {
@@ -49,7 +53,10 @@ impl Trail {
     /// The file cannot be used; no locked memory is left.
     pub fn start(options: &TrailOptions, root: &Root, service: &str) -> Result<Self, AuditError> {
         let Some(file) = &options.file else {
-            return Ok(Self { audit: None });
+            return Ok(Self {
+                audit: None,
+                recent: Recent::default(),
+            });
         };
         let start = Event::new(Kind::SessionStart)
             .with(Field::Volume, service)
@@ -58,7 +65,10 @@ impl Trail {
         let root = &root.audit()?;
         let target = Target::File(file.clone());
         let audit = Audit::start(&target, options.when_full, Session { root, start })?;
-        Ok(Self { audit: Some(audit) })
+        Ok(Self {
+            audit: Some(audit),
+            recent: Recent::default(),
+        })
     }
 
     /// Room for the line of a call that is about to be done, where a call must not be done without one.
@@ -78,6 +88,12 @@ impl Trail {
                     "The audit trail cannot be written, and nothing is done without it.",
                 )
             })
+    }
+
+    /// The last calls, whether there is a file or not.
+    #[must_use]
+    pub fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     /// How it is; `None` where there is none.
@@ -112,6 +128,9 @@ impl Trail {
 #[derive(Debug)]
 pub struct Record<'a> {
     trail: &'a Trail,
+    action: &'a str,
+    caller: &'a Caller,
+    key: Option<KeyId>,
     permit: Option<Permit>,
     /// `None` once it was noted, and where there is no trail.
     event: Option<Event>,
@@ -121,7 +140,7 @@ impl<'a> Record<'a> {
     /// # Errors
     ///
     /// As [`Trail::permit`].
-    pub fn begin(trail: &'a Trail, action: &str, caller: &Caller) -> Result<Self, KmsError> {
+    pub fn begin(trail: &'a Trail, action: &'a str, caller: &'a Caller) -> Result<Self, KmsError> {
         let permit = trail.permit()?;
         let event = trail.audit.is_some().then(|| {
             Event::new(Kind::KmsCall)
@@ -137,6 +156,9 @@ impl<'a> Record<'a> {
         });
         Ok(Self {
             trail,
+            action,
+            caller,
+            key: None,
             permit,
             event,
         })
@@ -144,6 +166,7 @@ impl<'a> Record<'a> {
 
     /// Notes the key that it is about.
     pub fn key(&mut self, key: &KeyId) {
+        self.key = Some(key.clone());
         self.with(Field::KeyId, key.0.as_str());
     }
 
@@ -173,6 +196,12 @@ impl<'a> Record<'a> {
 
     /// Notes what came of it.
     pub fn end<T>(mut self, result: &Result<T, KmsError>) {
+        self.trail.recent.note(Noted {
+            action: self.action,
+            caller: self.caller,
+            key: self.key.as_ref().map(|key| key.0.as_str()),
+            refusal: result.as_ref().err().map(KmsError::message),
+        });
         let Some(event) = self.event.take() else {
             return;
         };

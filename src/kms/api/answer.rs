@@ -44,10 +44,20 @@ impl Body {
         if serde_json::to_writer(&mut short, value).is_ok() {
             return Self(short.0);
         }
-        let mut bytes = Zeroizing::new(Vec::with_capacity(ROOM));
+        Self::json_of(value, ROOM)
+    }
+
+    /// `value` as JSON of at most `room` bytes; of more the buffer grows.
+    pub(super) fn json_of(value: &impl Serialize, room: usize) -> Self {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(room));
         // Writing what serialises to memory does not fail.
         let _ok = serde_json::to_writer(&mut *bytes, value);
         Self(bytes)
+    }
+
+    /// What is in the program.
+    pub(super) fn fixed(text: &'static [u8]) -> Self {
+        Self(Zeroizing::new(text.to_vec()))
     }
 
     /// Without anything.

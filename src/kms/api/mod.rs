@@ -16,8 +16,12 @@
 
 pub mod alibaba;
 pub mod aws;
+pub mod console;
+pub mod rest;
+pub mod web;
 
 mod answer;
+mod pem;
 mod place;
 mod plaintext;
 mod spelling;

@@ -59,16 +59,42 @@ impl Replays {
     /// [`AuthError::Replayed`] where it was here before; [`AuthError::Crowded`] where that is no longer
     /// known.
     pub fn admit(&self, request: &Proven, now: Timestamp) -> Result<(), AuthError> {
-        let (memory, keys) = self.of(&request.access_key_id);
+        let (id, repeatable) = match &request.once {
+            Once::Nonce(nonce) => (self.hasher.hash_one(nonce), false),
+            Once::Signature(signature) => (self.hasher.hash_one(signature), true),
+        };
+        self.remember(&request.access_key_id, id, repeatable, request.time, now)
+    }
+
+    /// Remembers the nonce of a request that is proven otherwise, by the time that it says it was made at, which must be
+    /// within [`WINDOW`].
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub fn admit_nonce(
+        &self,
+        access_key_id: &str,
+        nonce: &str,
+        time: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), AuthError> {
+        let id = self.hasher.hash_one(nonce);
+        self.remember(access_key_id, id, false, time, now)
+    }
+
+    fn remember(
+        &self,
+        access_key_id: &str,
+        id: u64,
+        repeatable: bool,
+        time: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), AuthError> {
+        let (memory, keys) = self.of(access_key_id);
         let share = (self.capacity / keys.max(1)).max(1);
         let mut memory = memory.lock();
         memory.forget(now);
-        let id = match &request.once {
-            Once::Nonce(nonce) => self.hasher.hash_one(nonce),
-            Once::Signature(signature) => self.hasher.hash_one(signature),
-        };
-        let repeatable = matches!(request.once, Once::Signature(_));
-        memory.admit(id, repeatable, request.time.as_second(), now.as_second())?;
+        memory.admit(id, repeatable, time.as_second(), now.as_second())?;
         memory.shrink_to(share);
         Ok(())
     }

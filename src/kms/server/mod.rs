@@ -7,6 +7,8 @@
 //! | Path | Who may | What |
 //! |---|---|---|
 //! | `/` | who signs | the dialects: AWS by `X-Amz-Target`, Alibaba by `x-acs-action` or `Action` |
+//! | `/keys/public`, `/encrypt`, `/decrypt` | who gives an access key | the REST interface |
+//! | `/console` | everybody; who signs in | the console: its pages; what they ask |
 //! | `/healthz` | everybody | 200: the process serves |
 //! | `/readyz` | everybody | 200 or 503: the store answers and the audit trail takes lines |
 //! | `/metrics` | who is on this machine | on the loopback port alone: Prometheus cannot sign |
@@ -33,6 +35,7 @@ mod limits;
 mod listener;
 mod metrics;
 mod route;
+mod web;
 
 #[cfg(test)]
 mod tests;
@@ -48,6 +51,8 @@ use tokio::task::JoinHandle;
 pub use certificate::{CertificateError, Identity, SelfSigned};
 pub use limits::Limits;
 
+use crate::kms::api::console::Console;
+use crate::kms::api::web::AccessCheck;
 use crate::kms::api::{Place, PlaceError};
 use crate::kms::auth::Replays;
 use crate::kms::engine::Engine;
@@ -93,6 +98,9 @@ struct Shared {
     connections: Connections,
     rates: Rates,
     replays: Replays,
+    /// Access keys that are given whole: of the REST interface and the console.
+    access: AccessCheck,
+    console: Console,
     metrics: Metrics,
     readiness: Readiness,
 }
@@ -187,6 +195,8 @@ impl Shared {
             connections: Connections::new(&limits),
             rates: Rates::new(limits.requests_per_second),
             replays: Replays::default(),
+            access: AccessCheck::default(),
+            console: Console::default(),
             metrics: Metrics::default(),
             readiness: Readiness::default(),
             limits,

@@ -10,8 +10,9 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
 use super::body::{self, BodyError};
-use super::{Shared, dialects};
+use super::{Shared, dialects, web};
 use crate::kms::api::Answer;
+use crate::kms::api::web::WebAnswer;
 
 pub(super) type Reply = Response<Full<Bytes>>;
 
@@ -28,8 +29,10 @@ pub(super) async fn public(
         "/healthz" => health(&request),
         "/readyz" => ready(shared, &request).await,
         "/" => dialect(shared, address, request).await,
-        // The REST interface and the console have their paths here.
-        _ => plain(StatusCode::NOT_FOUND, "There is nothing of this name.\n"),
+        path => match web::dialect(path) {
+            Some(dialect) => within(shared, web::answer(shared, dialect, address, request)).await,
+            None => plain(StatusCode::NOT_FOUND, "There is nothing of this name.\n"),
+        },
     }
 }
 
@@ -79,8 +82,7 @@ async fn ready(shared: &Shared, request: &Request<Incoming>) -> Reply {
 
 /// A request to a dialect, within its time.
 async fn dialect(shared: &Shared, address: SocketAddr, request: Request<Incoming>) -> Reply {
-    let _in_flight = shared.metrics.enter();
-    let answered = timeout(shared.limits.request, async {
+    within(shared, async {
         let (parts, incoming) = request.into_parts();
         let body = match body::read(incoming, shared.limits.body).await {
             Ok(body) => body,
@@ -90,16 +92,20 @@ async fn dialect(shared: &Shared, address: SocketAddr, request: Request<Incoming
                     "The body is too long.\n",
                 ));
             }
-            Err(BodyError::Broken) => {
-                return close(plain(StatusCode::BAD_REQUEST, "The body broke off.\n"));
-            }
+            Err(BodyError::Broken) => return broken(),
         };
         match dialects::answer(shared, address, &parts, &body).await {
             Some(answer) => reply(answer),
             None => plain(StatusCode::NOT_FOUND, "There is nothing of this name.\n"),
         }
-    });
-    match answered.await {
+    })
+    .await
+}
+
+/// An answer, if it is made in time.
+async fn within(shared: &Shared, answering: impl Future<Output = Reply>) -> Reply {
+    let _in_flight = shared.metrics.enter();
+    match timeout(shared.limits.request, answering).await {
         Ok(reply) => reply,
         Err(_late) => close(plain(
             StatusCode::REQUEST_TIMEOUT,
@@ -122,6 +128,20 @@ fn reply(answer: Answer) -> Reply {
     reply
 }
 
+pub(super) fn web_reply(answer: WebAnswer) -> Reply {
+    let mut reply = reply(answer.answer);
+    let headers = reply.headers_mut();
+    for (name, value) in answer.headers {
+        headers.append(name, value);
+    }
+    reply
+}
+
+/// The client stopped sending.
+pub(super) fn broken() -> Reply {
+    close(plain(StatusCode::BAD_REQUEST, "The body broke off.\n"))
+}
+
 fn plain(status: StatusCode, text: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(Full::new(text.into()));
     *reply.status_mut() = status;
@@ -131,7 +151,7 @@ fn plain(status: StatusCode, text: impl Into<Bytes>) -> Reply {
 }
 
 /// The connection cannot be used any more: what the client still sends is no request.
-fn close(mut reply: Reply) -> Reply {
+pub(super) fn close(mut reply: Reply) -> Reply {
     let close = HeaderValue::from_static("close");
     reply.headers_mut().insert(header::CONNECTION, close);
     reply

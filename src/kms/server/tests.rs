@@ -2,8 +2,10 @@
 
 mod alibaba;
 mod aws;
+mod console;
 mod hostile;
 mod http;
+mod rest;
 
 use std::sync::Arc;
 

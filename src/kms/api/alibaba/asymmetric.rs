@@ -1,12 +1,12 @@
 //! Asymmetric keys and MACs. What is given and got is in base64, plaintexts too.
 
-use data_encoding::BASE64;
 use serde::Serialize;
 
 use super::error::AlibabaError;
 use super::names::{ENCRYPTION, MACS, SIGNING};
 use super::parameters::{Base64, bytes, flag, required_of, version};
 use crate::kms::api::Asking;
+use crate::kms::api::pem::pem;
 use crate::kms::auth::Form;
 use crate::kms::engine::ops::asymmetric as engine;
 use crate::kms::engine::ops::asymmetric::Message;
@@ -138,21 +138,6 @@ pub(super) async fn get_public_key(
     })
 }
 
-/// PEM (RFC 7468) of a SubjectPublicKeyInfo.
-fn pem(der: &[u8]) -> String {
-    let base64 = BASE64.encode(der);
-    let mut text = String::with_capacity(base64.len() + base64.len() / 64 + 64);
-    text.push_str("-----BEGIN PUBLIC KEY-----\n");
-    for (nth, character) in base64.chars().enumerate() {
-        if nth > 0 && nth % 64 == 0 {
-            text.push('\n');
-        }
-        text.push(character);
-    }
-    text.push_str("\n-----END PUBLIC KEY-----\n");
-    text
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Mac {
@@ -203,17 +188,4 @@ pub(super) async fn verify_mac(
         key_id: verified.key.0,
         value: verified.valid,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pem_has_lines_of_64_characters() {
-        let lines = |len| pem(&vec![0; len]).lines().map(str::len).collect::<Vec<_>>();
-        assert_eq!(lines(48), [26, 64, 24]);
-        assert_eq!(lines(49), [26, 64, 4, 24]);
-        assert_eq!(lines(96), [26, 64, 64, 24]);
-    }
 }

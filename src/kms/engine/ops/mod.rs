@@ -3,6 +3,7 @@
 pub mod access;
 pub mod admin;
 pub mod asymmetric;
+pub mod calls;
 mod change;
 pub mod data;
 pub mod export;

