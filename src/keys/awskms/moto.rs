@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::AwsKmsProvider;
-use super::kms::Service;
+use crate::keys::awskms::kms::Service;
 use crate::keys::conformance::{CONTEXT, provider_suite};
 use crate::keys::error::KeyErrorKind;
 use crate::keys::provider::{KeyProvider, WrappedDek};

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use super::super::kms::of_environment;
 use super::super::region;
+use crate::keys::awskms::kms::of_environment;
 use crate::keys::error::{KeyError, KeyErrorKind};
 use crate::keys::local_file::{self, Guard};
 use crate::keys::service::credentials::{AccessKey, end_of};
