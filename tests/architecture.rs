@@ -93,6 +93,13 @@ impl Source {
         let room = first.strip_suffix(".rs").unwrap_or(first);
         (room != "lib").then_some(room)
     }
+
+    /// How many modules the file's own is deep: so many `super` lead to the crate's root, or more from
+    /// a module within the file.
+    fn depth(&self) -> usize {
+        let module = self.path.trim_end_matches(".rs").trim_end_matches("/mod");
+        module.split('/').count()
+    }
 }
 
 fn violations(sources: &[Source]) -> Vec<String> {
@@ -141,7 +148,7 @@ fn uses_of_higher_rooms(source: &Source, code: &Code, rooms: &BTreeSet<&str>) ->
     let mut uses: Vec<(usize, String)> = code
         .paths()
         .into_iter()
-        .filter_map(|(line, path)| Some((line, room_of_path(&path, rooms)?)))
+        .filter_map(|(line, path)| Some((line, room_of_path(&path, source.depth(), rooms)?)))
         .filter(|(_, other)| !may_use(room, other))
         .collect();
     uses.dedup();
@@ -153,10 +160,13 @@ fn uses_of_higher_rooms(source: &Source, code: &Code, rooms: &BTreeSet<&str>) ->
 }
 
 /// The room that a path from the crate's root, or upwards out of a room, leads into.
-fn room_of_path(path: &[String], rooms: &BTreeSet<&str>) -> Option<String> {
+fn room_of_path(path: &[String], depth: usize, rooms: &BTreeSet<&str>) -> Option<String> {
     let rest = match path.first()?.as_str() {
         "crate" | "envelopefs" => path.get(1)?,
-        "super" => path.iter().find(|part| *part != "super")?,
+        "super" => {
+            let up = path.iter().take_while(|part| *part == "super").count();
+            path.get(up).filter(|_| up >= depth)?
+        }
         _ => return None,
     };
     rooms.contains(rest.as_str()).then(|| rest.clone())
@@ -561,6 +571,28 @@ fn a_room_above_is_seen_in_every_form_of_path() {
             found[0].starts_with("src/content/reader.rs:1: `content` uses `fuse`"),
             "{found:?}"
         );
+    }
+}
+
+/// A module may have a room's name.
+#[test]
+fn a_neighbour_of_a_room_s_name_is_none() {
+    for (path, text) in [
+        ("keys/awskms/moto.rs", "use super::kms::Kms;"),
+        (
+            "keys/awskms/credentials/web.rs",
+            "use super::super::kms::Kms;",
+        ),
+        ("keys/awskms/mod.rs", "use super::kms::Kms;"),
+    ] {
+        assert_eq!(check_one(path, text), [] as [&str; 0], "{path}");
+    }
+    for (path, text) in [
+        ("keys/mod.rs", "use super::kms::Kms;"),
+        ("keys/awskms.rs", "use super::super::kms::Kms;"),
+        ("keys/awskms/moto.rs", "use super::super::super::kms::Kms;"),
+    ] {
+        assert_eq!(check_one(path, text).len(), 1, "{path}");
     }
 }
 

@@ -1,9 +1,9 @@
 //! How Alibaba Cloud spells things.
 
 use crate::kms::api::spelling::Spelling;
-use crate::kms::engine::model::{KeySpec, KeyState, KeyUsage, Origin, ProtectionLevel};
-use crate::kms::engine::ops::asymmetric::{EncryptionAlgorithm, MacAlgorithm, SigningAlgorithm};
-use crate::kms::engine::ops::export::ExportAlgorithm;
+pub(super) use crate::kms::api::spelling::{MACS, STATES, WRAPPING};
+use crate::kms::engine::model::{KeySpec, KeyUsage, Origin, ProtectionLevel};
+use crate::kms::engine::ops::asymmetric::{EncryptionAlgorithm, SigningAlgorithm};
 use crate::kms::engine::ops::import::WrappingKeySpec;
 
 /// `EC_P384` and MACs of other hashes than SHA-256 are this service's own.
@@ -37,13 +37,6 @@ pub(super) const ORIGINS: Spelling<Origin> = Spelling(&[
     ("EXTERNAL", Origin::External),
 ]);
 
-pub(super) const STATES: Spelling<KeyState> = Spelling(&[
-    ("Disabled", KeyState::Disabled),
-    ("Enabled", KeyState::Enabled),
-    ("PendingDeletion", KeyState::PendingDeletion),
-    ("PendingImport", KeyState::PendingImport),
-]);
-
 pub(super) const PROTECTIONS: Spelling<ProtectionLevel> = Spelling(&[
     ("SOFTWARE", ProtectionLevel::Software),
     ("HSM", ProtectionLevel::Hsm),
@@ -65,25 +58,6 @@ pub(super) const SIGNING: Spelling<SigningAlgorithm> = Spelling(&[
     ("ECDSA_SHA_256", SigningAlgorithm::EcdsaSha256),
     ("ECDSA_SHA_384", SigningAlgorithm::EcdsaSha384),
     ("SM2DSA", SigningAlgorithm::Sm2Dsa),
-]);
-
-pub(super) const MACS: Spelling<MacAlgorithm> = Spelling(&[
-    ("HMAC_SHA_224", MacAlgorithm::HmacSha224),
-    ("HMAC_SHA_256", MacAlgorithm::HmacSha256),
-    ("HMAC_SHA_384", MacAlgorithm::HmacSha384),
-    ("HMAC_SHA_512", MacAlgorithm::HmacSha512),
-]);
-
-pub(super) const WRAPPING: Spelling<ExportAlgorithm> = Spelling(&[
-    ("RSAES_PKCS1_V1_5", ExportAlgorithm::RsaesPkcs1V15),
-    ("RSAES_OAEP_SHA_1", ExportAlgorithm::RsaesOaepSha1),
-    ("RSAES_OAEP_SHA_256", ExportAlgorithm::RsaesOaepSha256),
-    ("RSA_AES_KEY_WRAP_SHA_1", ExportAlgorithm::RsaAesKeyWrapSha1),
-    (
-        "RSA_AES_KEY_WRAP_SHA_256",
-        ExportAlgorithm::RsaAesKeyWrapSha256,
-    ),
-    ("SM2PKE", ExportAlgorithm::Sm2Pke),
 ]);
 
 pub(super) const WRAPPING_KEYS: Spelling<WrappingKeySpec> = Spelling(&[
@@ -112,6 +86,7 @@ pub(super) fn default_usage(spec: KeySpec) -> KeyUsage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kms::engine::model::KeyState;
 
     #[test]
     fn everything_that_is_given_out_has_a_name_of_its_own() {
