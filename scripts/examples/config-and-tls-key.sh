@@ -6,8 +6,7 @@
 set -euo pipefail
 
 readonly alias=alias/apollo-config
-context=file=$(basename "$2")
-readonly context
+name=$(basename "${2:-}")
 
 make_key() {
     aws kms describe-key --key-id "$alias" >/dev/null 2>&1 && return
@@ -19,12 +18,12 @@ make_key() {
 case $1 in
     encrypt)
         make_key
-        aws kms encrypt --key-id "$alias" --plaintext "fileb://$2" --encryption-context "$context" \
+        aws kms encrypt --key-id "$alias" --plaintext "fileb://$2" --encryption-context "file=$name" \
             --query CiphertextBlob --output text | base64 --decode >"$2.cipher"
         ;;
     decrypt)
         umask 077
-        aws kms decrypt --ciphertext-blob "fileb://$2.cipher" --encryption-context "$context" \
+        aws kms decrypt --ciphertext-blob "fileb://$2.cipher" --encryption-context "file=$name" \
             --query Plaintext --output text | base64 --decode >"$2"
         ;;
     *)

@@ -277,7 +277,7 @@ mod tests {
     fn a_second_writer_is_kept_out() {
         let (file, folder) = opened(b"");
         let error = AuditFile::open(&folder.path().join("audit")).unwrap_err();
-        assert!(error.to_string().contains("another mount"), "{error}");
+        assert!(error.to_string().contains("another process"), "{error}");
         drop(file);
         assert!(AuditFile::open(&folder.path().join("audit")).is_ok());
     }

@@ -48,6 +48,7 @@ class InProcess:
     """A client that is a library of this very process."""
 
     is_process = False
+    tells_status = True
 
     def close(self):
         pass
@@ -142,6 +143,7 @@ class AlibabaNode:
 
     name = "@alicloud/kms20160120"
     is_process = True
+    tells_status = False
 
     def __init__(self, place):
         environment = {
@@ -225,6 +227,7 @@ class AwsCli:
 
     name = "awscli"
     is_process = True
+    tells_status = False
     aws = pathlib.Path(sys.executable).with_name("aws")
 
     def __init__(self, place):
