@@ -3,6 +3,7 @@
 //!
 //! Refused calls have room of their own: a service that grants thousands in a second shows them still.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
@@ -89,7 +90,7 @@ impl Recent {
         let both = memory.granted.iter().chain(&memory.refused);
         let mut calls: Vec<_> = both.filter(|call| wanted(call)).cloned().collect();
         drop(memory);
-        calls.sort_by(|one, other| other.at.cmp(&one.at));
+        calls.sort_by_key(|call| Reverse(call.at));
         calls
     }
 
@@ -195,10 +196,11 @@ fn minute_of(at: Timestamp) -> i64 {
 
 /// Who looks at the console asks many times; shown there, it would hide what others do.
 fn is_reading_in_the_console(call: Noted<'_>) -> bool {
-    let reads = |verb: &&str| call.action.starts_with(*verb);
     call.caller.dialect == Dialect::Console
         && call.refusal.is_none()
-        && ["Describe", "Get", "List"].iter().any(|verb| reads(verb))
+        && ["Describe", "Get", "List"]
+            .iter()
+            .any(|verb| call.action.starts_with(verb))
 }
 
 #[cfg(test)]

@@ -112,10 +112,10 @@ mod tests {
     #[test]
     fn the_documented_example_opens() {
         let document = include_str!("../../../../docs/kms/rest.md");
-        let line = document
+        let mut lines = document
             .lines()
             .filter_map(|line| line.strip_prefix("    ciphertext  "));
-        let sealed = line.last().unwrap().as_bytes();
+        let sealed = lines.next_back().unwrap().as_bytes();
         let sealed = data_encoding::HEXLOWER.decode(sealed).unwrap();
         let key: Vec<u8> = (0..32).collect();
         let opened = open(
