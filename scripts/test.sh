@@ -4,7 +4,7 @@
 #   scripts/test.sh              every stage
 #   scripts/test.sh STAGE…       only these
 #
-# Stages: shell fmt clippy deny test faults crash docs live pjdfstest fsx fio quickstart examples clients
+# Stages: shell fmt clippy deny test faults crash docs live pjdfstest fsx fio quickstart examples clients console
 # A stage that cannot run has failed: nothing is skipped. No mount, process or file stays behind.
 # Unit and integration tests run in the dev profile, with its checks for overflow and its
 # assertions; whatever mounts runs the program as it is shipped (release).
