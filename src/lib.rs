@@ -6,6 +6,7 @@
 //! ```text
 //! cli → daemon → fuse → fs → content → volume → { keys, policy, storage } → { audit, format } → crypto → units
 //!                 maint beside fs, on content
+//! cli → kms → { keys, policy, storage } → …
 //! ```
 
 pub mod audit;

@@ -139,7 +139,9 @@ fn real_run(
         done
     };
     let pass = pass(fs, &tally, &work);
-    let seen_all = !touches_files(volume) || all_files(&pass, &watch, run, reins);
+    // A key that goes may be the only one of a file that a policy of before gave it.
+    let spared = change.volume.remove.is_empty() && !touches_files(volume);
+    let seen_all = spared || all_files(&pass, &watch, run, reins);
     // Before anything is said to be done: a slot must not go while the headers that need it may come back.
     super::sync(volume)?;
     let mut leaving = volume.leaving_keys();
@@ -229,14 +231,14 @@ fn silent(renewal: &Renewal) -> Vec<String> {
     renewal.silent().iter().map(ToString::to_string).collect()
 }
 
-/// A new version for each key file of the volume and of its folders.
+/// A new version for each key file of the volume and of its folders that this machine may use.
 fn rotate_key_files(volume: &Volume) -> Result<(), RunFailure> {
     let mut uris = volume.config().keys.clone();
     uris.extend(volume.folder_keys());
     uris.sort();
     uris.dedup();
     for uri in &uris {
-        if uri.scheme() == file::SCHEME {
+        if uri.scheme() == file::SCHEME && volume.providers().may_use(uri) {
             let version = FileProvider::open(uri)?.rotate()?;
             tracing::info!(key = %uri, version, "a key file has a new version");
         }

@@ -11,10 +11,13 @@ pub fn other_names(action: &str) -> &'static [&'static str] {
         "GenerateDataKeyPairWithoutPlaintext" => &["GenerateDataKeyPair"],
         "GetKeyRotationStatus" => &["DescribeKey"],
         "ListAliases" => &["ListAliasesByKeyId"],
+        "ListResourceTags" => &["ListTagResources"],
         "PutKeyPolicy" => &["SetKeyPolicy"],
         "ReEncryptFrom" | "ReEncryptTo" => &["ReEncrypt"],
         "RotateKeyOnDemand" => &["CreateKeyVersion"],
         "Sign" => &["AsymmetricSign"],
+        "TagResource" => &["TagResources"],
+        "UntagResource" => &["UntagResources"],
         "UpdateRotation" => &[
             "DisableKeyRotation",
             "EnableKeyRotation",
@@ -30,13 +33,13 @@ pub(super) fn any_name(action: &str, wanted: impl Fn(&str) -> bool) -> bool {
     wanted(action) || other_names(action).iter().any(|name| wanted(name))
 }
 
-/// What a grant can be for (AWS KMS, "Grant operations"), under the names of either cloud.
+/// What a grant can be for (AWS KMS, "Grant operations"), under the names of either cloud. Not `CreateGrant`: who holds
+/// a grant could give more than was given.
 pub const GRANTABLE: &[&str] = &[
     "AsymmetricDecrypt",
     "AsymmetricEncrypt",
     "AsymmetricSign",
     "AsymmetricVerify",
-    "CreateGrant",
     "Decrypt",
     "DescribeKey",
     "Encrypt",

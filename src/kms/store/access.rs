@@ -376,12 +376,36 @@ impl Write<'_> {
         for id in ids {
             self.changed(ChangeKind::Credential, &id);
         }
+        self.delete_grants_of(name).await?;
         let deleted = sqlx::query("DELETE FROM principal WHERE name = $1")
             .bind(name)
             .execute(self.connection())
             .await?;
         self.changed(ChangeKind::Principal, name);
         Ok(deleted.rows_affected() > 0)
+    }
+
+    /// Grants end with who they were for: they must not be the next one's of that name.
+    async fn delete_grants_of(&mut self, principal: &str) -> Result<(), StoreError> {
+        let keys: Vec<String> = sqlx::query_scalar(
+            "SELECT DISTINCT key_id FROM key_grant WHERE grantee = $1 OR retiring = $1",
+        )
+        .bind(principal)
+        .fetch_all(self.connection())
+        .await?;
+        for key in keys {
+            self.changed(ChangeKind::Key, &key);
+        }
+        for change in [
+            "DELETE FROM key_grant WHERE grantee = $1",
+            "UPDATE key_grant SET retiring = NULL WHERE retiring = $1",
+        ] {
+            sqlx::query(change)
+                .bind(principal)
+                .execute(self.connection())
+                .await?;
+        }
+        Ok(())
     }
 
     /// How many access keys a principal has; `None` where there is no such principal.

@@ -156,6 +156,31 @@ fn grant(key: &Key, grantee: &str, operations: &[&str]) -> CreateGrant {
     }
 }
 
+/// Nobody gives on what was given, and who comes after one that went has nothing of it.
+#[test]
+fn grants_are_for_no_grants_and_end_with_their_principal() {
+    on_both(async |backend| {
+        let bench = Bench::new(backend).await;
+        let key = bench.key(symmetric()).await;
+        bench.principal("app", NOTHING).await;
+        assert_eq!(
+            bench.kind_of(grant(&key, "app", &["CreateGrant"])).await,
+            Some(ErrorKind::InvalidParameter("Operations"))
+        );
+        bench.run(grant(&key, "app", &["Encrypt"])).await.unwrap();
+        let delete = DeletePrincipal {
+            name: "app".to_owned(),
+        };
+        bench.run(delete).await.unwrap();
+        let next = bench.principal("app", NOTHING).await;
+        assert_eq!(
+            kind_as(&bench, &next, encrypt(id(&key), b"x")).await,
+            DENIED
+        );
+        bench.engine.close().await;
+    });
+}
+
 #[test]
 fn a_grant_allows_its_operations_within_its_constraint() {
     on_both(async |backend| {
