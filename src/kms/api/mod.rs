@@ -1,7 +1,7 @@
 //! The dialects: wire format → operation → wire format, and one table of errors each.
 //!
 //! A dialect knows no key and no policy, the engine no wire format. What both dialects have in common
-//! is here: [`Place`] (how keys are named outside), [`plaintext`] (text and bytes), [`Answer`].
+//! is here: [`Place`] (how keys are named outside), `plaintext` (text and bytes), [`Answer`].
 
 #![cfg_attr(
     not(test),

@@ -28,7 +28,7 @@
 //! a subkey and nonce of its own, so equal contexts have unrelated tags. Whoever can ask for
 //! decryption may test guesses of a context, as he may with every service.
 //!
-//! How many blobs a key may make is in [`gcm`](super::gcm): more than anyone can.
+//! How many blobs a key may make is in `gcm`: more than anyone can.
 
 use std::fmt;
 

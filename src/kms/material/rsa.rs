@@ -33,7 +33,7 @@ const FOREIGN_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 pub(super) enum Padding {
     OaepSha1,
     OaepSha256,
-    /// RSAES-PKCS1-v1_5: for data keys that leave, and for imports (see [`RsaKey::unwrap_pkcs1`]).
+    /// RSAES-PKCS1-v1_5: for data keys that leave, and for imports (see `wrapping`).
     Pkcs1V15,
 }
 

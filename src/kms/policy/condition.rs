@@ -1,7 +1,7 @@
 //! What a statement's `Condition` says.
 //!
 //! An operator that is not known here is refused when the policy is set. A key that is not known (`kms:ViaService`,
-//! say) can be of no value here: a condition on it is [`Holds::Unknown`], with which nothing is allowed and
+//! say) can be of no value here: a condition on it is `Holds::Unknown`, with which nothing is allowed and
 //! everything is denied.
 
 use std::net::IpAddr;

@@ -1,6 +1,6 @@
 //! All that the store keeps as one text, which either database takes back.
 //!
-//! A line of JSON for each row: the table's name, and the values in the order of [`TABLES`]; bytes are base64 after
+//! A line of JSON for each row: the table's name, and the values in the order of `TABLES`; bytes are base64 after
 //! `b:`, texts come after `t:`. What is secret in it is wrapped, as it is in the database.
 
 use data_encoding::BASE64;

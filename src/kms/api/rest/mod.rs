@@ -1,7 +1,7 @@
 //! The plain interface for applications: three paths, JSON, an access key by HTTP Basic (RFC 7617) over TLS.
 //!
-//! What it makes is an envelope ([`envelope`]): an AES key for each plaintext, and that key under the public key of an RSA key
-//! of the service. Each request has a time, a nonce and a hash ([`fresh`]), so that it counts once and whole.
+//! What it makes is an envelope (`envelope`): an AES key for each plaintext, and that key under the public key of an RSA key
+//! of the service. Each request has a time, a nonce and a hash (`fresh`), so that it counts once and whole.
 
 mod envelope;
 mod fresh;
