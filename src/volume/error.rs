@@ -73,6 +73,9 @@ pub enum VolumeError {
     /// A key of the policy says where its service is reached, which no stored URI does.
     #[error("the policy names the key {0}: say how it is reached on each machine, and here {1}")]
     FolderKey(KeyUri, KeyUri),
+    /// A key that the policy gives a folder does not wrap.
+    #[error("the key {0} of a folder does not work here: {1}")]
+    FolderKeyFails(KeyUri, #[source] KeyError),
     /// Files may be under too many keys that no folder has any more.
     #[error("files may still be under the keys of too many earlier policies")]
     TooManyFormerKeys,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::format::header::FileHeader;
+use crate::format::header::{FileHeader, KeySlot};
 use crate::format::volume_config::{KeyScope, MAX_FORMER, VolumeConfig};
 use crate::policy::{Folder, Policy, folders};
 use crate::storage::Node;
@@ -124,7 +124,7 @@ impl KeyPlan {
 
 impl FileKeys {
     /// The keys of these slots.
-    fn of_slots(slots: &[crate::format::header::KeySlot]) -> Self {
+    fn of_slots(slots: &[KeySlot]) -> Self {
         let uris = slots.iter().map(|slot| &slot.key_uri);
         let of_providers = |uri: &&KeyUri| uri.scheme() != VOLUME_SCHEME;
         let keys: Vec<_> = uris.filter(of_providers).cloned().collect();
@@ -223,10 +223,24 @@ impl Volume {
                 return Err(VolumeError::FolderWithoutKey(folder.path.clone()));
             }
             let dek = crate::crypto::SecretKey::random()?;
-            let slots = wrap_slots(&keys.keys, &dek, &self.own_context(), &self.providers)?;
+            let slots = self.slots_for_trial(&keys.keys, &dek)?;
             check_header_fits(config.layout, config.commitment, &slots)?;
         }
         Ok(())
+    }
+
+    fn slots_for_trial(
+        &self,
+        keys: &[KeyUri],
+        dek: &crate::crypto::SecretKey,
+    ) -> Result<Vec<KeySlot>, VolumeError> {
+        let mut slots = Vec::new();
+        for uri in keys {
+            let one = std::slice::from_ref(uri);
+            let made = wrap_slots(one, dek, &self.own_context(), &self.providers);
+            slots.extend(made.map_err(|error| VolumeError::FolderKeyFails(uri.clone(), error))?);
+        }
+        Ok(slots)
     }
 
     /// What `former_keys` is to be under another policy: what the folders of this one have and those of that one do not.

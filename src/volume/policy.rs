@@ -81,7 +81,7 @@ impl Volume {
     /// for the mount that has it; among sharers one does it at a time, and none while a run over all files is under way.
     ///
     /// # Errors
-    /// [`VolumeError::Key`] while the volume is locked, or where a folder's key does not work; [`VolumeError::RunUnderWay`];
+    /// [`VolumeError::Key`] while the volume is locked, [`VolumeError::FolderKeyFails`]; [`VolumeError::RunUnderWay`];
     /// [`VolumeError::HeaderTooSmall`]; [`VolumeError::TooManyFormerKeys`]; what the ciphertext folder answers.
     pub fn set_policy(&self, stored: Option<&StoredPolicy>) -> Result<(), VolumeError> {
         let _sole = self.begin_run()?;
