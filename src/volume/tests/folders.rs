@@ -207,7 +207,7 @@ fn keys_that_do_not_work_do_not_fit_or_tell_of_the_machine_are_refused() {
     let set = |text: &str| volume.set_policy(Some(&stored(text)));
     assert!(matches!(
         set(&folder("/a", &[&missing])),
-        Err(VolumeError::Key(_))
+        Err(VolumeError::FolderKeyFails(_, _))
     ));
     let unknown: KeyUri = "nokms:x".parse().unwrap();
     assert!(set(&folder("/a", &[&made.hr, &unknown])).is_err());
@@ -247,7 +247,7 @@ fn a_host_that_may_not_use_a_folders_key_can_change_the_rest_of_the_policy() {
     let more = rest + &folder("/b", &[&made.hr, &made.own]);
     assert!(matches!(
         volume.set_policy(Some(&stored(&more))),
-        Err(VolumeError::Key(_))
+        Err(VolumeError::FolderKeyFails(_, _))
     ));
 }
 
