@@ -123,7 +123,7 @@ fn show(bar: &ProgressBar, failures: &mut Vec<Failed>, event: Event) {
 }
 
 /// The mount that serves the volume at `path`, if there is one on this machine.
-fn serving(path: &Path) -> Option<Mount> {
+pub(super) fn serving(path: &Path) -> Option<Mount> {
     let all = mounts::read().ok()?;
     if let Some(mount) = mounts::find(&all, path).filter(|mount| mount.is_ours()) {
         return Some(mount.clone());

@@ -97,16 +97,14 @@ fn serve_volume(
     works: impl FnOnce() -> io::Result<()>,
 ) -> Result<bool, ServeError> {
     let volume = Arc::new(request.volume);
-    look_over(&volume, request.read_only)?;
-    let fs = FileSystem::new(Arc::clone(&volume), request.fs)
-        .map_err(ServeError::other("opening the volume"))?;
-    fs.follow_policy(request.policy);
-    let mounted = fuse::mount(Arc::clone(&fs), &request.mountpoint, &request.mount);
-    let mounted = mounted.map_err(|error| {
-        // Nothing was written: the next mount has nothing to look over on this one's account.
-        mark_clean(&volume);
-        ServeError::Mount(error)
-    })?;
+    let begun = look_over(&volume, request.read_only)
+        .and_then(|()| begin(&volume, request.fs, request.policy))
+        .and_then(|fs| {
+            let mounted = fuse::mount(Arc::clone(&fs), &request.mountpoint, &request.mount);
+            Ok((fs, mounted.map_err(ServeError::Mount)?))
+        });
+    // Nobody wrote: the next mount has nothing to look over on this one's account.
+    let (fs, mounted) = begun.inspect_err(|_error| mark_clean(&volume))?;
     raise_readahead(&request.mountpoint);
     let runs = Arc::new(RunHost::new(Arc::clone(&fs), request.read_only));
     let reporter: Arc<dyn Served> = Arc::new(StatusReporter {
@@ -152,6 +150,17 @@ fn serve_volume(
     served
 }
 
+fn begin(
+    volume: &Arc<Volume>,
+    options: FsOptions,
+    policy: Option<Policy>,
+) -> Result<Arc<FileSystem>, ServeError> {
+    let fs = FileSystem::new(Arc::clone(volume), options);
+    let fs = fs.map_err(ServeError::other("opening the volume"))?;
+    fs.follow_policy(policy);
+    Ok(fs)
+}
+
 /// Who asks once gets an unmount if nobody uses the mount; who asks again gets it detached, to end with its last user.
 fn unmount_by_signal(mountpoint: &Path, times: u32) {
     let detach = if times == 1 {
@@ -178,8 +187,8 @@ fn run(mounted: Mounted, works: impl FnOnce() -> io::Result<()>) -> Result<bool,
     served.map_err(ServeError::other("serving requests"))
 }
 
-/// All is committed: the next mount has nothing to look over.
-fn mark_clean(volume: &Volume) {
+/// Nothing is left to be committed: the next mount has nothing to look over but what this one could not.
+pub fn mark_clean(volume: &Volume) {
     if let Err(error) = volume.mark_clean() {
         tracing::warn!(%error, "the next mount will look over the volume");
     }
@@ -199,6 +208,7 @@ pub(super) fn look_over(volume: &Volume, read_only: bool) -> Result<(), ServeErr
         mended,
         empty,
         failed,
+        postponed,
     } = recovery;
     tracing::warn!(
         examined,
@@ -207,6 +217,10 @@ pub(super) fn look_over(volume: &Volume, read_only: bool) -> Result<(), ServeErr
         failed,
         "looked over what the last mount left"
     );
+    match postponed {
+        0 => volume.set_looked_over(),
+        _ => tracing::warn!(postponed, "the next mount looks over the volume once more"),
+    }
     Ok(())
 }
 

@@ -132,7 +132,6 @@ impl Run<'_> {
 
     /// The mark of a mount that ended without an unmount goes when nothing is left for the next mount to look over.
     fn mark(&mut self, unclean: bool) -> Result<(), MaintError> {
-        let ours = self.volume.unclean_since().is_none();
         let left = |finding: &Finding| {
             !matches!(
                 finding.severity,
@@ -140,7 +139,10 @@ impl Run<'_> {
             )
         };
         let all_seen = !self.report.findings.iter().any(left);
-        if self.options.repair && (ours || all_seen) {
+        if self.options.repair {
+            if all_seen {
+                self.volume.set_looked_over();
+            }
             self.volume.mark_clean()?;
         }
         if !unclean {

@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::content::ContentError;
 use crate::crypto::LockedMemoryError;
 use crate::format::header::HeaderError;
-use crate::keys::KeyError;
+use crate::keys::{KeyError, KeyErrorKind};
 use crate::units::VolumeId;
 use crate::volume::VolumeError;
 
@@ -53,4 +53,23 @@ pub enum MaintError {
     /// The volume could not be used.
     #[error(transparent)]
     Volume(#[from] VolumeError),
+}
+
+impl MaintError {
+    /// Whether another try may end better, with nothing mended in between: a key was not to be had, or the disk failed.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Key(error) | Self::Volume(VolumeError::Key(error)) => {
+                error.kind() != KeyErrorKind::Corrupt
+            }
+            Self::Content { source, .. } => !matches!(
+                source,
+                ContentError::Damaged { .. }
+                    | ContentError::NotReadable(_)
+                    | ContentError::TooLarge
+            ),
+            Self::Io { .. } | Self::LockedMemory(_) => true,
+            _ => false,
+        }
+    }
 }

@@ -22,6 +22,8 @@ pub struct Recovery {
     pub empty: u64,
     /// Files that could not be mended: they are left as they are, and logged.
     pub failed: u64,
+    /// Those of them that another time may be: their keys were not to be had, or the disk failed.
+    pub postponed: u64,
 }
 
 /// Looks over every file that changed since `since`. A file that fails does not stop the rest. Other mounts may be at
@@ -103,6 +105,7 @@ impl Recovery {
             Ok(Mended::Empty) => self.empty += 1,
             Err(error) => {
                 self.failed += 1;
+                self.postponed += u64::from(error.may_pass());
                 tracing::error!(ciphertext = path, %error, "could not be mended after the crash");
             }
         }

@@ -3,10 +3,11 @@
 //!
 //! An exclusive mount has the volume to itself, and the mark `in-use`. Of shared mounts each has a mark of its own, and holds a
 //! lock on it for as long as it lives: where nobody does, the mount died, on whatever host it was. Who finds that takes the mark
-//! over, and removes it at its own unmount.
+//! over, and removes it at its own unmount if all that the dead one left could be looked over.
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use data_encoding::HEXLOWER;
 
@@ -17,11 +18,21 @@ use super::error::VolumeError;
 use super::meta::{IN_USE, as_owner, name};
 use super::unlock::Sharing;
 
-/// The marks of this mount: its own, and those that it took over.
+/// The marks of this mount: its own, and those that dead mounts left. An exclusive mount that finds some needs none of its own.
 #[derive(Debug)]
 pub(super) struct InUse {
     folder: Arc<Node>,
+    own: Option<Mark>,
+    left: Left,
+    /// What those left that are dead needs nobody's look any more.
+    looked_over: AtomicBool,
+}
+
+/// What dead mounts left: their marks, and since when the first of them was there.
+#[derive(Debug, Default)]
+struct Left {
     marks: Vec<Mark>,
+    since: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -32,18 +43,29 @@ struct Mark {
 }
 
 impl InUse {
-    /// Sets the mark, durably, and says since when the first of those was there that dead mounts left.
-    pub(super) fn set(
-        folder: &Arc<Node>,
-        sharing: Sharing,
-    ) -> Result<(Self, Option<Timestamp>), VolumeError> {
+    /// Sets the mark, durably, and takes over those that dead mounts left.
+    pub(super) fn set(folder: &Arc<Node>, sharing: Sharing) -> Result<Self, VolumeError> {
         let set = match sharing {
             Sharing::Exclusive => alone(folder),
             Sharing::Shared => as_owner(folder, || among_others(folder)),
         };
-        let (marks, since) = set.map_err(VolumeError::io("marking the volume as in use"))?;
-        let folder = Arc::clone(folder);
-        Ok((Self { folder, marks }, since))
+        let (own, left) = set.map_err(VolumeError::io("marking the volume as in use"))?;
+        Ok(Self {
+            folder: Arc::clone(folder),
+            own,
+            left,
+            looked_over: AtomicBool::new(false),
+        })
+    }
+
+    /// Since when the first of those marks was there that dead mounts had left.
+    pub(super) fn left_since(&self) -> Option<Timestamp> {
+        self.left.since
+    }
+
+    /// What dead mounts left is as it should be: from now on their marks are this mount's.
+    pub(super) fn set_looked_over(&self) {
+        self.looked_over.store(true, Ordering::Release);
     }
 
     /// Since when the first mark is there of those that dead mounts left. No exclusive mount is there: the caller holds
@@ -59,13 +81,15 @@ impl InUse {
         since().map_err(VolumeError::io("looking for the mark of a mount"))
     }
 
-    /// Takes the marks away.
+    /// Takes the marks away: those of dead mounts only once [what they left was looked over](Self::set_looked_over).
     pub(super) fn clear(&self) -> Result<(), VolumeError> {
         let gone = |mark: &Mark| match self.folder.unlink(&mark.name) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         };
-        let cleared = self.marks.iter().try_for_each(gone);
+        let looked_over = self.looked_over.load(Ordering::Acquire);
+        let of_the_dead = self.left.marks.iter().filter(|_mark| looked_over);
+        let cleared = self.own.iter().chain(of_the_dead).try_for_each(gone);
         cleared.map_err(VolumeError::io("marking the volume as clean"))
     }
 }
@@ -76,32 +100,37 @@ pub(super) fn is_mark(name: &CName) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"."))
 }
 
-fn alone(folder: &Node) -> io::Result<(Vec<Mark>, Option<Timestamp>)> {
-    let (mut marks, mut since) = (Vec::new(), None);
-    for name in names(folder)? {
-        since = earlier(since, Some(folder.stat_child(&name)?.mtime));
-        marks.push(Mark { name, lock: None });
+impl Left {
+    fn add(&mut self, name: CName, set: Timestamp, lock: Option<StorageFile>) {
+        self.since = earlier(self.since, Some(set));
+        self.marks.push(Mark { name, lock });
     }
-    if marks.is_empty() {
-        let name = name(IN_USE);
-        folder.replace_file(&name, 0o600, b"")?;
-        marks.push(Mark { name, lock: None });
-    }
-    Ok((marks, since))
 }
 
-fn among_others(folder: &Node) -> io::Result<(Vec<Mark>, Option<Timestamp>)> {
-    let (mut marks, mut since) = (Vec::new(), None);
+fn alone(folder: &Node) -> io::Result<(Option<Mark>, Left)> {
+    let mut left = Left::default();
+    for name in names(folder)? {
+        let set = folder.stat_child(&name)?.mtime;
+        left.add(name, set, None);
+    }
+    if !left.marks.is_empty() {
+        return Ok((None, left));
+    }
+    let name = name(IN_USE);
+    folder.replace_file(&name, 0o600, b"")?;
+    Ok((Some(Mark { name, lock: None }), left))
+}
+
+fn among_others(folder: &Node) -> io::Result<(Option<Mark>, Left)> {
+    let mut left = Left::default();
     for name in names(folder)? {
         if let Some((lock, set)) = take_over(folder, &name)? {
-            since = earlier(since, Some(set));
-            let lock = Some(lock);
-            marks.push(Mark { name, lock });
+            left.add(name, set, Some(lock));
         }
     }
-    marks.push(own_mark(folder)?);
+    let own = own_mark(folder)?;
     folder.sync_dir()?;
-    Ok((marks, since))
+    Ok((Some(own), left))
 }
 
 /// The mark of a dead mount, and since when it was there. One of another user stays his.

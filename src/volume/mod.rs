@@ -71,7 +71,6 @@ pub struct Volume {
     files: Arc<FileKeyring>,
     told: Arc<audit::Told>,
     providers: Arc<Providers>,
-    unclean: Option<crate::storage::Timestamp>,
     in_use: Option<in_use::InUse>,
     /// Held while a policy is set: its file and what names it belong together.
     setting_policy: parking_lot::Mutex<()>,
@@ -181,7 +180,7 @@ impl Volume {
 
     /// When the first mount began that ended without an unmount, if one did: what changed since is to be looked over.
     pub fn unclean_since(&self) -> Option<crate::storage::Timestamp> {
-        self.unclean
+        self.in_use.as_ref()?.left_since()
     }
 
     /// The folder, in the ciphertext root, that holds what the volume is.
@@ -195,12 +194,20 @@ impl Volume {
     /// What the ciphertext folder answers.
     pub fn left_in_use_since(&self) -> Result<Option<crate::storage::Timestamp>, VolumeError> {
         match self.in_use {
-            Some(_) => Ok(self.unclean),
+            Some(_) => Ok(self.unclean_since()),
             None => in_use::InUse::since(&self.folder),
         }
     }
 
-    /// Notes that all is committed: the next mount has nothing to look over.
+    /// Notes that what changed since [`Volume::unclean_since`] was looked over.
+    pub fn set_looked_over(&self) {
+        if let Some(in_use) = &self.in_use {
+            in_use.set_looked_over();
+        }
+    }
+
+    /// Notes that all is committed: the next mount has nothing to look over, but for what this one
+    /// [could not](Volume::set_looked_over).
     ///
     /// # Errors
     /// What the ciphertext folder answers.

@@ -96,12 +96,9 @@ pub fn open_in(
     let told = Arc::new(Told::new(audit_key, told.into_inner()));
     let secrets = VolumeSecrets::derive(&volume_key, &config.volume_id())?;
     let config = config.verify(&secrets.config)?;
-    let (in_use, unclean) = match options.read_only {
-        true => (None, None),
-        false => {
-            let (marks, since) = InUse::set(&folder, options.sharing)?;
-            (Some(marks), since)
-        }
+    let in_use = match options.read_only {
+        true => None,
+        false => Some(InUse::set(&folder, options.sharing)?),
     };
     let vault = Arc::new(Vault::of(secrets));
     let keyring = KeyringConfig {
@@ -134,7 +131,6 @@ pub fn open_in(
         files: Arc::new(files),
         told,
         providers,
-        unclean,
         in_use,
         setting_policy: parking_lot::Mutex::default(),
         _lock: lock,

@@ -177,15 +177,17 @@ fn a_mount_waits_no_longer_than_it_was_told_and_for_no_mount_that_is_there() {
         volume.refuses_mount(&["--wait", limit], VOLUME_IN_USE, &["in use"]);
     }
     drop(held);
-    let mount = volume.mount();
-    let begun = Instant::now();
     let second = volume.home().join("second");
     fs::create_dir(&second).unwrap();
-    let mut command = volume.envelopefs("mount");
-    command.args(["--wait", "1h"]).arg(volume.cipher_dir());
-    refuses(command.arg(&second), VOLUME_IN_USE, &["in use"]);
-    assert!(begun.elapsed() < Duration::from_secs(600));
-    mount.unmount();
+    for options in [&[][..], &["-o", "fsname=by-another-name"]] {
+        let mount = volume.mount_with(options);
+        let begun = Instant::now();
+        let mut command = volume.envelopefs("mount");
+        command.args(["--wait", "1h"]).arg(volume.cipher_dir());
+        refuses(command.arg(&second), VOLUME_IN_USE, &["in use"]);
+        assert!(begun.elapsed() < Duration::from_secs(600));
+        mount.unmount();
+    }
 }
 
 #[test]

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Volume, errno, refuses, run, shell};
+use crate::crash::kill;
+use crate::harness::{Volume, clear_mountpoint, errno, refuses, run, shell};
 
 const USAGE: i32 = 2;
 const ENOKEY: i32 = 126;
@@ -81,6 +83,13 @@ impl Keys {
     }
 
     /// The key file `nth` goes, or comes back.
+    /// How many mounts have left something to be looked over, or are there.
+    fn marks(&self) -> usize {
+        let entries = fs::read_dir(self.volume.cipher_dir().join(".envelopefs")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("in-use")).count()
+    }
+
     fn hide(&self, nth: usize, hidden: bool) {
         let path = self.others[nth - 1].keyring();
         let aside = path.with_extension("aside");
@@ -256,6 +265,29 @@ fn a_key_is_exchanged_wherever_it_stands() {
     );
     assert_eq!(shell(mount.root(), "cat hr/a legal/b c"), "a\nb\nc\n");
     mount.unmount();
+}
+
+/// A crash leaves a file whose key is away at the next mount, which ends well.
+#[test]
+fn a_file_whose_key_is_away_is_looked_over_when_it_is_back() {
+    for options in [&[][..], &["--shared"]] {
+        let keys = Keys::new(&["--key-scope", "file"], 1);
+        run(&mut keys.set(&[("/hr", &[1])]));
+        let mount = keys.volume.mount_with(options);
+        fs::create_dir(mount.path("hr")).unwrap();
+        fs::write(mount.path("hr/file"), "content").unwrap();
+        kill(&mount, Signal::KILL);
+        clear_mountpoint(mount.root());
+        drop(mount);
+        assert_eq!(keys.marks(), 1);
+
+        keys.hide(1, true);
+        keys.volume.mount_with(options).unmount();
+        assert_eq!(keys.marks(), 1, "{options:?}: nobody looked at the file");
+        keys.hide(1, false);
+        keys.volume.mount_with(options).unmount();
+        assert_eq!(keys.marks(), 0, "{options:?}");
+    }
 }
 
 #[test]

@@ -50,6 +50,8 @@ fn a_mount_that_writes_is_given_every_key_of_the_volume() {
         .arg(volume.cipher_dir())
         .arg(&other));
     volume.refuses_mount(&["--key", &key], KEY_DENIED, &[&other, "--read-only"]);
+    let mark = volume.cipher_dir().join(".envelopefs/in-use");
+    assert!(!mark.exists(), "the next mount looks over what nobody did");
     let options = format!("ro,key={key}");
     volume.mount_with(&["-o", &options]).unmount();
     let mount = volume.mount_with(&["--key", &key, "--key", &other]);

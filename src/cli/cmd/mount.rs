@@ -98,7 +98,7 @@ pub struct MountArgs {
     /// How long to wait for another mount that has the volume and is about to end, 0 to 1h
     ///
     /// After an `umount` the process of the old mount still writes its last data. What is mounted on this machine is not
-    /// waited for.
+    /// waited for; a mount on another cannot be seen, and is waited for to the end.
     #[arg(long, value_name = "DURATION", value_parser = parse_wait, default_value = "10s")]
     pub wait: Duration,
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Condvar, Mutex};
 
 use super::{Event, FailureClass, Reins, RunFailure, RunReport, RunRequest, carry_out};
-use crate::daemon::serve::look_over;
+use crate::daemon::serve::{look_over, mark_clean};
 use crate::fs::{FileSystem, FsOptions};
 use crate::volume::Volume;
 
@@ -104,10 +104,8 @@ pub fn offline(
     let fs = fs.map_err(|error| other(format!("opening the volume: {error}")))?;
     let stop = AtomicBool::new(false);
     let report = carry_out(&fs, request, &mut Reins { stop: &stop, tell });
-    if fs.shut_down()
-        && let Err(error) = volume.mark_clean()
-    {
-        tracing::warn!(%error, "the next mount will look over the volume");
+    if fs.shut_down() {
+        mark_clean(&volume);
     }
     report
 }

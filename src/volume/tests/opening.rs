@@ -358,6 +358,7 @@ fn a_sharer_that_died_is_known_while_others_live() {
     drop(next);
     let next = bench.open_shared().unwrap();
     assert_eq!(next.unclean_since(), since);
+    next.set_looked_over();
     next.mark_clean().unwrap();
     drop(next);
     assert_eq!(marks(&bench).len(), 1);
@@ -389,6 +390,30 @@ fn dead_sharers_are_known_to_an_exclusive_mount_and_the_other_way_round() {
             false => bench.open().unwrap(),
         };
         assert_eq!(next.unclean_since(), since);
+        next.set_looked_over();
+        next.mark_clean().unwrap();
+        assert_eq!(marks(&bench), [] as [String; 0]);
+    }
+}
+
+#[test]
+fn what_was_not_looked_over_stays_for_the_next_mount() {
+    for shared in [false, true] {
+        let bench = Bench::new().made();
+        let open = || match shared {
+            true => bench.open_shared().unwrap(),
+            false => bench.open().unwrap(),
+        };
+        drop(open());
+        let since = set_back(&bench, 1_000_000);
+        for _ in 0..2 {
+            let next = open();
+            assert_eq!(next.unclean_since(), since);
+            next.mark_clean().unwrap();
+            assert_eq!(marks(&bench).len(), 1, "shared: {shared}");
+        }
+        let next = open();
+        next.set_looked_over();
         next.mark_clean().unwrap();
         assert_eq!(marks(&bench), [] as [String; 0]);
     }

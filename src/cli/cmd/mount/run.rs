@@ -1,7 +1,7 @@
 //! Mounts the volume and serves it.
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,18 +12,19 @@ use crate::cli::failure::{Failure, chain};
 use crate::cli::logging::Logs;
 use crate::cli::options::Atime;
 use crate::cli::providers::GivenKeys;
+use crate::cli::volume_run::serving;
 use crate::cli::{errors, providers};
 use crate::crypto::MemoryPolicy;
 use crate::daemon::background::{self, Readiness, Side, StartOutcome};
 use crate::daemon::harden;
 use crate::daemon::mountpoint::{self, Contents};
-use crate::daemon::mounts;
 use crate::daemon::policy;
 use crate::daemon::serve::{self, ServeError, ServeRequest};
 use crate::format::volume_config::KeyScope;
 use crate::fs::FsOptions;
 use crate::fuse::MountConfig;
 use crate::keys::Confirm;
+use crate::policy::Policy;
 use crate::volume::{self, UnlockOptions, Volume, VolumeError};
 
 /// Mounts a volume. In the background it returns in the process that the user started, when the
@@ -129,9 +130,9 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
         volume::open(&request.cipherdir, &unlock, Arc::clone(&providers))
     });
     let volume = volume.map_err(|error| errors::volume(&what, &error))?;
-    if !request.read_only {
-        may_make_files(&what, &volume)?;
-    }
+    // Nobody wrote: a mount that is refused leaves the next nothing to look over.
+    let terms = terms(&what, request, &volume, &mountpoint)
+        .inspect_err(|_refused| serve::mark_clean(&volume))?;
     let fs = FsOptions {
         accept_empty: request.accept_empty,
         shared: !exclusive,
@@ -141,27 +142,49 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
         noatime: request.kernel.atime == Atime::Never,
         ..FsOptions::default()
     };
-    let cipherdir = std::fs::canonicalize(&request.cipherdir)
-        .map_err(|error| Failure::new(Exit::NotAVolume, &what, error))?;
-    let policy = volume
-        .policy()
-        .map_err(|error| errors::volume(&what, &error))?;
-    if let Some(stored) = &policy {
-        policy::check(stored, &mountpoint).map_err(|why| {
-            Failure::new(Exit::Failure, &what, why)
-                .advise("name the executable where it stands outside the mount")
-        })?;
-    }
-    audit::begin(&volume, request, &cipherdir, &mountpoint, policy.as_ref())?;
     Ok(ServeRequest {
         volume,
         fs,
-        mount: mount_config(request, &cipherdir.to_string_lossy(), exclusive),
-        cipherdir,
+        mount: mount_config(request, &terms.cipherdir.to_string_lossy(), exclusive),
+        cipherdir: terms.cipherdir,
         mountpoint,
-        policy: policy.map(|stored| stored.policy),
+        policy: terms.policy,
         read_only: request.read_only,
         hardening,
+    })
+}
+
+/// On what terms an open volume is mounted.
+struct Terms {
+    cipherdir: PathBuf,
+    policy: Option<Policy>,
+}
+
+/// Sees that the volume may be mounted as it is asked for, and begins its audit.
+fn terms(
+    what: &str,
+    request: &MountRequest,
+    volume: &Volume,
+    mountpoint: &Path,
+) -> Result<Terms, Failure> {
+    if !request.read_only {
+        may_make_files(what, volume)?;
+    }
+    let cipherdir = std::fs::canonicalize(&request.cipherdir)
+        .map_err(|error| Failure::new(Exit::NotAVolume, what, error))?;
+    let policy = volume
+        .policy()
+        .map_err(|error| errors::volume(what, &error))?;
+    if let Some(stored) = &policy {
+        policy::check(stored, mountpoint).map_err(|why| {
+            Failure::new(Exit::Failure, what, why)
+                .advise("name the executable where it stands outside the mount")
+        })?;
+    }
+    audit::begin(volume, request, &cipherdir, mountpoint, policy.as_ref())?;
+    Ok(Terms {
+        cipherdir,
+        policy: policy.map(|stored| stored.policy),
     })
 }
 
@@ -196,7 +219,7 @@ fn free_volume(
             Err(error @ VolumeError::InUse(_)) => error,
             opened => return opened,
         };
-        if begun.elapsed() >= request.wait || is_mounted(request) {
+        if begun.elapsed() >= request.wait || serving(&request.cipherdir).is_some() {
             return Err(held);
         }
         if !said && begun.elapsed() >= SAID_AFTER {
@@ -208,17 +231,6 @@ fn free_volume(
         }
         thread::sleep(LOOKS_EVERY.min(request.wait));
     }
-}
-
-/// Whether this machine shows a mount of the volume.
-fn is_mounted(request: &MountRequest) -> bool {
-    let Ok(cipherdir) = std::fs::canonicalize(&request.cipherdir) else {
-        return false;
-    };
-    mounts::read().is_ok_and(|mounts| {
-        let mut ours = mounts.iter().filter(|mount| mount.is_ours());
-        ours.any(|mount| mount.source == cipherdir)
-    })
 }
 
 fn mount_config(request: &MountRequest, cipherdir: &str, exclusive: bool) -> MountConfig {
@@ -290,7 +302,7 @@ fn cannot_serve(request: &MountRequest, error: &ServeError) -> Failure {
 }
 
 fn is_without_fuse(error: &std::io::Error) -> bool {
-    let device = std::path::Path::new("/dev/fuse");
+    let device = Path::new("/dev/fuse");
     let refused = [libc::ENODEV, libc::EACCES]
         .map(Some)
         .contains(&error.raw_os_error());
