@@ -95,6 +95,18 @@ fn an_unwrap_names_who_asked_and_for_what() {
 }
 
 #[test]
+fn keys_are_for_a_volume_whose_seals_are_checked() {
+    let volume = Volume::create(&[]);
+    volume.mount_with(&["-o", &option(&volume)]).unmount();
+    let key = volume.key();
+    for options in [["--key", &key], ["--passphrase-file", "/dev/null"]] {
+        let mut verify = volume.envelopefs("audit");
+        verify.arg("verify").args(options).arg(file(&volume));
+        refuses(&mut verify, 2, &["--volume CIPHERDIR"]);
+    }
+}
+
+#[test]
 fn locks_and_runs_over_all_files_are_told() {
     let volume = Volume::create(&[]);
     let mount = volume.mount_with(&["-o", &option(&volume)]);

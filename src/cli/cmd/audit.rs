@@ -137,6 +137,13 @@ pub struct VerifyRequest {
     pub passphrase: PassphraseFrom,
 }
 
+impl VerifyRequest {
+    /// Whether it says how a volume is to be opened.
+    fn names_keys(&self) -> bool {
+        !self.keys.is_empty() || self.passphrase != PassphraseFrom::Prompt
+    }
+}
+
 /// Lines to be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShowRequest {

@@ -35,8 +35,15 @@ fn verify(request: &VerifyRequest) -> Result<(), Failure> {
     if request.journal {
         verifier = verifier.of_journal();
     }
-    if let Some(cipherdir) = &request.volume {
-        verifier = with_seals(verifier, cipherdir, request)?;
+    match &request.volume {
+        Some(cipherdir) => verifier = with_seals(verifier, cipherdir, request)?,
+        None if request.names_keys() => {
+            return Err(
+                Failure::new(Exit::Usage, what, "keys open a volume, and none is given")
+                    .advise("say by --volume CIPHERDIR whose seals are to be checked"),
+            );
+        }
+        None => {}
     }
     let report = report_on(what, verifier, &request.files)?;
     verdict(&[report], request.json)
