@@ -59,7 +59,11 @@ impl Hr {
 
 fn made_in(volume: &Volume, folder: &[u8]) -> FileHeader {
     let (done, made) = std::sync::mpsc::channel();
-    volume.new_file(folder.to_vec(), move |new| done.send(new).unwrap());
+    let folder = folder.to_vec();
+    volume.new_file(
+        move || Some(folder.clone()),
+        move |new| done.send(new).unwrap(),
+    );
     header(volume, &made.recv().unwrap().unwrap().material)
 }
 
@@ -156,7 +160,10 @@ fn while_the_volume_is_locked_a_folder_gives_no_keys() {
     volume.lock(KeyError::new(KeyErrorKind::NotFound, "locked"));
     assert!(!opens(&volume, &secret));
     let (done, new) = std::sync::mpsc::channel();
-    volume.new_file(b"/hr".to_vec(), move |new| done.send(new.is_ok()).unwrap());
+    volume.new_file(
+        || Some(b"/hr".to_vec()),
+        move |new| done.send(new.is_ok()).unwrap(),
+    );
     assert!(!new.recv().unwrap());
 }
 
@@ -183,7 +190,10 @@ fn a_key_that_neither_volume_nor_policy_names_is_not_asked() {
     assert!(asked.iter().all(|(uri, _calls)| *uri != stranger));
     // And nobody can say which keys a new file gets, or a run gives.
     let (done, new) = std::sync::mpsc::channel();
-    volume.new_file(b"".to_vec(), move |new| done.send(new.is_ok()).unwrap());
+    volume.new_file(
+        || Some(Vec::new()),
+        move |new| done.send(new.is_ok()).unwrap(),
+    );
     assert!(!new.recv().unwrap());
     let options = RenewalOptions {
         keys: vec![made.own],
@@ -207,7 +217,7 @@ fn keys_that_do_not_work_do_not_fit_or_tell_of_the_machine_are_refused() {
     let set = |text: &str| volume.set_policy(Some(&stored(text)));
     assert!(matches!(
         set(&folder("/a", &[&missing])),
-        Err(VolumeError::FolderKeyFails(_, _))
+        Err(VolumeError::FolderKeyFails(_))
     ));
     let unknown: KeyUri = "nokms:x".parse().unwrap();
     assert!(set(&folder("/a", &[&made.hr, &unknown])).is_err());
@@ -247,7 +257,7 @@ fn a_host_that_may_not_use_a_folders_key_can_change_the_rest_of_the_policy() {
     let more = rest + &folder("/b", &[&made.hr, &made.own]);
     assert!(matches!(
         volume.set_policy(Some(&stored(&more))),
-        Err(VolumeError::FolderKeyFails(_, _))
+        Err(VolumeError::FolderKeyFails(_))
     ));
 }
 

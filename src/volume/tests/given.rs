@@ -75,10 +75,13 @@ fn no_file_is_made_that_lacks_a_slot() {
     let (bench, keys, _header) = of_two_keys();
     let volume = opened(&bench, &given(&[&keys[0]])).unwrap();
     let (done, made) = std::sync::mpsc::channel();
-    volume.new_file(Vec::new(), move |material| done.send(material).unwrap());
+    volume.new_file(
+        || Some(Vec::new()),
+        move |material| done.send(material).unwrap(),
+    );
     match made.recv().unwrap() {
         Err(VolumeError::Key(error)) => {
-            assert_eq!(error.kind(), KeyErrorKind::Config);
+            assert_eq!(error.kind(), KeyErrorKind::Denied);
             assert_eq!(error.uri(), Some(&keys[1]));
         }
         other => panic!("{other:?}"),
@@ -116,7 +119,7 @@ fn a_file_whose_slots_are_of_other_keys_does_not_open() {
     let volume = opened(&bench, &given(&[&keys[0]])).unwrap();
     match fetch(&volume, file) {
         Err(VolumeError::Key(error)) => {
-            assert_eq!(error.kind(), KeyErrorKind::Config);
+            assert_eq!(error.kind(), KeyErrorKind::Denied);
             assert!(error.message().contains("--key"), "{error}");
         }
         other => panic!("{:?}", other.map(drop)),
