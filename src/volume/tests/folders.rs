@@ -77,9 +77,14 @@ fn names(keys: &[&KeyUri]) -> Vec<String> {
 }
 
 fn renewal(volume: &Volume) -> Renewal {
+    exchanging(volume, None)
+}
+
+/// As of a run that puts one key in the place of another.
+fn exchanging(volume: &Volume, exchange: Option<(&KeyUri, &KeyUri)>) -> Renewal {
     let options = RenewalOptions {
         keys: volume.config().keys.clone(),
-        exchange: None,
+        exchange: exchange.map(|(from, to)| (from.clone(), to.clone())),
         verify: true,
         anew: false,
         calls_per_second: 0,
@@ -220,7 +225,13 @@ fn keys_that_do_not_work_do_not_fit_or_tell_of_the_machine_are_refused() {
         Err(VolumeError::FolderKeyFails(_))
     ));
     let unknown: KeyUri = "nokms:x".parse().unwrap();
-    assert!(set(&folder("/a", &[&made.hr, &unknown])).is_err());
+    for failing in [&missing, &unknown] {
+        // The one that fails is named, not the first.
+        match set(&folder("/a", &[&made.hr, failing])) {
+            Err(VolumeError::FolderKeyFails(error)) => assert_eq!(error.uri(), Some(failing)),
+            other => panic!("{other:?}"),
+        }
+    }
     let many: Vec<_> = (20..20 + MAX_SLOTS).map(|nth| made.key(nth)).collect();
     let too_long = folder("/a", &many.iter().collect::<Vec<_>>());
     assert!(matches!(
@@ -408,6 +419,181 @@ fn a_file_that_was_moved_away_keeps_a_folders_keys_and_one_that_came_gets_them()
         assert!(!is_due(&secret, standing) && !is_due(&free, standing));
     }
     assert!(!is_due(&free, Standing::default()));
+}
+
+/// A slot that whoever writes the ciphertext made up.
+fn planted(uri: &KeyUri) -> KeySlot {
+    KeySlot {
+        key_uri: uri.clone(),
+        key_version: "1".to_owned(),
+        wrapped_dek: vec![7; 72],
+    }
+}
+
+#[test]
+fn slots_that_a_stranger_adds_take_no_file_from_a_folders_key() {
+    for scope in [KeyScope::File, KeyScope::Volume] {
+        let made = Hr::new(scope);
+        let volume = made.open();
+        let secret = made_in(&volume, b"/hr");
+        let by_volume: KeyUri = "volume:x".parse().unwrap();
+        for added in [&made.own, &by_volume, &made.key(7)] {
+            let mut altered = secret.clone();
+            altered.epochs[0].slots.insert(0, planted(added));
+            for elsewhere in [&b""[..], b"/public", b"/hr"] {
+                let standing = Standing {
+                    folder: Some(elsewhere),
+                    has_more_names: false,
+                };
+                let after = renewed(&volume, &altered, standing);
+                assert_eq!(uris(&after), names(&[&made.hr]), "{added}");
+                assert!(opens(&volume, &after));
+                let new = volume
+                    .new_file_key(&altered, standing, &renewal(&volume))
+                    .unwrap();
+                assert_eq!(new.epoch.slots.len(), 1);
+                assert_eq!(new.epoch.slots[0].key_uri, made.hr);
+            }
+        }
+        // Without any slot that opens there is no data key to be had, by no run.
+        let mut emptied = secret.clone();
+        emptied.epochs[0].slots = vec![planted(&made.own)];
+        let refused = volume.renew(&emptied, at(b"/hr"), &renewal(&volume));
+        assert!(matches!(refused, Err(VolumeError::Key(_))), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_slot_that_a_stranger_removes_takes_no_file_from_a_folders_keys() {
+    let made = Hr::new(KeyScope::File);
+    let (volume, second) = (made.open(), made.key(2));
+    volume
+        .set_policy(Some(&stored(&folder("/hr", &[&made.hr, &second]))))
+        .unwrap();
+    let secret = made_in(&volume, b"/hr");
+    for left in 0..2 {
+        let mut altered = secret.clone();
+        altered.epochs[0].slots.remove(1 - left);
+        let after = renewed(&volume, &altered, at(b"/public"));
+        assert_eq!(uris(&after), names(&[&made.hr, &second]));
+    }
+}
+
+#[test]
+fn no_folder_gets_a_file_by_a_slot_of_its_key_that_a_stranger_adds() {
+    let made = Hr::new(KeyScope::File);
+    let (volume, legal) = (made.open(), made.key(2));
+    let text = folder("/hr", &[&made.hr]) + &folder("/legal", &[&legal]);
+    volume.set_policy(Some(&stored(&text))).unwrap();
+    let mut altered = made_in(&volume, b"/hr");
+    altered.epochs[0].slots.push(planted(&legal));
+    for folder in [&b"/legal"[..], b"/hr", b""] {
+        let standing = Standing {
+            folder: Some(folder),
+            has_more_names: false,
+        };
+        let refused = volume.renew(&altered, standing, &renewal(&volume));
+        assert!(
+            matches!(refused, Err(VolumeError::KeysOfSeveralFolders(_))),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
+fn a_file_of_a_former_key_follows_the_key_in_its_place_and_not_where_it_was_moved() {
+    let made = Hr::new(KeyScope::File);
+    let (volume, next) = (made.open(), made.key(2));
+    let secret = made_in(&volume, b"/hr");
+    volume
+        .set_policy(Some(&stored(&folder("/hr", &[&next]))))
+        .unwrap();
+    let plain = renewal(&volume);
+    let of_former = |done: Result<_, VolumeError>| match done {
+        Err(VolumeError::KeyOfFormerFolder(key)) => assert_eq!(key, made.hr),
+        other => panic!("{:?}", other.map(drop)),
+    };
+    for elsewhere in [at(b""), at(b"/public"), Standing::default()] {
+        of_former(volume.renew(&secret, elsewhere, &plain).map(drop));
+        of_former(volume.is_due(&secret, elsewhere, &plain).map(drop));
+        of_former(volume.new_file_key(&secret, elsewhere, &plain).map(drop));
+    }
+    assert_eq!(
+        uris(&renewed(&volume, &secret, at(b"/hr/x"))),
+        names(&[&next])
+    );
+    // It is said which key comes in the place of the former one.
+    let moved = |exchange, standing| {
+        let epochs = volume.renew(&secret, standing, &exchanging(&volume, Some(exchange)));
+        let epochs = epochs.unwrap().expect("something is due");
+        uris(&FileHeader {
+            epochs,
+            ..secret.clone()
+        })
+    };
+    for elsewhere in [at(b""), at(b"/public"), at(b"/hr"), Standing::default()] {
+        assert_eq!(moved((&made.hr, &next), elsewhere), names(&[&next]));
+    }
+    assert_eq!(
+        moved((&made.hr, &made.own), at(b"/public")),
+        names(&[&made.own])
+    );
+    let nobodys = exchanging(&volume, Some((&made.hr, &made.key(3))));
+    of_former(volume.renew(&secret, at(b"/public"), &nobodys).map(drop));
+}
+
+#[test]
+fn a_new_file_whose_folder_is_not_known_gets_no_keys_where_a_folder_has_some() {
+    let made = Hr::new(KeyScope::File);
+    let volume = made.open();
+    let new = |volume: &Volume| {
+        let (done, new) = std::sync::mpsc::channel();
+        volume.new_file(|| None, move |made| done.send(made).unwrap());
+        new.recv().unwrap()
+    };
+    assert!(matches!(new(&volume), Err(VolumeError::FolderUnknown)));
+    volume.set_policy(None).unwrap();
+    assert_eq!(
+        new(&volume).unwrap().material.epoch.slots[0].key_uri,
+        made.own
+    );
+}
+
+#[test]
+fn a_policy_that_comes_while_a_new_files_folder_is_looked_for_counts() {
+    let made = Hr::new(KeyScope::File);
+    let (volume, next) = (Arc::new(made.open()), made.key(2));
+    let (changing, text) = (Arc::clone(&volume), folder("/legal", &[&next]));
+    let looks = std::sync::atomic::AtomicUsize::new(0);
+    let look = move || {
+        if looks.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+            changing.set_policy(Some(&stored(&text))).unwrap();
+        }
+        Some(b"/legal".to_vec())
+    };
+    let (done, new) = std::sync::mpsc::channel();
+    volume.new_file(look, move |made| done.send(made).unwrap());
+    let new = new.recv().unwrap().unwrap();
+    assert_eq!(new.material.epoch.slots[0].key_uri, next);
+}
+
+#[test]
+fn keys_of_the_volume_that_a_folder_had_stay_known_where_files_have_the_volume_key() {
+    let made = Hr::new(KeyScope::Volume);
+    let volume = made.open();
+    let of_volume = |path: &str| folder(path, &[]).replace("keys = []", "scope = \"file\"");
+    volume.set_policy(Some(&stored(&of_volume("/x")))).unwrap();
+    assert_eq!(volume.config().former_keys, std::slice::from_ref(&made.hr));
+    let file = made_in(&volume, b"/x");
+    assert_eq!(uris(&file), names(&[&made.own]));
+    // Another folder has them as well, without naming them; then none has.
+    volume.set_policy(Some(&stored(&of_volume("/y")))).unwrap();
+    assert!(!volume.config().former_keys.contains(&made.own));
+    volume.set_policy(None).unwrap();
+    assert!(volume.config().former_keys.contains(&made.own));
+    assert!(!volume.keys_are_local() || opens(&volume, &file));
+    let after = renewed(&volume, &file, at(b"/x"));
+    assert!(uris(&after)[0].starts_with("volume:"), "{:?}", uris(&after));
 }
 
 #[test]
