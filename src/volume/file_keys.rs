@@ -333,6 +333,17 @@ enum Asking {
     WhereMissing,
 }
 
+/// What is asked for the data key of an epoch.
+pub(super) fn request_of(header: &FileHeader, epoch: &KeyEpoch) -> DekRequest {
+    DekRequest {
+        file: header.file_id,
+        volume: header.volume_id,
+        epoch: epoch.epoch,
+        commitment: epoch.commitment,
+        slots: epoch.slots.clone(),
+    }
+}
+
 /// Fetches one epoch's key after the other: nearly always there is but one.
 fn fetch_from(
     asking: Asking,
@@ -344,13 +355,7 @@ fn fetch_from(
     let Some(epoch) = header.epochs.get(keys.len()) else {
         return done(header, Ok(keys));
     };
-    let request = DekRequest {
-        file: header.file_id,
-        volume: header.volume_id,
-        epoch: epoch.epoch,
-        commitment: epoch.commitment,
-        slots: epoch.slots.clone(),
-    };
+    let request = request_of(&header, epoch);
     let next = Arc::clone(keyring);
     let go_on = move |key: DekResult| match key {
         Ok(key) => {

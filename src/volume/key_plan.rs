@@ -141,6 +141,14 @@ impl RunPlan {
         })
     }
 
+    /// Whether files may be under keys that are folders' alone. Then a data key is wrapped for others only where a slot of its
+    /// file opens: one that is in memory says nothing of what keys the file had before a stranger changed its slots.
+    pub(super) fn has_folder_keys(&self) -> bool {
+        let named = self.keys.all().flat_map(|keys| &keys.keys);
+        let mut any = named.chain(&self.former);
+        any.any(|uri| !self.of_volume.contains(uri))
+    }
+
     fn of_place(&self, folder: Option<&[u8]>) -> &FileKeys {
         folder.map_or(&self.keys.own, |path| self.keys.of_folder(path))
     }

@@ -9,13 +9,13 @@ use crate::crypto::SecretKey;
 use crate::format::file_keys;
 use crate::format::header::{FileHeader, HeaderError, KeyEpoch, KeySlot, epochs_len, epochs_room};
 use crate::format::volume_config::KeyScope;
-use crate::keys::{DekRequest, EncryptionContext, KeyError, KeyErrorKind, KeyProvider as _, Pace};
+use crate::keys::{EncryptionContext, KeyError, KeyErrorKind, KeyProvider as _, Pace};
 use crate::policy::folders;
 use crate::units::{EpochId, KeyUri, VolumeId};
 
 use super::Volume;
 use super::error::VolumeError;
-use super::file_keys::FileMaterial;
+use super::file_keys::{FileMaterial, request_of};
 use super::key_plan::{KeyPlan, RunPlan, Standing};
 use super::pools::FileKeys;
 use super::slots::{Keys, Plan, Step, Target, plan};
@@ -200,6 +200,10 @@ impl Volume {
         let own = self.wrote(header)?;
         let slots = match own {
             true => {
+                if renewal.plan.has_folder_keys() {
+                    renewal.pace.wait();
+                    drop(self.files.unwrap(&request_of(header, newest))?);
+                }
                 let targets = self.targets_of(renewal.plan.of_file(header, standing)?, renewal)?;
                 let keys = targets.into_iter().map(|target| target.uri);
                 self.wrap_new(header, &dek, commitment, keys.collect(), renewal)?
@@ -306,20 +310,14 @@ impl Volume {
         plan: Plan,
         renewal: &Renewal,
     ) -> Result<Vec<KeySlot>, KeyError> {
-        let request = DekRequest {
-            file: header.file_id,
-            volume: header.volume_id,
-            epoch: epoch.epoch,
-            commitment: epoch.commitment,
-            slots: epoch.slots.clone(),
-        };
+        let request = request_of(header, epoch);
         Work {
             renewal,
             wrapping: &self.files.wrapping,
             context: context_of(header),
             unwrap: &|| match self.files.cached(&request) {
-                Some(key) => Ok(key),
-                None => {
+                Some(key) if !renewal.plan.has_folder_keys() => Ok(key),
+                _ => {
                     renewal.pace.wait();
                     self.files.unwrap(&request).map(Arc::new)
                 }

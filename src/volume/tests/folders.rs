@@ -1,8 +1,10 @@
 //! Keys of folders: what new files get, what opens them, and what a run makes of files that are there.
 
 use super::*;
+use crate::crypto::SecretKey;
 use crate::format::header::{KeySlot, MAX_SLOTS};
-use crate::keys::{KeyError, KeyErrorKind};
+use crate::keys::double::Double;
+use crate::keys::{EncryptionContext, KeyError, KeyErrorKind, KeyHealth, KeyProvider, WrappedDek};
 use crate::policy::PolicyError;
 
 fn stored(text: &str) -> StoredPolicy {
@@ -455,12 +457,121 @@ fn slots_that_a_stranger_adds_take_no_file_from_a_folders_key() {
                 assert_eq!(new.epoch.slots[0].key_uri, made.hr);
             }
         }
-        // Without any slot that opens there is no data key to be had, by no run.
+        // Without any slot that opens no run has the data key, though it may still be in memory.
         let mut emptied = secret.clone();
         emptied.epochs[0].slots = vec![planted(&made.own)];
-        let refused = volume.renew(&emptied, at(b"/hr"), &renewal(&volume));
-        assert!(matches!(refused, Err(VolumeError::Key(_))), "{refused:?}");
+        assert!(volume.cached_keys(&emptied).is_some());
+        FileProvider::open(&made.own).unwrap().rotate().unwrap();
+        for elsewhere in [&b""[..], b"/hr"] {
+            let standing = Standing {
+                folder: Some(elsewhere),
+                has_more_names: false,
+            };
+            let refused = volume.renew(&emptied, standing, &renewal(&volume));
+            assert!(matches!(refused, Err(VolumeError::Key(_))), "{refused:?}");
+            let refused = volume.new_file_key(&emptied, standing, &renewal(&volume));
+            assert!(matches!(refused, Err(VolumeError::Key(_))), "{refused:?}");
+        }
     }
+}
+
+/// A key of a service that wraps anew whatever any of its keys has wrapped.
+#[derive(Debug)]
+struct Lax {
+    key: Double,
+    service: Arc<std::sync::OnceLock<Arc<Providers>>>,
+}
+
+impl Lax {
+    const URI: &str = "lax:own";
+    const OTHER: &str = "double:hr";
+}
+
+impl KeyProvider for Lax {
+    fn uri(&self) -> &KeyUri {
+        self.key.uri()
+    }
+
+    fn wrap(&self, dek: &SecretKey, context: &EncryptionContext) -> Result<WrappedDek, KeyError> {
+        let made = self.key.wrap(dek, context)?;
+        Ok(WrappedDek {
+            key_version: "2".to_owned(),
+            ..made
+        })
+    }
+
+    fn unwrap(
+        &self,
+        wrapped: &WrappedDek,
+        context: &EncryptionContext,
+    ) -> Result<SecretKey, KeyError> {
+        let first = WrappedDek {
+            key_version: "1".to_owned(),
+            bytes: wrapped.bytes.clone(),
+        };
+        self.key.unwrap(&first, context)
+    }
+
+    fn rewrap(
+        &self,
+        wrapped: &WrappedDek,
+        context: &EncryptionContext,
+    ) -> Result<WrappedDek, KeyError> {
+        let other = self
+            .service
+            .get()
+            .unwrap()
+            .open(&Self::OTHER.parse().unwrap())?;
+        let dek = other.unwrap(wrapped, context);
+        self.wrap(
+            &dek.or_else(|_error| self.unwrap(wrapped, context))?,
+            context,
+        )
+    }
+
+    fn probe(&self) -> Result<KeyHealth, KeyError> {
+        let health = self.key.probe()?;
+        Ok(KeyHealth {
+            key_version: "2".to_owned(),
+            ..health
+        })
+    }
+
+    fn describe(&self) -> String {
+        "a lax double".to_owned()
+    }
+
+    fn is_local(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn what_a_folders_key_wrapped_is_not_wrapped_anew_under_the_name_of_another() {
+    let service = Arc::new(std::sync::OnceLock::new());
+    let all = Arc::new(providers());
+    all.put(Box::new(Lax {
+        key: Double::new(Lax::URI),
+        service: Arc::clone(&service),
+    }));
+    all.put(Box::new(Double::new(Lax::OTHER)));
+    service.set(Arc::clone(&all)).unwrap();
+    let mut bench = Bench::with(|options| options.key_scope = KeyScope::File);
+    bench.options.keys = vec![Lax::URI.parse().unwrap()];
+    create(&bench.path(), &bench.options, &all).unwrap();
+    let volume = open(&bench.path(), &UnlockOptions::default(), all).unwrap();
+    let (own, hr): (KeyUri, KeyUri) = (Lax::URI.parse().unwrap(), Lax::OTHER.parse().unwrap());
+    volume
+        .set_policy(Some(&stored(&folder("/hr", &[&hr]))))
+        .unwrap();
+    let mut renamed = made_in(&volume, b"/hr");
+    assert_eq!(uris(&renamed), names(&[&hr]));
+    renamed.epochs[0].slots[0].key_uri = own;
+    volume.files.keyring.clear();
+    let refused = volume.renew(&renamed, at(b"/public"), &renewal(&volume));
+    assert!(matches!(refused, Err(VolumeError::Key(_))), "{refused:?}");
+    let refused = volume.new_file_key(&renamed, at(b"/public"), &renewal(&volume));
+    assert!(matches!(refused, Err(VolumeError::Key(_))), "{refused:?}");
 }
 
 #[test]
