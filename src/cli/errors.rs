@@ -55,8 +55,8 @@ pub(super) fn volume(what: impl Into<String>, error: &VolumeError) -> Failure {
         VolumeError::HeaderTooSmall(_) => Failure::new(Exit::Usage, what, error)
             .advise("give fewer keys, or a larger --header-size"),
         VolumeError::Key(error) => key(what, error),
-        VolumeError::FolderKeyFails(uri, error) => {
-            key(format!("{}: the key {uri} of a folder", what.into()), error)
+        VolumeError::FolderKeyFails(error) => {
+            key(format!("{}: the key of a folder", what.into()), error)
         }
         VolumeError::LockedMemory(error) => locked_memory(what, error),
         VolumeError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {

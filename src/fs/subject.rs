@@ -98,18 +98,6 @@ impl FileSystem {
         Some(names.join(&b'/'))
     }
 
-    /// Where a new file of this folder stands, which decides on its keys; not looked up where all have the same.
-    ///
-    /// # Errors
-    /// `ESTALE` where the folder's path is not known and some folder has keys of its own: nobody can say which then. Whoever
-    /// asks by path once more is told.
-    pub(super) fn path_for_keys(&self, folder: &Arc<Inode>) -> Result<Vec<u8>, FsError> {
-        if !self.volume.has_folder_keys() {
-            return Ok(Vec::new());
-        }
-        self.path_of(folder).ok_or(FsError::STALE)
-    }
-
     fn plain_name(&self, parent: &Arc<Inode>, cname: &CName) -> Option<Vec<u8>> {
         let dir = self.folder_node(parent).ok()?;
         let dir_id = self.dir_id(parent, &dir).ok()?;
@@ -121,7 +109,7 @@ impl FileSystem {
 }
 
 /// Where an inode was last found.
-fn at(inode: &Inode) -> Option<(Arc<Inode>, CName)> {
+pub(super) fn at(inode: &Inode) -> Option<(Arc<Inode>, CName)> {
     match &*inode.whereabouts().read() {
         Whereabouts::At { parent, cname } => Some((Arc::clone(parent), cname.clone())),
         Whereabouts::Held(_) | Whereabouts::ByHandle(_) => None,

@@ -191,6 +191,29 @@ impl Bench {
         Ok(out)
     }
 
+    /// The keys of a file's slots.
+    fn slot_uris(&self, parent: Ino, name: &[u8]) -> Vec<String> {
+        let place = self
+            .fs
+            .place(&self.fs.inode(parent).unwrap(), name)
+            .unwrap();
+        let visit = self.fs.visit(&place.dir, &place.cname).unwrap().unwrap();
+        let header = self.fs.admitted_header(&visit).unwrap().unwrap();
+        let slots = header.epochs[0].slots.iter();
+        slots.map(|slot| slot.key_uri.to_string()).collect()
+    }
+
+    /// Gives a folder a key of its own, in a new key file of this name; says which.
+    fn give_folder_a_key(&self, path: &str, key: &str) -> String {
+        let key = self.folder.path().join(key);
+        drop(FileProvider::create(&key).unwrap());
+        let key = FileProvider::uri_of(&key).unwrap();
+        let text = format!("[[folder]]\npath = '{path}'\nkeys = ['{key}']\n");
+        let stored = volume::StoredPolicy::parse(text.into_bytes()).unwrap();
+        self.volume.set_policy(Some(&stored)).unwrap();
+        key.to_string()
+    }
+
     /// The names in a folder, sorted, without dots.
     fn names_in(&self, ino: Ino) -> Result<Vec<Vec<u8>>, FsError> {
         let fh = self.fs.opendir(ino)?;

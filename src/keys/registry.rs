@@ -10,7 +10,7 @@ use crate::crypto::passphrase::Argon2Params;
 use crate::keys::alikms::{self, AliKmsProvider};
 use crate::keys::awskms::{self, AwsKmsProvider};
 use crate::keys::azurekms::{self, AzurekmsProvider};
-use crate::keys::error::KeyError;
+use crate::keys::error::{KeyError, KeyErrorKind};
 use crate::keys::file::{self, FileProvider};
 use crate::keys::gcpkms::{self, GcpkmsProvider};
 use crate::keys::guarded::Guarded;
@@ -288,13 +288,12 @@ impl Providers {
     /// The provider of `uri`; the same one each time.
     ///
     /// # Errors
-    /// `Config` for an unknown scheme, with the known ones named, and for a key that may not be used;
+    /// `Config` for an unknown scheme, with the known ones named; `Denied` for a key that may not be used;
     /// else those of the provider's own `open`.
     pub fn open(&self, uri: &KeyUri) -> Result<Arc<Guarded>, KeyError> {
         if !self.may_use(uri) {
-            return Err(
-                KeyError::config("it is not among the keys that were given (--key)").at(uri),
-            );
+            let message = "it is not among the keys that were given (--key)";
+            return Err(KeyError::new(KeyErrorKind::Denied, message).at(uri));
         }
         let place = Arc::clone(self.places.lock().entry(uri.clone()).or_default());
         let mut opened = place.lock();
@@ -342,12 +341,15 @@ impl Providers {
         self.passphrase.forget();
     }
 
-    /// Whether the providers of all these URIs answer from memory. One that cannot be opened does not: it is waited for.
+    /// Whether the providers of all these URIs answer from memory. One that cannot be opened does not: it is waited for. A key
+    /// that may not be used is refused without anybody being asked.
     /// Waits for none itself: of a kind that is far away, none is opened.
     pub fn all_local(&self, uris: &[KeyUri]) -> bool {
         let may_be = |uri: &KeyUri| scheme_of(uri).is_none_or(|scheme| scheme.name == file::SCHEME);
+        let is_local = |uri: &KeyUri| self.open(uri).is_ok_and(|provider| provider.is_local());
         uris.iter()
-            .all(|uri| may_be(uri) && self.open(uri).is_ok_and(|provider| provider.is_local()))
+            .filter(|uri| self.may_use(uri))
+            .all(|uri| may_be(uri) && is_local(uri))
     }
 
     /// The forms of the URIs that this program knows.
@@ -503,7 +505,7 @@ mod tests {
             "kmip://h:5696/k".to_owned(),
         ] {
             let error = providers.open(&other.parse().unwrap()).unwrap_err();
-            assert_eq!(error.kind(), KeyErrorKind::Config);
+            assert_eq!(error.kind(), KeyErrorKind::Denied);
             assert!(error.message().contains("--key"), "{error}");
         }
         assert_eq!(providers.opened().len(), 1);

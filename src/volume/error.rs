@@ -74,8 +74,22 @@ pub enum VolumeError {
     #[error("the policy names the key {0}: say how it is reached on each machine, and here {1}")]
     FolderKey(KeyUri, KeyUri),
     /// A key that the policy gives a folder does not wrap.
-    #[error("the key {0} of a folder does not work here: {1}")]
-    FolderKeyFails(KeyUri, #[source] KeyError),
+    #[error("the key of a folder does not work here: {0}")]
+    FolderKeyFails(#[source] KeyError),
+    /// A new file's folder decides on its keys, and its path is not known.
+    #[error(
+        "where the new file's folder stands is not known, and with it which keys the file gets"
+    )]
+    FolderUnknown,
+    /// A file with a key that folders once had, where no folder has keys of its own.
+    #[error(
+        "it is under {0}, which folders once had, and stands where the volume's keys are due: put it back in its folder, or say \
+         which key comes in the place of that one: rewrap --from {0} --to URI"
+    )]
+    KeyOfFormerFolder(KeyUri),
+    /// A file with slots of several folders' keys.
+    #[error("no folder has all of the folders' keys that its slots name: {}", listed(.0))]
+    KeysOfSeveralFolders(Vec<KeyUri>),
     /// Files may be under too many keys that no folder has any more.
     #[error("files may still be under the keys of too many earlier policies")]
     TooManyFormerKeys,

@@ -110,7 +110,7 @@ impl FileKeyring {
     /// Takes material of this moment's keys: what was made ahead for others is passed over.
     fn take(
         self: &Arc<Self>,
-        folder: Vec<u8>,
+        folder: impl Fn() -> Option<Vec<u8>> + Send + 'static,
         done: impl FnOnce(Result<NewFile, VolumeError>) + Send + 'static,
     ) {
         let files = Arc::clone(self);
@@ -120,7 +120,10 @@ impl FileKeyring {
             Ok(plan) => plan,
             Err(error) => return done(Err(error)),
         };
-        self.pool(plan.of_folder(&folder)).take(move |ahead| {
+        let Some(keys) = plan.of_new_file(&folder) else {
+            return done(Err(VolumeError::FolderUnknown));
+        };
+        self.pool(keys).take(move |ahead| {
             let ahead = match ahead {
                 Ok(ahead) => ahead,
                 Err(error) => return done(Err(error.into())),
@@ -201,11 +204,12 @@ impl FileKeyring {
 }
 
 impl Volume {
-    /// Material for a new file in the folder of this path, from the pool of its keys: `done` is called at once where one is
-    /// ready, else on the pool's thread.
+    /// Material for a new file in the folder whose path `folder` finds, from the pool of its keys: `done` is called at once
+    /// where one is ready, else on the pool's thread. `folder` is asked, perhaps there, once it is known that the path
+    /// decides on the keys; where it finds none, it is [`VolumeError::FolderUnknown`].
     pub fn new_file(
         &self,
-        folder: Vec<u8>,
+        folder: impl Fn() -> Option<Vec<u8>> + Send + 'static,
         done: impl FnOnce(Result<NewFile, VolumeError>) + Send + 'static,
     ) {
         let keyring = Arc::clone(&self.files.keyring);
@@ -329,6 +333,17 @@ enum Asking {
     WhereMissing,
 }
 
+/// What is asked for the data key of an epoch.
+pub(super) fn request_of(header: &FileHeader, epoch: &KeyEpoch) -> DekRequest {
+    DekRequest {
+        file: header.file_id,
+        volume: header.volume_id,
+        epoch: epoch.epoch,
+        commitment: epoch.commitment,
+        slots: epoch.slots.clone(),
+    }
+}
+
 /// Fetches one epoch's key after the other: nearly always there is but one.
 fn fetch_from(
     asking: Asking,
@@ -340,13 +355,7 @@ fn fetch_from(
     let Some(epoch) = header.epochs.get(keys.len()) else {
         return done(header, Ok(keys));
     };
-    let request = DekRequest {
-        file: header.file_id,
-        volume: header.volume_id,
-        epoch: epoch.epoch,
-        commitment: epoch.commitment,
-        slots: epoch.slots.clone(),
-    };
+    let request = request_of(&header, epoch);
     let next = Arc::clone(keyring);
     let go_on = move |key: DekResult| match key {
         Ok(key) => {

@@ -114,7 +114,7 @@ impl Volume {
                 .collect();
             check_header_fits(config.layout, config.commitment, &of_files)?;
         }
-        self.replace_config(keys, slots)?;
+        self.change_config(|config| (config.keys, config.slots) = (keys, slots))?;
         Ok(true)
     }
 
@@ -126,7 +126,7 @@ impl Volume {
         match self.renewed_own_slots(renewal)? {
             None => Ok(false),
             Some(slots) => self
-                .replace_config(self.config().keys.clone(), slots)
+                .change_config(|config| config.slots = slots)
                 .map(|()| true),
         }
     }
@@ -167,7 +167,7 @@ impl Volume {
         let stay = |slot: &&KeySlot| !leaving.contains(&slot.key_uri);
         let slots: Vec<_> = config.slots.iter().filter(stay).cloned().collect();
         self.open_by(&config, &slots)?;
-        self.replace_config(config.keys.clone(), slots)?;
+        self.change_config(|config| config.slots = slots)?;
         Ok(leaving)
     }
 
@@ -204,9 +204,8 @@ impl Volume {
         }
     }
 
-    fn replace_config(&self, keys: Vec<KeyUri>, slots: Vec<KeySlot>) -> Result<(), VolumeError> {
-        self.live
-            .change(|config| (config.keys, config.slots) = (keys, slots))?;
+    fn change_config(&self, change: impl FnOnce(&mut VolumeConfig)) -> Result<(), VolumeError> {
+        self.live.change(change)?;
         self.files.outdate();
         Ok(())
     }

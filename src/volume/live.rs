@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::format::volume_config::{self, KeyScope, VolumeConfig};
+use crate::format::volume_config::{self, VolumeConfig};
 use crate::storage::{Node, Timestamp};
 
 use super::error::VolumeError;
@@ -30,9 +30,9 @@ pub(super) struct LiveConfig {
     pub(super) folders: Mutex<Arc<Folders>>,
     /// New files on their way to their names.
     making: Arc<Making>,
-    /// Which file was read last, where others may replace it.
+    /// Which file was read last, where others may replace it. Locked before `changing`.
     seen: Mutex<Option<Stamp>>,
-    /// Held from reading what is to be changed until the change is written.
+    /// Held from reading what is to be changed, or taken over, until that is done.
     changing: Mutex<()>,
 }
 
@@ -69,14 +69,7 @@ impl LiveConfig {
 
     /// What wraps the data keys of new files.
     pub(super) fn own_keys(&self) -> FileKeys {
-        let config = self.current();
-        FileKeys {
-            scope: config.key_scope,
-            keys: match config.key_scope {
-                KeyScope::File => config.keys.clone(),
-                KeyScope::Volume => Vec::new(),
-            },
-        }
+        FileKeys::of_volume(&self.current())
     }
 
     pub(super) fn generation(&self) -> u64 {
@@ -171,6 +164,8 @@ impl LiveConfig {
         });
         let mut seen = self.seen.lock();
         if *seen != found {
+            // Not what stood there before a change that this process is making: it would be taken for the newest.
+            let _one_at_a_time = self.changing.lock();
             self.reload()?;
             *seen = found;
         }
@@ -199,7 +194,7 @@ impl LiveConfig {
         })
     }
 
-    /// Reads `volume.json` again.
+    /// Reads `volume.json` again, under `changing`.
     pub(super) fn reload(&self) -> Result<(), VolumeError> {
         let read = self.on_disk()?;
         if read != *self.current() {

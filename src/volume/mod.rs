@@ -8,6 +8,7 @@ mod error;
 mod file_keys;
 mod folders;
 mod in_use;
+mod key_plan;
 mod key_set;
 mod live;
 mod making;
@@ -41,8 +42,7 @@ pub use create::{CreateOptions, create, create_in};
 pub use done_list::DoneList;
 pub use error::VolumeError;
 pub use file_keys::{FileMaterial, NewFile};
-pub use folders::Standing;
-
+pub use key_plan::Standing;
 pub use key_set::{KeyChange, SeenKeys, SoleRun};
 pub use making::BeingMade;
 pub use names::Listed;

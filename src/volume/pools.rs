@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::format::volume_config::KeyScope;
+use crate::format::volume_config::{KeyScope, VolumeConfig};
 use crate::keys::{Pool, PoolOptions};
 use crate::units::KeyUri;
 
@@ -28,6 +28,19 @@ pub(super) struct FileKeys {
     pub(super) scope: KeyScope,
     /// By which keys; none where the volume key does.
     pub(super) keys: Vec<KeyUri>,
+}
+
+impl FileKeys {
+    /// Those of files of no folder with keys of its own.
+    pub(super) fn of_volume(config: &VolumeConfig) -> Self {
+        Self {
+            scope: config.key_scope,
+            keys: match config.key_scope {
+                KeyScope::File => config.keys.clone(),
+                KeyScope::Volume => Vec::new(),
+            },
+        }
+    }
 }
 
 /// Material that was made ahead, for the keys of this generation.

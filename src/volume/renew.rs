@@ -9,14 +9,14 @@ use crate::crypto::SecretKey;
 use crate::format::file_keys;
 use crate::format::header::{FileHeader, HeaderError, KeyEpoch, KeySlot, epochs_len, epochs_room};
 use crate::format::volume_config::KeyScope;
-use crate::keys::{DekRequest, EncryptionContext, KeyError, KeyErrorKind, KeyProvider as _, Pace};
+use crate::keys::{EncryptionContext, KeyError, KeyErrorKind, KeyProvider as _, Pace};
 use crate::policy::folders;
 use crate::units::{EpochId, KeyUri, VolumeId};
 
 use super::Volume;
 use super::error::VolumeError;
-use super::file_keys::FileMaterial;
-use super::folders::{KeyPlan, Standing};
+use super::file_keys::{FileMaterial, request_of};
+use super::key_plan::{KeyPlan, RunPlan, Standing};
 use super::pools::FileKeys;
 use super::slots::{Keys, Plan, Step, Target, plan};
 
@@ -27,7 +27,7 @@ use work::Work;
 pub struct RenewalOptions {
     /// The keys that there should be one slot of each of, on every file of no folder with keys of its own.
     pub keys: Vec<KeyUri>,
-    /// A key of folders, and the one in its place; none where that has been done, or is not to be.
+    /// A key of folders, and the one in its place: for folders that still have it, and for files.
     pub exchange: Option<(KeyUri, KeyUri)>,
     /// Each new slot is unwrapped once, and held against the commitment, before an old one goes.
     pub verify: bool,
@@ -42,7 +42,7 @@ pub struct RenewalOptions {
 pub struct Renewal {
     /// Every key that some file is to have, and its newest version.
     targets: Vec<Target>,
-    plan: KeyPlan,
+    plan: RunPlan,
     /// Keys that are on their way out: they still open files, and their slots go.
     leaving: Vec<KeyUri>,
     silent: Vec<KeyError>,
@@ -77,7 +77,7 @@ impl Volume {
         let mut silent = Vec::new();
         let mut targets = Vec::new();
         let plan = self.wanted_keys(options)?;
-        for uri in keys_of(&plan, &options.keys) {
+        for uri in keys_of(&plan.keys, &options.keys) {
             let probed = self
                 .providers
                 .open(&uri)
@@ -109,7 +109,7 @@ impl Volume {
     }
 
     /// Which keys files are to have when a run is over.
-    fn wanted_keys(&self, options: &RenewalOptions) -> Result<KeyPlan, VolumeError> {
+    fn wanted_keys(&self, options: &RenewalOptions) -> Result<RunPlan, VolumeError> {
         let mut own = self.live.own_keys();
         if own.scope == KeyScope::File {
             own.keys.clone_from(&options.keys);
@@ -119,13 +119,21 @@ impl Volume {
             None => folders.folders.clone(),
             Some((from, to)) => folders::exchanged(&folders.folders, from, to),
         };
-        Ok(KeyPlan::new(own, &options.keys, &folders))
+        let config = self.config();
+        let mut of_volume = [&options.keys[..], &config.keys].concat();
+        of_volume.extend(config.slots.iter().map(|slot| slot.key_uri.clone()));
+        Ok(RunPlan {
+            keys: KeyPlan::new(own, &options.keys, &folders),
+            of_volume,
+            former: config.former_keys.clone(),
+            exchange: options.exchange.clone(),
+        })
     }
 
     /// Whether the slots of a file are not what they should be where it stands. Asks no provider.
     ///
     /// # Errors
-    /// [`VolumeError::Stranded`].
+    /// [`VolumeError::Stranded`], and where nobody can say which keys the file should have.
     pub fn is_due(
         &self,
         header: &FileHeader,
@@ -140,7 +148,7 @@ impl Volume {
     /// providers.
     ///
     /// # Errors
-    /// [`VolumeError::Key`]; [`VolumeError::HeaderTooSmall`] where the new slots do not fit; [`VolumeError::Stranded`].
+    /// [`VolumeError::Key`]; [`VolumeError::HeaderTooSmall`] where the new slots do not fit; those of [`Volume::is_due`].
     pub fn renew(
         &self,
         header: &FileHeader,
@@ -170,7 +178,8 @@ impl Volume {
     /// providers.
     ///
     /// # Errors
-    /// [`VolumeError::Key`]; [`VolumeError::Stranded`] for a file from elsewhere that names a key which the volume does not.
+    /// [`VolumeError::Key`]; [`VolumeError::Stranded`] for a file from elsewhere that names a key which the volume does not;
+    /// where nobody can say which keys the file should have.
     pub fn new_file_key(
         &self,
         header: &FileHeader,
@@ -191,7 +200,11 @@ impl Volume {
         let own = self.wrote(header)?;
         let slots = match own {
             true => {
-                let targets = self.targets_of(renewal.plan.of_file(header, standing), renewal)?;
+                if renewal.plan.has_folder_keys() {
+                    renewal.pace.wait();
+                    drop(self.files.unwrap(&request_of(header, newest))?);
+                }
+                let targets = self.targets_of(renewal.plan.of_file(header, standing)?, renewal)?;
                 let keys = targets.into_iter().map(|target| target.uri);
                 self.wrap_new(header, &dek, commitment, keys.collect(), renewal)?
             }
@@ -264,7 +277,7 @@ impl Volume {
             false => Keys::Own,
         };
         let targets = match keys {
-            Keys::Volume => self.targets_of(renewal.plan.of_file(header, standing), renewal)?,
+            Keys::Volume => self.targets_of(renewal.plan.of_file(header, standing)?, renewal)?,
             Keys::Own => renewal.targets.clone(),
         };
         let of = |epoch: &KeyEpoch| plan(&epoch.slots, &targets, keys, renewal.anew);
@@ -297,20 +310,14 @@ impl Volume {
         plan: Plan,
         renewal: &Renewal,
     ) -> Result<Vec<KeySlot>, KeyError> {
-        let request = DekRequest {
-            file: header.file_id,
-            volume: header.volume_id,
-            epoch: epoch.epoch,
-            commitment: epoch.commitment,
-            slots: epoch.slots.clone(),
-        };
+        let request = request_of(header, epoch);
         Work {
             renewal,
             wrapping: &self.files.wrapping,
             context: context_of(header),
             unwrap: &|| match self.files.cached(&request) {
-                Some(key) => Ok(key),
-                None => {
+                Some(key) if !renewal.plan.has_folder_keys() => Ok(key),
+                _ => {
                     renewal.pace.wait();
                     self.files.unwrap(&request).map(Arc::new)
                 }

@@ -127,7 +127,7 @@ fn header(volume: &Volume, material: &FileMaterial) -> FileHeader {
 
 fn new_file(volume: &Volume) -> FileMaterial {
     let (done, made) = std::sync::mpsc::channel();
-    volume.new_file(Vec::new(), move |new| done.send(new).unwrap());
+    volume.new_file(|| Some(Vec::new()), move |new| done.send(new).unwrap());
     made.recv().unwrap().unwrap().material
 }
 

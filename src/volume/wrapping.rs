@@ -51,11 +51,16 @@ impl Wrapping {
     /// Whether a data key can be unwrapped without waiting for a provider, whichever slot opens.
     pub(super) fn is_at_hand(&self, request: &DekRequest) -> bool {
         let by_volume = |slot: &&KeySlot| slot.key_uri.scheme() == VOLUME_SCHEME;
-        let known = self.known(&request.slots);
-        let uris: Vec<_> = known.into_iter().map(|slot| slot.key_uri).collect();
-        // Where none is known, another mount's change may have to be read first.
+        let mut uris: Vec<_> = self
+            .known(&request.slots)
+            .into_iter()
+            .map(|slot| slot.key_uri)
+            .collect();
+        uris.retain(|uri| self.providers.may_use(uri));
         let some = !uris.is_empty() || request.slots.iter().any(|slot| by_volume(&slot));
-        some && self.providers.all_local(&uris)
+        // Where one is not known, another mount's change may have to be read first.
+        let may_change = self.live.is_shared() && self.has_unknown(&request.slots);
+        some && !may_change && self.providers.all_local(&uris)
     }
 
     fn make(&self, keys: &FileKeys) -> Result<FileMaterial, KeyError> {
@@ -109,18 +114,50 @@ impl Wrapping {
             volume,
             file: Some(request.file),
         };
-        let mut slots = self.known(&request.slots);
-        if slots.is_empty() {
-            // Another mount may have given the volume a key since.
-            self.live.refresh();
-            slots = self.known(&request.slots);
+        self.unwrap_by_known(&request.slots, |slots| {
+            unwrap_slots_told(slots, &context, &self.providers, opens, tell)
+        })
+    }
+
+    /// Has `unwrap` try the slots of known keys; and where they do not open, those that become known by what another mount
+    /// may have written since.
+    fn unwrap_by_known(
+        &self,
+        slots: &[KeySlot],
+        unwrap: impl Fn(&[KeySlot]) -> Result<SecretKey, KeyError>,
+    ) -> Result<SecretKey, KeyError> {
+        let known = self.known(slots);
+        let failure = match known.is_empty() {
+            true => {
+                let message =
+                    "the file names no key of this volume, nor was its data key wrapped by it";
+                KeyError::new(KeyErrorKind::Corrupt, message)
+            }
+            false => match unwrap(&known) {
+                Ok(key) => return Ok(key),
+                Err(error) => error,
+            },
+        };
+        if !self.has_unknown(slots) {
+            return Err(failure);
         }
-        if slots.is_empty() {
-            let message =
-                "the file names no key of this volume, nor was its data key wrapped by it";
-            return Err(KeyError::new(KeyErrorKind::Corrupt, message));
+        self.live.refresh();
+        let mut more = self.known(slots);
+        more.retain(|slot| !known.contains(slot));
+        match (more.is_empty(), known.is_empty()) {
+            (true, _) => Err(failure),
+            (false, true) => unwrap(&more),
+            (false, false) => unwrap(&more).map_err(|error| more_hopeful(failure, error)),
         }
-        unwrap_slots_told(&slots, &context, &self.providers, opens, tell)
+    }
+
+    /// Whether a slot is neither of a known key nor of the volume key.
+    fn has_unknown(&self, slots: &[KeySlot]) -> bool {
+        let openers = self.live.file_openers();
+        let is_known = |slot: &KeySlot| {
+            slot.key_uri.scheme() == VOLUME_SCHEME || openers.contains(&slot.key_uri)
+        };
+        !slots.iter().all(is_known)
     }
 
     /// The slots of key URIs that `volume.json` names, or the policy that it names. Slots stand under no tag: a stranger's
@@ -233,6 +270,9 @@ fn wrap_by_volume(
 }
 
 /// One slot for each key URI.
+///
+/// # Errors
+/// What the provider said that failed, with its URI.
 pub fn wrap_slots(
     keys: &[KeyUri],
     key: &SecretKey,
@@ -240,7 +280,9 @@ pub fn wrap_slots(
     providers: &Providers,
 ) -> Result<Vec<KeySlot>, KeyError> {
     let wrap = |uri: &KeyUri| {
-        let wrapped = providers.open(uri)?.wrap(key, context)?;
+        let provider = providers.open(uri);
+        let wrapped = provider.and_then(|provider| provider.wrap(key, context));
+        let wrapped = wrapped.map_err(|error| error.at(uri))?;
         Ok(KeySlot {
             key_uri: uri.clone(),
             key_version: wrapped.key_version,
@@ -255,7 +297,8 @@ pub fn wrap_slots(
 ///
 /// # Errors
 /// What the slot said that opened last: it is the one that this host goes by. Where none ever opened, the failure
-/// that gives most hope. `Corrupt` where a slot gave a key that does not open. The others' words follow its own.
+/// that gives most hope. `Corrupt` where a slot gave a key that does not open. The others' words follow its own. `Denied`
+/// where this host may use none of the keys: it is as if they all had refused.
 pub fn unwrap_slots(
     slots: &[KeySlot],
     context: &EncryptionContext,
@@ -277,7 +320,7 @@ pub(super) fn unwrap_slots_told(
     let mut ordered: Vec<_> = slots.iter().filter(usable).collect();
     if let (true, Some(slot)) = (ordered.is_empty(), slots.first()) {
         let message = "none of its keys is among those that were given (--key)";
-        return Err(KeyError::config(message).at(&slot.key_uri));
+        return Err(KeyError::new(KeyErrorKind::Denied, message).at(&slot.key_uri));
     }
     ordered.sort_by_key(|slot| std::cmp::Reverse(providers.last_success(&slot.key_uri)));
     let mut failure: Option<KeyError> = None;
@@ -296,11 +339,10 @@ pub(super) fn unwrap_slots_told(
             Err(error) => error,
         };
         goes_by_first |= nth == 0 && providers.last_success(&slot.key_uri) > 0;
-        let keeps = |kept: &KeyError| goes_by_first || hope(kept) >= hope(&error);
         failure = Some(match failure {
             None => error,
-            Some(kept) if keeps(&kept) => kept.after(&error),
-            Some(other) => error.after(&other),
+            Some(kept) if goes_by_first => kept.after(&error),
+            Some(kept) => more_hopeful(kept, error),
         });
     }
     Err(failure.unwrap_or_else(|| KeyError::new(KeyErrorKind::Corrupt, "there is no key slot")))
@@ -323,6 +365,14 @@ fn unwrap_slot(
     }
     let error = KeyError::new(KeyErrorKind::Corrupt, "the slot holds another key");
     Err(error.at(&slot.key_uri).of_request(request_id))
+}
+
+/// Of two failures the one that gives more hope, the first of equals, with the other's words behind its own.
+fn more_hopeful(first: KeyError, second: KeyError) -> KeyError {
+    match hope(&first) >= hope(&second) {
+        true => first.after(&second),
+        false => second.after(&first),
+    }
 }
 
 /// How likely it is that a slot which failed so opens another time.

@@ -11,6 +11,7 @@ use crate::crash::kill;
 use crate::harness::{Volume, clear_mountpoint, errno, refuses, run, shell};
 
 const USAGE: i32 = 2;
+const UNFINISHED: i32 = 24;
 const ENOKEY: i32 = 126;
 
 /// A volume, and key files that are none of its keys.
@@ -211,12 +212,33 @@ fn rewrap_brings_files_under_the_keys_of_their_folder_and_takes_none_away_from_t
         run(&mut keys.set(&[("/hr", &[3])]));
         let listed = keys.json(&["census"]);
         assert_eq!(listed["former_keys"], Value::from(vec![keys.key(1)]));
-        let done = run(&mut keys.command(&["rewrap"]));
+        // A file that stands where the volume's keys are due may have been moved there to get them: it is named.
+        let (former, next) = (keys.key(1), keys.key(3));
+        refuses(
+            &mut keys.command(&["rewrap"]),
+            UNFINISHED,
+            &["out", "outside", &former, "--to"],
+        );
+        assert_eq!(
+            keys.census(),
+            counts(&[
+                (Some(0), 3),
+                (Some(1), 5),
+                (Some(2), 3),
+                (Some(3), 4),
+                (None, 4)
+            ])
+        );
+        let done = run(&mut keys.command(&["rewrap", "--from", &former, "--to", &next]));
         assert!(
             done.contains(&format!("removed  {}", keys.key(1))),
             "{done}"
         );
         assert_eq!(keys.json(&["census"])["former_keys"], Value::Null);
+        assert_eq!(
+            keys.census(),
+            counts(&[(Some(0), 3), (Some(2), 3), (Some(3), 9), (None, 4)])
+        );
         keys.hide(1, true);
         if let Some(mount) = mount.take() {
             mount.unmount();
@@ -288,6 +310,25 @@ fn a_file_whose_key_is_away_is_looked_over_when_it_is_back() {
         keys.volume.mount_with(options).unmount();
         assert_eq!(keys.marks(), 0, "{options:?}");
     }
+}
+
+#[test]
+fn files_that_had_the_volumes_keys_by_a_folder_follow_when_it_is_gone() {
+    let keys = Keys::new(&["--key-scope", "volume"], 1);
+    let mount = keys.volume.mount();
+    run(&mut keys.set_text("[[folder]]\npath = '/x'\nscope = 'file'\n"));
+    shell(mount.root(), "mkdir x; echo a > x/a; echo b > b");
+    assert_eq!(keys.census(), counts(&[(Some(0), 1), (None, 1)]));
+    let mut remove = keys.volume.envelopefs("policy");
+    run(remove.arg("remove").arg(keys.volume.cipher_dir()));
+    let done = run(&mut keys.command(&["rewrap"]));
+    assert!(
+        !done.contains("removed"),
+        "the volume keeps its key: {done}"
+    );
+    assert_eq!(keys.census(), counts(&[(None, 2)]));
+    assert_eq!(shell(mount.root(), "cat x/a b"), "a\nb\n");
+    mount.unmount();
 }
 
 #[test]

@@ -122,7 +122,10 @@ fn real_run(
     }
     volume.change_keys(&sole, &change.volume)?;
     let keys = volume.config().keys.clone();
-    let renewal = volume.renewal(&options(run, keys.clone()))?;
+    let renewal = volume.renewal(&RenewalOptions {
+        exchange: change.folders.clone(),
+        ..options(run, keys.clone())
+    })?;
     let volume_key = volume.renew_own_slots(&sole, &renewal)?;
     if volume_key {
         volume.note(|| {
@@ -146,7 +149,7 @@ fn real_run(
     super::sync(volume)?;
     let mut leaving = volume.leaving_keys();
     leaving.retain(|uri| change.volume.remove.contains(uri));
-    leaving.extend(volume.config().former_keys.iter().cloned());
+    add_former(&mut leaving, &volume.config().former_keys, &keys);
     if !leaving.is_empty() {
         tally.fail_deleted(fs.deleted_and_open());
         tally.tell(reins.tell);
@@ -156,7 +159,7 @@ fn real_run(
     let mut removed = Vec::new();
     if complete {
         removed = volume.finish_removal(&sole, &change.volume.remove)?;
-        removed.extend(volume.finish_former_keys(&sole)?);
+        add_former(&mut removed, &volume.finish_former_keys(&sole)?, &keys);
     }
     Ok(RunReport {
         dry_run: false,
@@ -171,6 +174,15 @@ fn real_run(
         removed,
         silent: silent(&renewal),
     })
+}
+
+/// Adds keys that folders once had to those that go with the run. One that the volume has stays: it leaves files alone.
+fn add_former(going: &mut Vec<KeyUri>, former: &[KeyUri], keys: &[KeyUri]) {
+    for uri in former {
+        if !keys.contains(uri) && !going.contains(uri) {
+            going.push(uri.clone());
+        }
+    }
 }
 
 /// Every file, and then those that came or moved meanwhile, until none did.

@@ -41,13 +41,12 @@ impl FileSystem {
         done: impl FnOnce(Result<Created, FsError>) + Send + 'static,
     ) {
         let (fs, name) = (Arc::clone(self), name.to_vec());
-        let folder = match self.folder_for_keys(parent) {
+        let folder = match self.inode(parent) {
             Ok(folder) => folder,
             Err(error) => return done(Err(error)),
         };
-        self.volume.new_file(folder, move |new| {
+        self.new_file_in(Some(folder), move |new| {
             let created = new
-                .map_err(FsError::from)
                 .and_then(|new| fs.create_file(caller, parent, &name, mode, new))
                 .map_err(|error| look_again_if_there(error, must_be_new));
             done(created.map(|(entry, inode, file)| Created {
@@ -55,10 +54,6 @@ impl FileSystem {
                 opened: fs.add_handle(inode, file, true),
             }));
         });
-    }
-
-    fn folder_for_keys(&self, parent: Ino) -> Result<Vec<u8>, FsError> {
-        self.path_for_keys(&self.inode(parent)?)
     }
 
     pub(in crate::fs) fn create_file(
@@ -150,12 +145,12 @@ impl FileSystem {
             return done(self.make_special(caller, parent, name, mode, rdev));
         }
         let (fs, name) = (Arc::clone(self), name.to_vec());
-        let folder = match self.folder_for_keys(parent) {
+        let folder = match self.inode(parent) {
             Ok(folder) => folder,
             Err(error) => return done(Err(error)),
         };
-        self.volume.new_file(folder, move |new| {
-            let made = new.map_err(FsError::from).and_then(|new| {
+        self.new_file_in(Some(folder), move |new| {
+            let made = new.and_then(|new| {
                 let (entry, _inode, file) = fs.create_file(caller, parent, &name, mode, new)?;
                 let closed = file.close().map_err(FsError::from);
                 closed.inspect_err(|_error| {

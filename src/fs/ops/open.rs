@@ -10,10 +10,11 @@ use crate::crypto::SecretKey;
 use crate::format::header::FileHeader;
 use crate::fs::error::FsError;
 use crate::fs::handles::{Fh, FileHandle};
-use crate::fs::inodes::{Ino, Inode, Whereabouts};
+use crate::fs::inodes::{Ino, Inode};
+use crate::fs::subject::at;
 use crate::fs::{Caller, FileSystem};
 use crate::storage::{Access, StorageFile};
-use crate::volume::{FileMaterial, NewFile};
+use crate::volume::{FileMaterial, NewFile, VolumeError};
 
 /// A handle that was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,29 +162,30 @@ impl FileSystem {
                 );
             }
             Attempt::NeedsNewFile => {
-                let folder = match self.folder_of(&of) {
-                    Ok(folder) => folder,
-                    Err(error) => return done(Err(error)),
-                };
-                self.volume.new_file(folder, move |new| {
-                    again(new.map(Material::New).map_err(FsError::from), done);
+                let folder = at(&of).map(|(folder, _cname)| folder);
+                self.new_file_in(folder, move |new| {
+                    again(new.map(Material::New), done);
                 });
             }
             Attempt::Opened(_) => {}
         }
     }
 
-    /// The path of the folder that a file was last found in, where that decides on its keys.
-    fn folder_of(&self, inode: &Inode) -> Result<Vec<u8>, FsError> {
-        let parent = match &*inode.whereabouts().read() {
-            Whereabouts::At { parent, .. } => Some(Arc::clone(parent)),
-            Whereabouts::Held(_) | Whereabouts::ByHandle(_) => None,
-        };
-        match parent {
-            Some(parent) => self.path_for_keys(&parent),
-            None if self.volume.has_folder_keys() => Err(FsError::STALE),
-            None => Ok(Vec::new()),
-        }
+    /// Material for a new file in this folder, if it is known. `done` may be called later, on another thread; with `ESTALE`
+    /// where the folder decides on the file's keys and its path is not known. Whoever asks by path once more is told.
+    pub(in crate::fs) fn new_file_in(
+        self: &Arc<Self>,
+        folder: Option<Arc<Inode>>,
+        done: impl FnOnce(Result<NewFile, FsError>) + Send + 'static,
+    ) {
+        let fs = Arc::clone(self);
+        let path = move || fs.path_of(folder.as_ref()?);
+        self.volume.new_file(path, move |new| {
+            done(new.map_err(|error| match error {
+                VolumeError::FolderUnknown => FsError::STALE,
+                error => error.into(),
+            }));
+        });
     }
 
     fn attempt(

@@ -297,12 +297,7 @@ fn new_files_get_the_keys_of_their_folder_however_they_are_made_and_keep_them_wh
         let bench = Bench::with_scope(names, KeyScope::File, FsOptions::default());
         let hr = bench.folder(ROOT, b"hr");
         let deep = bench.folder(hr, b"deep");
-        let key = bench.folder.path().join("hr-key");
-        drop(FileProvider::create(&key).unwrap());
-        let key = FileProvider::uri_of(&key).unwrap();
-        let text = format!("[[folder]]\npath = '/hr'\nkeys = ['{key}']\n");
-        let stored = volume::StoredPolicy::parse(text.into_bytes()).unwrap();
-        bench.volume.set_policy(Some(&stored)).unwrap();
+        let key = bench.give_folder_a_key("/hr", "hr-key");
         bench.put(deep, b"created", b"1");
         let mode = libc::S_IFREG | 0o644;
         wait(|done| bench.fs.mknod(SELF, hr, b"node", mode, 0, done)).unwrap();
@@ -324,20 +319,14 @@ fn new_files_get_the_keys_of_their_folder_however_they_are_made_and_keep_them_wh
         bench.fs.release(fh).unwrap();
         bench.mv((deep, b"created"), (ROOT, b"moved")).unwrap();
         bench.mv((ROOT, b"free"), (hr, b"came")).unwrap();
-        let keys = |parent: Ino, name: &[u8]| -> Vec<String> {
-            let place = bench
-                .fs
-                .place(&bench.fs.inode(parent).unwrap(), name)
-                .unwrap();
-            let visit = bench.fs.visit(&place.dir, &place.cname).unwrap().unwrap();
-            let header = bench.fs.admitted_header(&visit).unwrap().unwrap();
-            let slots = header.epochs[0].slots.iter();
-            slots.map(|slot| slot.key_uri.to_string()).collect()
-        };
         let own = bench.volume.config().keys[0].to_string();
         for (parent, name) in [(ROOT, &b"moved"[..]), (hr, b"node"), (hr, b"blank")] {
-            assert_eq!(keys(parent, name), [key.to_string()], "{names:?} {name:?}");
+            assert_eq!(
+                bench.slot_uris(parent, name),
+                [key.clone()],
+                "{names:?} {name:?}"
+            );
         }
-        assert_eq!(keys(hr, b"came"), [own]);
+        assert_eq!(bench.slot_uris(hr, b"came"), [own]);
     }
 }

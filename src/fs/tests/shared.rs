@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::symlink;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::content::SyncKind;
@@ -69,6 +70,114 @@ fn a_new_file_has_its_header_before_its_name() {
         one.release(fh).unwrap();
         other.release(theirs).unwrap();
     }
+}
+
+#[test]
+fn the_first_new_file_after_another_mount_gave_its_folder_a_key_has_it() {
+    for names in MODES {
+        // However it is made; and the other mount had a folder with keys before, or none.
+        for (nth, earlier) in [false, true].into_iter().enumerate() {
+            let (one, other) = pair(names);
+            let hr = one.folder(ROOT, b"hr");
+            let blank = one.put(hr, b"blank", b"");
+            if earlier {
+                let text = b"[[folder]]\npath = '/x'\nscope = 'file'\n".to_vec();
+                let stored = volume::StoredPolicy::parse(text).unwrap();
+                other.volume.set_policy(Some(&stored)).unwrap();
+                one.put(ROOT, b"before", b"1");
+            }
+            let path = one.on_disk_in(hr, b"blank");
+            one.fs.forget(blank, 1);
+            std::fs::write(path, b"").unwrap();
+            let blank = one.find(hr, b"blank").unwrap().ino;
+            let key = other.give_folder_a_key("/hr", "first");
+            match nth {
+                0 => drop(one.put(hr, b"new", b"1")),
+                _ => {
+                    let mode = libc::S_IFREG | 0o644;
+                    wait(|done| one.fs.mknod(SELF, hr, b"new", mode, 0, done)).unwrap();
+                }
+            }
+            assert_eq!(one.slot_uris(hr, b"new"), [key], "{names:?}");
+            other.volume.set_policy(None).unwrap();
+            one.put(ROOT, b"free", b"1");
+            let key = other.give_folder_a_key("/hr", "second");
+            let fh = one.opened(blank, true).unwrap();
+            one.fs.write(fh, 0, b"2", false).unwrap();
+            one.fs.release(fh).unwrap();
+            assert_eq!(one.slot_uris(hr, b"blank"), [key], "{names:?}");
+        }
+    }
+}
+
+/// A mount of the volume of `bench` that may use this key alone.
+fn given(bench: &Bench, key: &crate::units::KeyUri, ttl: Duration) -> Bench {
+    let folder = TempDir::new().unwrap();
+    let mut options = ProviderOptions::default();
+    options.restrict_to(std::slice::from_ref(key)).unwrap();
+    let unlock = UnlockOptions {
+        sharing: volume::Sharing::Shared,
+        key_cache_ttl: ttl,
+        ..UnlockOptions::default()
+    };
+    let providers = Arc::new(Providers::new(options));
+    let volume = volume::open(&bench.path(), &unlock, providers).unwrap();
+    let fs = FileSystem::new(Arc::new(volume), shared()).unwrap();
+    Bench { fs, folder }
+}
+
+/// As a revoked key, and not as an outage: that would last for the grace of an hour.
+#[test]
+fn a_mount_whose_given_key_the_volume_loses_has_no_keys_within_its_ttl() {
+    let keys = TempDir::new().unwrap();
+    let second = keys.path().join("second");
+    drop(FileProvider::create(&second).unwrap());
+    let second = FileProvider::uri_of(&second).unwrap();
+    let one = Bench::with_scope(NameMode::Plain, KeyScope::File, FsOptions::default());
+    let one = one.reopened_with(shared());
+    let change = |add: &[&crate::units::KeyUri], remove: &[&crate::units::KeyUri]| {
+        let owned = |uris: &[&crate::units::KeyUri]| uris.iter().copied().cloned().collect();
+        volume::KeyChange {
+            add: owned(add),
+            remove: owned(remove),
+        }
+    };
+    let run = one.volume.begin_run().unwrap();
+    one.volume
+        .change_keys(&run, &change(&[&second], &[]))
+        .unwrap();
+    let ino = one.put(ROOT, b"f", b"secret");
+    let other = given(&one, &second, Duration::from_secs(2));
+    assert_eq!(other.find(ROOT, b"f").unwrap().ino, ino);
+    let fh = other.opened(ino, false).unwrap();
+    assert_eq!(other.read_all(fh).unwrap(), b"secret");
+    one.volume
+        .change_keys(&run, &change(&[], &[&second]))
+        .unwrap();
+    let options = volume::RenewalOptions {
+        keys: one.volume.config().keys.clone(),
+        exchange: None,
+        verify: true,
+        anew: false,
+        calls_per_second: 0,
+    };
+    let renewal = one.volume.renewal(&options).unwrap();
+    let place = one.fs.place(&one.fs.inode(ROOT).unwrap(), b"f").unwrap();
+    one.fs
+        .renew_slots(&place.dir, &place.cname, Some(b""), &renewal, false)
+        .unwrap();
+    one.volume.finish_removal(&run, &[second]).unwrap();
+    let end = Instant::now() + Duration::from_secs(60);
+    let error = loop {
+        match other.read_all(fh) {
+            Ok(_) => assert!(Instant::now() < end, "it is still read"),
+            Err(error) => break error,
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(error.errno(), libc::EKEYREVOKED, "{error}");
+    assert!(other.opened(ino, false).is_err());
+    assert_eq!(one.content(ino).unwrap(), b"secret");
 }
 
 #[test]

@@ -241,7 +241,7 @@ fn in_a_shared_volume_a_file_whose_keys_went_meanwhile_gets_no_name() {
     let (done, new) = mpsc::channel();
     one.fs
         .volume
-        .new_file(Vec::new(), move |new| done.send(new).unwrap());
+        .new_file(|| Some(Vec::new()), move |new| done.send(new).unwrap());
     let new = new.recv().unwrap().unwrap();
     assert!(one.fs.volume.is_of_this_moment(&new.being_made));
     let second = one.folder.path().join("second");

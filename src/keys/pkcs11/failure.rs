@@ -159,6 +159,7 @@ fn is_stale(code: RvError) -> bool {
             | RvError::KeyHandleInvalid
             | RvError::ObjectHandleInvalid
             | RvError::OperationActive
+            | RvError::OperationNotInitialized
             | RvError::SessionClosed
             | RvError::SessionHandleInvalid
             | RvError::SlotIdInvalid

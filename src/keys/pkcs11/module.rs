@@ -34,7 +34,7 @@ pub(super) struct Module {
     /// How many sessions whoever uses the module has open.
     sessions: AtomicUsize,
     /// Refused logins by the token's serial number. They hold for the life of the process, whatever
-    /// provider asks: a PIN that is wrong is sent once, or the token would lock itself.
+    /// provider asks: a PIN that is wrong is sent once, or the token would lock itself. Locked for a login, and for the logout.
     refused: Mutex<HashMap<String, KeyError>>,
 }
 
@@ -126,21 +126,36 @@ impl Module {
         Ok(initialise(&live.pkcs11)?)
     }
 
-    /// Counts a session that was opened.
-    pub(super) fn note_opened(&self) {
-        self.sessions.fetch_add(1, Ordering::Relaxed);
+    /// Opens a session and counts it: before it is there, so that whoever closes the last one but this does not log out.
+    pub(super) fn opened(
+        &self,
+        open: impl FnOnce() -> Result<Session, Error>,
+    ) -> Result<Session, Error> {
+        self.sessions.fetch_add(1, Ordering::AcqRel);
+        open().inspect_err(|_error| {
+            self.one_less();
+        })
+    }
+
+    /// Whether it was the last session.
+    fn one_less(&self) -> bool {
+        let less = |count: usize| count.checked_sub(1);
+        let earlier = self
+            .sessions
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+        earlier == Ok(1)
     }
 
     /// Closes a session, and logs out with the last one: tpm2-pkcs11 leaves keys loaded in the TPM else, though closing
     /// the last session should log out.
     pub(super) fn close(&self, session: Session) {
-        let less = |count: usize| Some(count.saturating_sub(1));
-        let earlier = self
-            .sessions
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-        if earlier == Ok(1) {
-            let logged_out = session.logout();
-            tracing::debug!(?logged_out, "the last PKCS#11 session is closed");
+        {
+            // Nobody finds himself logged in, and has an operation under way, when the logout takes both from him.
+            let _logins = self.refused.lock();
+            if self.one_less() {
+                let logged_out = session.logout();
+                tracing::debug!(?logged_out, "the last PKCS#11 session is closed");
+            }
         }
         if let Err(error) = session.close() {
             tracing::debug!(%error, "a PKCS#11 session was gone before it was closed");

@@ -140,8 +140,9 @@ impl Token {
             self.pool.lock().most = most.clamp(1, SESSIONS_MAX);
         }
         // Sessions are closed by `close`: one of an earlier generation must not close another's.
-        let session = live.pkcs11.open_ro_session_no_drop(slot)?;
-        self.module.note_opened();
+        let session = self
+            .module
+            .opened(|| live.pkcs11.open_ro_session_no_drop(slot))?;
         // The epoch as it is from here on: it does not end by the login while this session is open.
         let epoch = {
             let mut pool = self.pool.lock();

@@ -93,3 +93,31 @@ fn many_threads_share_a_tpm() {
         assert_eq!(tpm.wrong_tries(), 0);
     });
 }
+
+#[test]
+fn who_lets_go_of_the_token_logs_nobody_out_who_is_at_work() {
+    with_tpm(|tpm| {
+        tpm.add_key("01");
+        let provider = tpm.open(PIN);
+        let (dek, wrapped) = provider.generate(&CONTEXT).unwrap();
+        let ended = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let works = || {
+                for _ in 0..25 {
+                    assert!(provider.unwrap(&wrapped, &CONTEXT)? == dek);
+                }
+                Ok::<_, KeyError>(())
+            };
+            let workers = [scope.spawn(works), scope.spawn(works)];
+            scope.spawn(|| {
+                while !ended.load(std::sync::atomic::Ordering::Acquire) {
+                    provider.forget();
+                }
+            });
+            let done = workers.map(|worker| worker.join().unwrap());
+            ended.store(true, std::sync::atomic::Ordering::Release);
+            done.into_iter().for_each(|done| done.unwrap());
+        });
+        assert_eq!(tpm.wrong_tries(), 0);
+    });
+}

@@ -135,11 +135,15 @@ pub(super) fn write_header(
 
 fn new_file(volume: &Volume, folder: &[u8]) -> io::Result<crate::volume::NewFile> {
     let (sender, receiver) = mpsc::sync_channel(1);
-    volume.new_file(folder.to_vec(), move |material| {
-        if sender.send(material).is_err() {
-            tracing::debug!("nobody waits for the new file's key any more");
-        }
-    });
+    let folder = folder.to_vec();
+    volume.new_file(
+        move || Some(folder.clone()),
+        move |material| {
+            if sender.send(material).is_err() {
+                tracing::debug!("nobody waits for the new file's key any more");
+            }
+        },
+    );
     let material = receiver.recv().map_err(io::Error::other)?;
     material.map_err(io::Error::other)
 }

@@ -48,6 +48,12 @@ impl Work<'_> {
     }
 
     fn rewrap(&mut self, slot: &KeySlot) -> Result<KeySlot, KeyError> {
+        if self.renewal.plan.has_folder_keys() {
+            // Under this key's name a stranger may have put what a folder's key wrapped. A service that wraps anew without giving
+            // the key out need not look by which key it was wrapped.
+            self.key = Some(Arc::new(self.unwrapped(slot)?));
+            return self.wrap(&slot.key_uri);
+        }
         let provider = self.wrapping.providers.open(&slot.key_uri)?;
         self.renewal.pace.wait();
         let wrapped = provider.rewrap(&wrapped_in(slot), &self.context)?;
@@ -92,14 +98,20 @@ impl Work<'_> {
     }
 
     fn prove(&mut self, slot: &KeySlot) -> Result<(), KeyError> {
+        self.unwrapped(slot)?;
+        self.proven = true;
+        Ok(())
+    }
+
+    /// The key, by this very slot.
+    fn unwrapped(&self, slot: &KeySlot) -> Result<SecretKey, KeyError> {
         self.renewal.pace.wait();
         let key = self.wrapping.unwrap_slot(slot, &self.context)?;
         if !(self.opens)(&key) {
             let message = "the slot holds another key";
             return Err(KeyError::new(KeyErrorKind::Corrupt, message).at(&slot.key_uri));
         }
-        self.proven = true;
-        Ok(())
+        Ok(key)
     }
 
     /// Before a slot goes, one of those that stay is seen to open. One that was altered is made anew from those that

@@ -1,8 +1,10 @@
 //! Keys of folders: what new files get, what opens them, and what a run makes of files that are there.
 
 use super::*;
+use crate::crypto::SecretKey;
 use crate::format::header::{KeySlot, MAX_SLOTS};
-use crate::keys::{KeyError, KeyErrorKind};
+use crate::keys::double::Double;
+use crate::keys::{EncryptionContext, KeyError, KeyErrorKind, KeyHealth, KeyProvider, WrappedDek};
 use crate::policy::PolicyError;
 
 fn stored(text: &str) -> StoredPolicy {
@@ -59,7 +61,11 @@ impl Hr {
 
 fn made_in(volume: &Volume, folder: &[u8]) -> FileHeader {
     let (done, made) = std::sync::mpsc::channel();
-    volume.new_file(folder.to_vec(), move |new| done.send(new).unwrap());
+    let folder = folder.to_vec();
+    volume.new_file(
+        move || Some(folder.clone()),
+        move |new| done.send(new).unwrap(),
+    );
     header(volume, &made.recv().unwrap().unwrap().material)
 }
 
@@ -73,9 +79,14 @@ fn names(keys: &[&KeyUri]) -> Vec<String> {
 }
 
 fn renewal(volume: &Volume) -> Renewal {
+    exchanging(volume, None)
+}
+
+/// As of a run that puts one key in the place of another.
+fn exchanging(volume: &Volume, exchange: Option<(&KeyUri, &KeyUri)>) -> Renewal {
     let options = RenewalOptions {
         keys: volume.config().keys.clone(),
-        exchange: None,
+        exchange: exchange.map(|(from, to)| (from.clone(), to.clone())),
         verify: true,
         anew: false,
         calls_per_second: 0,
@@ -156,7 +167,10 @@ fn while_the_volume_is_locked_a_folder_gives_no_keys() {
     volume.lock(KeyError::new(KeyErrorKind::NotFound, "locked"));
     assert!(!opens(&volume, &secret));
     let (done, new) = std::sync::mpsc::channel();
-    volume.new_file(b"/hr".to_vec(), move |new| done.send(new.is_ok()).unwrap());
+    volume.new_file(
+        || Some(b"/hr".to_vec()),
+        move |new| done.send(new.is_ok()).unwrap(),
+    );
     assert!(!new.recv().unwrap());
 }
 
@@ -183,7 +197,10 @@ fn a_key_that_neither_volume_nor_policy_names_is_not_asked() {
     assert!(asked.iter().all(|(uri, _calls)| *uri != stranger));
     // And nobody can say which keys a new file gets, or a run gives.
     let (done, new) = std::sync::mpsc::channel();
-    volume.new_file(b"".to_vec(), move |new| done.send(new.is_ok()).unwrap());
+    volume.new_file(
+        || Some(Vec::new()),
+        move |new| done.send(new.is_ok()).unwrap(),
+    );
     assert!(!new.recv().unwrap());
     let options = RenewalOptions {
         keys: vec![made.own],
@@ -207,10 +224,16 @@ fn keys_that_do_not_work_do_not_fit_or_tell_of_the_machine_are_refused() {
     let set = |text: &str| volume.set_policy(Some(&stored(text)));
     assert!(matches!(
         set(&folder("/a", &[&missing])),
-        Err(VolumeError::FolderKeyFails(_, _))
+        Err(VolumeError::FolderKeyFails(_))
     ));
     let unknown: KeyUri = "nokms:x".parse().unwrap();
-    assert!(set(&folder("/a", &[&made.hr, &unknown])).is_err());
+    for failing in [&missing, &unknown] {
+        // The one that fails is named, not the first.
+        match set(&folder("/a", &[&made.hr, failing])) {
+            Err(VolumeError::FolderKeyFails(error)) => assert_eq!(error.uri(), Some(failing)),
+            other => panic!("{other:?}"),
+        }
+    }
     let many: Vec<_> = (20..20 + MAX_SLOTS).map(|nth| made.key(nth)).collect();
     let too_long = folder("/a", &many.iter().collect::<Vec<_>>());
     assert!(matches!(
@@ -247,7 +270,7 @@ fn a_host_that_may_not_use_a_folders_key_can_change_the_rest_of_the_policy() {
     let more = rest + &folder("/b", &[&made.hr, &made.own]);
     assert!(matches!(
         volume.set_policy(Some(&stored(&more))),
-        Err(VolumeError::FolderKeyFails(_, _))
+        Err(VolumeError::FolderKeyFails(_))
     ));
 }
 
@@ -398,6 +421,290 @@ fn a_file_that_was_moved_away_keeps_a_folders_keys_and_one_that_came_gets_them()
         assert!(!is_due(&secret, standing) && !is_due(&free, standing));
     }
     assert!(!is_due(&free, Standing::default()));
+}
+
+/// A slot that whoever writes the ciphertext made up.
+fn planted(uri: &KeyUri) -> KeySlot {
+    KeySlot {
+        key_uri: uri.clone(),
+        key_version: "1".to_owned(),
+        wrapped_dek: vec![7; 72],
+    }
+}
+
+#[test]
+fn slots_that_a_stranger_adds_take_no_file_from_a_folders_key() {
+    for scope in [KeyScope::File, KeyScope::Volume] {
+        let made = Hr::new(scope);
+        let volume = made.open();
+        let secret = made_in(&volume, b"/hr");
+        let by_volume: KeyUri = "volume:x".parse().unwrap();
+        for added in [&made.own, &by_volume, &made.key(7)] {
+            let mut altered = secret.clone();
+            altered.epochs[0].slots.insert(0, planted(added));
+            for elsewhere in [&b""[..], b"/public", b"/hr"] {
+                let standing = Standing {
+                    folder: Some(elsewhere),
+                    has_more_names: false,
+                };
+                let after = renewed(&volume, &altered, standing);
+                assert_eq!(uris(&after), names(&[&made.hr]), "{added}");
+                assert!(opens(&volume, &after));
+                let new = volume
+                    .new_file_key(&altered, standing, &renewal(&volume))
+                    .unwrap();
+                assert_eq!(new.epoch.slots.len(), 1);
+                assert_eq!(new.epoch.slots[0].key_uri, made.hr);
+            }
+        }
+        // Without any slot that opens no run has the data key, though it may still be in memory.
+        let mut emptied = secret.clone();
+        emptied.epochs[0].slots = vec![planted(&made.own)];
+        assert!(volume.cached_keys(&emptied).is_some());
+        FileProvider::open(&made.own).unwrap().rotate().unwrap();
+        for elsewhere in [&b""[..], b"/hr"] {
+            let standing = Standing {
+                folder: Some(elsewhere),
+                has_more_names: false,
+            };
+            let refused = volume.renew(&emptied, standing, &renewal(&volume));
+            assert!(matches!(refused, Err(VolumeError::Key(_))), "{refused:?}");
+            let refused = volume.new_file_key(&emptied, standing, &renewal(&volume));
+            assert!(matches!(refused, Err(VolumeError::Key(_))), "{refused:?}");
+        }
+    }
+}
+
+/// A key of a service that wraps anew whatever any of its keys has wrapped.
+#[derive(Debug)]
+struct Lax {
+    key: Double,
+    service: Arc<std::sync::OnceLock<Arc<Providers>>>,
+}
+
+impl Lax {
+    const URI: &str = "lax:own";
+    const OTHER: &str = "double:hr";
+}
+
+impl KeyProvider for Lax {
+    fn uri(&self) -> &KeyUri {
+        self.key.uri()
+    }
+
+    fn wrap(&self, dek: &SecretKey, context: &EncryptionContext) -> Result<WrappedDek, KeyError> {
+        let made = self.key.wrap(dek, context)?;
+        Ok(WrappedDek {
+            key_version: "2".to_owned(),
+            ..made
+        })
+    }
+
+    fn unwrap(
+        &self,
+        wrapped: &WrappedDek,
+        context: &EncryptionContext,
+    ) -> Result<SecretKey, KeyError> {
+        let first = WrappedDek {
+            key_version: "1".to_owned(),
+            bytes: wrapped.bytes.clone(),
+        };
+        self.key.unwrap(&first, context)
+    }
+
+    fn rewrap(
+        &self,
+        wrapped: &WrappedDek,
+        context: &EncryptionContext,
+    ) -> Result<WrappedDek, KeyError> {
+        let other = self
+            .service
+            .get()
+            .unwrap()
+            .open(&Self::OTHER.parse().unwrap())?;
+        let dek = other.unwrap(wrapped, context);
+        self.wrap(
+            &dek.or_else(|_error| self.unwrap(wrapped, context))?,
+            context,
+        )
+    }
+
+    fn probe(&self) -> Result<KeyHealth, KeyError> {
+        let health = self.key.probe()?;
+        Ok(KeyHealth {
+            key_version: "2".to_owned(),
+            ..health
+        })
+    }
+
+    fn describe(&self) -> String {
+        "a lax double".to_owned()
+    }
+
+    fn is_local(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn what_a_folders_key_wrapped_is_not_wrapped_anew_under_the_name_of_another() {
+    let service = Arc::new(std::sync::OnceLock::new());
+    let all = Arc::new(providers());
+    all.put(Box::new(Lax {
+        key: Double::new(Lax::URI),
+        service: Arc::clone(&service),
+    }));
+    all.put(Box::new(Double::new(Lax::OTHER)));
+    service.set(Arc::clone(&all)).unwrap();
+    let mut bench = Bench::with(|options| options.key_scope = KeyScope::File);
+    bench.options.keys = vec![Lax::URI.parse().unwrap()];
+    create(&bench.path(), &bench.options, &all).unwrap();
+    let volume = open(&bench.path(), &UnlockOptions::default(), all).unwrap();
+    let (own, hr): (KeyUri, KeyUri) = (Lax::URI.parse().unwrap(), Lax::OTHER.parse().unwrap());
+    volume
+        .set_policy(Some(&stored(&folder("/hr", &[&hr]))))
+        .unwrap();
+    let mut renamed = made_in(&volume, b"/hr");
+    assert_eq!(uris(&renamed), names(&[&hr]));
+    renamed.epochs[0].slots[0].key_uri = own;
+    volume.files.keyring.clear();
+    let refused = volume.renew(&renamed, at(b"/public"), &renewal(&volume));
+    assert!(matches!(refused, Err(VolumeError::Key(_))), "{refused:?}");
+    let refused = volume.new_file_key(&renamed, at(b"/public"), &renewal(&volume));
+    assert!(matches!(refused, Err(VolumeError::Key(_))), "{refused:?}");
+}
+
+#[test]
+fn a_slot_that_a_stranger_removes_takes_no_file_from_a_folders_keys() {
+    let made = Hr::new(KeyScope::File);
+    let (volume, second) = (made.open(), made.key(2));
+    volume
+        .set_policy(Some(&stored(&folder("/hr", &[&made.hr, &second]))))
+        .unwrap();
+    let secret = made_in(&volume, b"/hr");
+    for left in 0..2 {
+        let mut altered = secret.clone();
+        altered.epochs[0].slots.remove(1 - left);
+        let after = renewed(&volume, &altered, at(b"/public"));
+        assert_eq!(uris(&after), names(&[&made.hr, &second]));
+    }
+}
+
+#[test]
+fn no_folder_gets_a_file_by_a_slot_of_its_key_that_a_stranger_adds() {
+    let made = Hr::new(KeyScope::File);
+    let (volume, legal) = (made.open(), made.key(2));
+    let text = folder("/hr", &[&made.hr]) + &folder("/legal", &[&legal]);
+    volume.set_policy(Some(&stored(&text))).unwrap();
+    let mut altered = made_in(&volume, b"/hr");
+    altered.epochs[0].slots.push(planted(&legal));
+    for folder in [&b"/legal"[..], b"/hr", b""] {
+        let standing = Standing {
+            folder: Some(folder),
+            has_more_names: false,
+        };
+        let refused = volume.renew(&altered, standing, &renewal(&volume));
+        assert!(
+            matches!(refused, Err(VolumeError::KeysOfSeveralFolders(_))),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
+fn a_file_of_a_former_key_follows_the_key_in_its_place_and_not_where_it_was_moved() {
+    let made = Hr::new(KeyScope::File);
+    let (volume, next) = (made.open(), made.key(2));
+    let secret = made_in(&volume, b"/hr");
+    volume
+        .set_policy(Some(&stored(&folder("/hr", &[&next]))))
+        .unwrap();
+    let plain = renewal(&volume);
+    let of_former = |done: Result<_, VolumeError>| match done {
+        Err(VolumeError::KeyOfFormerFolder(key)) => assert_eq!(key, made.hr),
+        other => panic!("{:?}", other.map(drop)),
+    };
+    for elsewhere in [at(b""), at(b"/public"), Standing::default()] {
+        of_former(volume.renew(&secret, elsewhere, &plain).map(drop));
+        of_former(volume.is_due(&secret, elsewhere, &plain).map(drop));
+        of_former(volume.new_file_key(&secret, elsewhere, &plain).map(drop));
+    }
+    assert_eq!(
+        uris(&renewed(&volume, &secret, at(b"/hr/x"))),
+        names(&[&next])
+    );
+    // It is said which key comes in the place of the former one.
+    let moved = |exchange, standing| {
+        let epochs = volume.renew(&secret, standing, &exchanging(&volume, Some(exchange)));
+        let epochs = epochs.unwrap().expect("something is due");
+        uris(&FileHeader {
+            epochs,
+            ..secret.clone()
+        })
+    };
+    for elsewhere in [at(b""), at(b"/public"), at(b"/hr"), Standing::default()] {
+        assert_eq!(moved((&made.hr, &next), elsewhere), names(&[&next]));
+    }
+    assert_eq!(
+        moved((&made.hr, &made.own), at(b"/public")),
+        names(&[&made.own])
+    );
+    let nobodys = exchanging(&volume, Some((&made.hr, &made.key(3))));
+    of_former(volume.renew(&secret, at(b"/public"), &nobodys).map(drop));
+}
+
+#[test]
+fn a_new_file_whose_folder_is_not_known_gets_no_keys_where_a_folder_has_some() {
+    let made = Hr::new(KeyScope::File);
+    let volume = made.open();
+    let new = |volume: &Volume| {
+        let (done, new) = std::sync::mpsc::channel();
+        volume.new_file(|| None, move |made| done.send(made).unwrap());
+        new.recv().unwrap()
+    };
+    assert!(matches!(new(&volume), Err(VolumeError::FolderUnknown)));
+    volume.set_policy(None).unwrap();
+    assert_eq!(
+        new(&volume).unwrap().material.epoch.slots[0].key_uri,
+        made.own
+    );
+}
+
+#[test]
+fn a_policy_that_comes_while_a_new_files_folder_is_looked_for_counts() {
+    let made = Hr::new(KeyScope::File);
+    let (volume, next) = (Arc::new(made.open()), made.key(2));
+    let (changing, text) = (Arc::clone(&volume), folder("/legal", &[&next]));
+    let looks = std::sync::atomic::AtomicUsize::new(0);
+    let look = move || {
+        if looks.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+            changing.set_policy(Some(&stored(&text))).unwrap();
+        }
+        Some(b"/legal".to_vec())
+    };
+    let (done, new) = std::sync::mpsc::channel();
+    volume.new_file(look, move |made| done.send(made).unwrap());
+    let new = new.recv().unwrap().unwrap();
+    assert_eq!(new.material.epoch.slots[0].key_uri, next);
+}
+
+#[test]
+fn keys_of_the_volume_that_a_folder_had_stay_known_where_files_have_the_volume_key() {
+    let made = Hr::new(KeyScope::Volume);
+    let volume = made.open();
+    let of_volume = |path: &str| folder(path, &[]).replace("keys = []", "scope = \"file\"");
+    volume.set_policy(Some(&stored(&of_volume("/x")))).unwrap();
+    assert_eq!(volume.config().former_keys, std::slice::from_ref(&made.hr));
+    let file = made_in(&volume, b"/x");
+    assert_eq!(uris(&file), names(&[&made.own]));
+    // Another folder has them as well, without naming them; then none has.
+    volume.set_policy(Some(&stored(&of_volume("/y")))).unwrap();
+    assert!(!volume.config().former_keys.contains(&made.own));
+    volume.set_policy(None).unwrap();
+    assert!(volume.config().former_keys.contains(&made.own));
+    assert!(!volume.keys_are_local() || opens(&volume, &file));
+    let after = renewed(&volume, &file, at(b"/x"));
+    assert!(uris(&after)[0].starts_with("volume:"), "{:?}", uris(&after));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Volumes opened by keys that were named, and by no others.
 
 use super::*;
-use crate::keys::KeyErrorKind;
+use crate::keys::{KeyError, KeyErrorKind, KeyProvider as _};
 
 fn given(uris: &[&KeyUri]) -> Arc<Providers> {
     let uris: Vec<_> = uris.iter().copied().cloned().collect();
@@ -75,10 +75,13 @@ fn no_file_is_made_that_lacks_a_slot() {
     let (bench, keys, _header) = of_two_keys();
     let volume = opened(&bench, &given(&[&keys[0]])).unwrap();
     let (done, made) = std::sync::mpsc::channel();
-    volume.new_file(Vec::new(), move |material| done.send(material).unwrap());
+    volume.new_file(
+        || Some(Vec::new()),
+        move |material| done.send(material).unwrap(),
+    );
     match made.recv().unwrap() {
         Err(VolumeError::Key(error)) => {
-            assert_eq!(error.kind(), KeyErrorKind::Config);
+            assert_eq!(error.kind(), KeyErrorKind::Denied);
             assert_eq!(error.uri(), Some(&keys[1]));
         }
         other => panic!("{other:?}"),
@@ -116,9 +119,115 @@ fn a_file_whose_slots_are_of_other_keys_does_not_open() {
     let volume = opened(&bench, &given(&[&keys[0]])).unwrap();
     match fetch(&volume, file) {
         Err(VolumeError::Key(error)) => {
-            assert_eq!(error.kind(), KeyErrorKind::Config);
+            assert_eq!(error.kind(), KeyErrorKind::Denied);
             assert!(error.message().contains("--key"), "{error}");
         }
         other => panic!("{:?}", other.map(drop)),
     }
+}
+
+fn opened_shared(bench: &Bench, providers: &Arc<Providers>) -> Volume {
+    let options = UnlockOptions {
+        sharing: Sharing::Shared,
+        ..UnlockOptions::default()
+    };
+    open(&bench.path(), &options, Arc::clone(providers)).unwrap()
+}
+
+fn change(add: &[&KeyUri], remove: &[&KeyUri]) -> KeyChange {
+    let owned = |uris: &[&KeyUri]| uris.iter().copied().cloned().collect();
+    KeyChange {
+        add: owned(add),
+        remove: owned(remove),
+    }
+}
+
+/// The file's slots as they should be by the keys that the volume has now.
+fn renewed(volume: &Volume, header: &FileHeader) -> FileHeader {
+    let options = RenewalOptions {
+        keys: volume.config().keys.clone(),
+        exchange: None,
+        verify: true,
+        anew: false,
+        calls_per_second: 0,
+    };
+    let renewal = volume.renewal(&options).unwrap();
+    let epochs = volume.renew(header, Standing::default(), &renewal);
+    FileHeader {
+        epochs: epochs.unwrap().expect("something is due"),
+        ..header.clone()
+    }
+}
+
+fn denied(error: &KeyError) {
+    assert_eq!(error.kind(), KeyErrorKind::Denied, "{error}");
+    assert!(error.message().contains("--key"), "{error}");
+    // It counts as a provider's word: keys in use go, and no grace begins.
+    assert!(error.kind().is_refusal() && !error.is_of_this_host());
+}
+
+#[test]
+fn a_given_key_that_the_volume_has_lost_refuses_and_is_no_outage() {
+    let (bench, keys, file) = of_two_keys();
+    let mount = opened_shared(&bench, &given(&[&keys[1]]));
+    fetch(&mount, file.clone()).unwrap();
+    mount.confirm_volume_key().unwrap();
+    let other = bench.open_shared().unwrap();
+    let run = other.begin_run().unwrap();
+    other.change_keys(&run, &change(&[], &[&keys[1]])).unwrap();
+    let after = renewed(&other, &file);
+    assert_eq!(other.finish_removal(&run, &keys[1..]).unwrap(), keys[1..]);
+    denied(&mount.confirm_volume_key().unwrap_err());
+    let (asked, answer) = std::sync::mpsc::channel();
+    mount.confirm_keys(after.clone(), move |_header, deks| {
+        asked.send(deks).unwrap()
+    });
+    for refused in [answer.recv().unwrap(), fetch(&mount, after)] {
+        match refused {
+            Err(VolumeError::Key(error)) => denied(&error),
+            other => panic!("{:?}", other.map(drop)),
+        }
+    }
+}
+
+#[test]
+fn a_given_key_that_came_since_opens_where_the_known_ones_may_not_be_used() {
+    let (bench, keys, file) = of_two_keys();
+    let third = make_key(&bench.key_path(2));
+    let mount = opened_shared(&bench, &given(&[&keys[1], &third]));
+    let other = bench.open_shared().unwrap();
+    let run = other.begin_run().unwrap();
+    let change = change(&[&third], &[&keys[1]]);
+    other.change_keys(&run, &change).unwrap();
+    let after = renewed(&other, &file);
+    let uris: Vec<_> = after.epochs[0]
+        .slots
+        .iter()
+        .map(|slot| &slot.key_uri)
+        .collect();
+    assert_eq!(uris, [&keys[0], &third]);
+    assert!(
+        mount.config().keys.iter().all(|uri| *uri != third),
+        "it knows of no third"
+    );
+    fetch(&mount, after).unwrap();
+    let asked: Vec<_> = mount.providers().calls();
+    assert!(asked.iter().all(|(uri, _calls)| *uri != keys[0]));
+}
+
+#[test]
+fn a_key_that_may_not_be_used_is_waited_for_by_nobody() {
+    let bench = Bench::with_keys(1, |options| options.key_scope = KeyScope::File).made();
+    let own = bench.options.keys[0].clone();
+    let far = crate::keys::double::Double::new("double:far");
+    let far_uri = far.uri().clone();
+    let slow = Arc::new(providers());
+    slow.put(Box::new(far));
+    let volume = open(&bench.path(), &UnlockOptions::default(), Arc::clone(&slow)).unwrap();
+    let run = volume.begin_run().unwrap();
+    volume.change_keys(&run, &change(&[&far_uri], &[])).unwrap();
+    assert!(!volume.keys_are_local());
+    drop((run, volume));
+    let volume = opened(&bench, &given(&[&own])).unwrap();
+    assert!(volume.keys_are_local(), "the far one is never asked");
 }

@@ -53,10 +53,13 @@ fn a_new_file_comes_from_the_pool_without_waiting() {
     }
     let here = std::thread::current().id();
     let (done, made) = std::sync::mpsc::channel();
-    volume.new_file(Vec::new(), move |material| {
-        done.send((std::thread::current().id(), material.is_ok()))
-            .unwrap();
-    });
+    volume.new_file(
+        || Some(Vec::new()),
+        move |material| {
+            done.send((std::thread::current().id(), material.is_ok()))
+                .unwrap();
+        },
+    );
     assert_eq!(made.try_recv(), Ok((here, true)));
 }
 
@@ -101,9 +104,12 @@ fn nobody_waits_on_his_own_thread_once_the_keys_are_far_away() {
     assert!(!volume.keys_are_local());
     let here = std::thread::current().id();
     let (done, made) = std::sync::mpsc::channel();
-    volume.new_file(Vec::new(), move |new| {
-        done.send((std::thread::current().id(), new)).unwrap();
-    });
+    volume.new_file(
+        || Some(Vec::new()),
+        move |new| {
+            done.send((std::thread::current().id(), new)).unwrap();
+        },
+    );
     let (by, new) = made.recv().unwrap();
     assert_ne!(by, here);
     let far_away = header(&volume, &new.unwrap().material);

@@ -391,6 +391,88 @@ fn another_mount_makes_and_opens_files_by_the_new_keys() {
 }
 
 #[test]
+fn a_key_that_came_since_opens_where_the_known_ones_fail() {
+    let (bench, second) = bench();
+    let first = bench.options.keys[0].clone();
+    let (one, other) = (bench.open_shared().unwrap(), bench.open_shared().unwrap());
+    let file = header(&one, &new_file(&one));
+    let run = one.begin_run().unwrap();
+    one.change_keys(&run, &change(&[&second], &[])).unwrap();
+    let mut after = renewed(&one, &file);
+    let slots = &mut after.epochs[0].slots;
+    assert_eq!((&slots[0].key_uri, &slots[1].key_uri), (&first, &second));
+    slots[0].wrapped_dek[5] ^= 1;
+    let asked = |uri: &KeyUri| {
+        let calls = other.providers().calls();
+        let of = calls.iter().find(|(of, _calls)| of == uri);
+        of.map_or(0, |(_uri, calls)| calls.unwrap.calls)
+    };
+    let before = asked(&first);
+    fetch(&other, after.clone()).unwrap();
+    assert_eq!(
+        (asked(&first) - before, asked(&second)),
+        (1, 1),
+        "each slot once"
+    );
+    // A slot that nobody's key is behind changes nothing about the failure.
+    after.epochs[0].slots[1].key_uri = make_key(&bench.key_path(7));
+    other.files.keyring.clear();
+    match fetch(&other, after) {
+        Err(VolumeError::Key(error)) => assert_eq!(error.uri(), Some(&first)),
+        done => panic!("{:?}", done.map(drop)),
+    }
+}
+
+#[test]
+fn what_a_change_has_replaced_is_not_taken_over_any_more() {
+    let (bench, _second) = bench();
+    let volume = bench.open_shared().unwrap();
+    let ended = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !ended.load(std::sync::atomic::Ordering::Acquire) {
+                    volume.live.refresh();
+                }
+            });
+        }
+        for nth in 0..150 {
+            let former: KeyUri = format!("file:///former-{nth}").parse().unwrap();
+            let now = vec![former];
+            volume
+                .live
+                .change(|config| config.former_keys.clone_from(&now))
+                .unwrap();
+            if volume.config().former_keys != now {
+                ended.store(true, std::sync::atomic::Ordering::Release);
+                panic!("change {nth} is gone again");
+            }
+        }
+        ended.store(true, std::sync::atomic::Ordering::Release);
+    });
+}
+
+#[test]
+fn slots_are_renewed_and_removed_beside_keys_that_are_not_known_here_yet() {
+    let (bench, second) = bench();
+    let first = bench.options.keys[0].clone();
+    let (one, other) = (bench.open_shared().unwrap(), bench.open_shared().unwrap());
+    let run = one.begin_run().unwrap();
+    one.change_keys(&run, &change(&[&second], &[&first]))
+        .unwrap();
+    let third = make_key(&bench.key_path(2));
+    let come = |key: &KeyUri| other.live.change(|config| config.keys.push(key.clone()));
+    come(&third).unwrap();
+    rotate(&second);
+    assert!(one.renew_own_slots(&run, &renewal(&one)).unwrap());
+    assert_eq!(one.config().keys, [second.clone(), third.clone()]);
+    let fourth = make_key(&bench.key_path(3));
+    come(&fourth).unwrap();
+    one.finish_removal(&run, &[first]).unwrap();
+    assert_eq!(one.config().keys, [second, third, fourth]);
+}
+
+#[test]
 fn a_forged_configuration_is_not_taken_over() {
     let (bench, second) = bench();
     let (one, other) = (bench.open_shared().unwrap(), bench.open_shared().unwrap());

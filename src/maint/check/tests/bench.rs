@@ -244,7 +244,7 @@ fn providers() -> Providers {
 
 fn material(volume: &Volume) -> FileMaterial {
     let (done, made) = mpsc::channel();
-    volume.new_file(Vec::new(), move |new| done.send(new).unwrap());
+    volume.new_file(|| Some(Vec::new()), move |new| done.send(new).unwrap());
     made.recv().unwrap().unwrap().material
 }
 
