@@ -214,7 +214,7 @@ impl<'a> Record<'a> {
             action: self.action,
             caller: self.caller,
             key: self.key.as_ref().map(|key| key.0.as_str()),
-            refusal: result.as_ref().err().map(KmsError::message),
+            refusal: result.as_ref().err(),
         });
         let Some(event) = self.event.take() else {
             return;
