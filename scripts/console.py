@@ -59,7 +59,7 @@ WORDS = {
         "alias exists": "该别名已存在。",
         "signed out": "您已退出。",
         "deleting": "待删除",
-        "denied": "您没有权限执行此操作。",
+        "denied": "没有权限执行此操作。",
     },
 }
 

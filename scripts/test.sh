@@ -4,7 +4,7 @@
 #   scripts/test.sh              every stage
 #   scripts/test.sh STAGE…       only these
 #
-# Stages: shell fmt clippy deny test faults crash docs live pjdfstest fsx fio quickstart examples clients console
+# Stages: shell fmt clippy deny test fuzz faults crash docs live pjdfstest fsx fio quickstart examples clients console
 # A stage that cannot run has failed: nothing is skipped. No mount, process or file stays behind.
 # Unit and integration tests run in the dev profile, with its checks for overflow and its
 # assertions; whatever mounts runs the program as it is shipped (release).
@@ -12,7 +12,7 @@
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-readonly all_stages=(shell fmt clippy deny test faults crash docs live pjdfstest fsx fio quickstart examples clients console)
+readonly all_stages=(shell fmt clippy deny test fuzz faults crash docs live pjdfstest fsx fio quickstart examples clients console)
 
 # --- the stages -----------------------------------------------------------------------------------
 
@@ -64,6 +64,9 @@ stage_test() {
     done < <(integration_tests | grep -vxE 'live|faults|crash')
     cargo test --locked --lib --bins "${targets[@]}"
 }
+
+# Six targets, some seconds each.
+stage_fuzz() { "$project/scripts/fuzz.sh" --seconds 8; }
 
 stage_faults() { "$project/scripts/faults.sh"; }
 

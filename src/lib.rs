@@ -17,6 +17,8 @@ pub mod daemon;
 pub mod format;
 pub mod fs;
 pub mod fuse;
+#[cfg(all(any(test, fuzzing), feature = "kms"))]
+pub mod fuzz;
 pub mod keys;
 #[cfg(feature = "kms")]
 pub mod kms;

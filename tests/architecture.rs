@@ -17,7 +17,7 @@ const STOREYS: &[&[&str]] = &[
     &["fs", "maint"],
     &["fuse"],
     &["daemon"],
-    &["cli"],
+    &["cli", "fuzz"],
     &["bin"],
 ];
 

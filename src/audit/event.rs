@@ -73,6 +73,8 @@ kinds! {
     KmsCall = "kms-call", Provisional,
         [RequestId, Dialect, Action, Principal, AccessKey, Address, KeyId, OtherKeyId, Context, Result, Error, Message],
         "The key service was asked for something.";
+    KmsUnproven = "kms-unproven", Provisional, [Address, Count],
+        "So many requests to the key service did not prove whose they were, or were of a disabled access key, beyond those with a line of their own (`kms-call`, `Authenticate`).";
 }
 
 macro_rules! fields {
@@ -104,7 +106,7 @@ fields! {
     Access = "access", "What the policy gives there: `deny` or `read-only`.";
     AccessKey = "access_key", "The id of the access key that signed the request.";
     Action = "action", "What was asked of the key service, by its name in policies.";
-    Address = "address", "The network address that asked.";
+    Address = "address", "The network address that asked; of `kms-unproven` where they came from: an address of IPv4, a /64 of IPv6, or `others`.";
     Cause = "cause", "What led to it, such as `mount`, `open` or `refresh` (the age of a key that is in use).";
     Cipherdir = "cipherdir", "The ciphertext folder.";
     Ciphertext = "ciphertext", "The ciphertext file, below the ciphertext folder.";

@@ -90,6 +90,20 @@ impl Trail {
             })
     }
 
+    /// Notes how many requests from a source did not prove whose they were and have no line of their own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::permit`].
+    pub fn note_unproven(&self, source: &str, count: u64) -> Result<(), KmsError> {
+        let mut permit = self.permit()?;
+        let event = Event::new(Kind::KmsUnproven)
+            .with(Field::Address, source)
+            .with(Field::Count, count);
+        self.note(permit.as_mut(), event);
+        Ok(())
+    }
+
     /// The last calls, whether there is a file or not.
     #[must_use]
     pub fn recent(&self) -> &Recent {
@@ -200,7 +214,7 @@ impl<'a> Record<'a> {
             action: self.action,
             caller: self.caller,
             key: self.key.as_ref().map(|key| key.0.as_str()),
-            refusal: result.as_ref().err().map(KmsError::message),
+            refusal: result.as_ref().err(),
         });
         let Some(event) = self.event.take() else {
             return;

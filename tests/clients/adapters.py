@@ -12,6 +12,15 @@ import sys
 import tempfile
 
 
+def make(call, **parameters):
+    """A new key, by either cloud's names: its id."""
+    return call("CreateKey", parameters)["KeyMetadata"]["KeyId"]
+
+
+def state(call, key_id):
+    return call("DescribeKey", {"KeyId": key_id})["KeyMetadata"]["KeyState"]
+
+
 class Refused(Exception):
     """What the service said: its code and the status of HTTP, 0 where a client does not tell."""
 

@@ -9,6 +9,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
+from adapters import make, state
+
 
 def b64(data):
     return base64.b64encode(data).decode()
@@ -27,14 +29,6 @@ def run(call, tag):
     macs(call)
     imports(call)
     end(call, key_id)
-
-
-def make(call, **parameters):
-    return call("CreateKey", parameters)["KeyMetadata"]["KeyId"]
-
-
-def state(call, key_id):
-    return call("DescribeKey", {"KeyId": key_id})["KeyMetadata"]["KeyState"]
 
 
 def keys(call, tag):

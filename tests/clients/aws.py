@@ -8,6 +8,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
+from adapters import make, state
+
 
 def run(call, tag):
     """`call` is a client's; `tag` tells this client's names from another's."""
@@ -21,14 +23,6 @@ def run(call, tag):
     macs(call)
     imports(call)
     end(call, key_id)
-
-
-def make(call, **parameters):
-    return call("CreateKey", parameters)["KeyMetadata"]["KeyId"]
-
-
-def state(call, key_id):
-    return call("DescribeKey", {"KeyId": key_id})["KeyMetadata"]["KeyState"]
 
 
 def keys(call, tag):

@@ -1,7 +1,8 @@
 //! The dialects: wire format → operation → wire format, and one table of errors each.
 //!
 //! A dialect knows no key and no policy, the engine no wire format. What both dialects have in common
-//! is here: [`Place`] (how keys are named outside), `plaintext` (text and bytes), [`Answer`].
+//! is here: [`Place`] (how keys are named outside), `plaintext` (text and bytes), [`failures`] (who proves nothing),
+//! [`Answer`].
 
 #![cfg_attr(
     not(test),
@@ -17,6 +18,7 @@
 pub mod alibaba;
 pub mod aws;
 pub mod console;
+pub mod failures;
 pub mod rest;
 pub mod web;
 
@@ -24,10 +26,12 @@ mod answer;
 mod pem;
 mod place;
 mod plaintext;
+mod source;
 mod spelling;
 
 pub use answer::{Answer, Body};
 pub use place::{Place, PlaceError};
+pub use source::Source;
 
 use crate::kms::engine::{Caller, Engine};
 

@@ -47,6 +47,14 @@ pub(super) fn of_bytes(bytes: SecretBytes) -> SecretBytes {
     bytes
 }
 
+/// The data key in what was decrypted; text is none.
+pub(super) fn data_key(decrypted: SecretBytes) -> Option<SecretBytes> {
+    match parse(decrypted) {
+        Plaintext::Bytes(bytes) => Some(bytes),
+        Plaintext::Text(_) => None,
+    }
+}
+
 /// What was decrypted.
 pub(super) fn parse(decrypted: SecretBytes) -> Plaintext {
     let longer = is_text(decrypted.len());
@@ -132,6 +140,17 @@ mod tests {
                 let whole = [mark, tail].concat();
                 assert_eq!(*parse(of_bytes(bytes(&whole))).into_bytes(), whole);
             }
+        }
+    }
+
+    #[test]
+    fn bytes_are_a_data_key_and_text_is_none() {
+        for key in [&[7; 32][..], TEXT, BYTES] {
+            let opened = data_key(of_bytes(bytes(key))).unwrap();
+            assert_eq!(*opened, key);
+        }
+        for text in ["c2VjcmV0", "", &"x".repeat(6144)] {
+            assert!(data_key(of_text(text)).is_none());
         }
     }
 

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use crate::kms::engine::{Caller, Dialect};
+use crate::kms::engine::{Caller, Dialect, KmsError};
 
 /// How many calls of either outcome are kept.
 const CALLS_MAX: usize = 500;
@@ -31,7 +31,7 @@ pub struct RecentCall {
     /// The id of the first key that it was about.
     pub key: Option<String>,
     /// Why it was refused; `None` for a call that was granted.
-    pub refusal: Option<String>,
+    pub refusal: Option<KmsError>,
 }
 
 /// How many calls there were in one minute.
@@ -73,7 +73,7 @@ pub(super) struct Noted<'a> {
     pub(super) action: &'a str,
     pub(super) caller: &'a Caller,
     pub(super) key: Option<&'a str>,
-    pub(super) refusal: Option<&'a str>,
+    pub(super) refusal: Option<&'a KmsError>,
 }
 
 impl Recent {
@@ -164,16 +164,12 @@ fn put(calls: &mut VecDeque<RecentCall>, now: Timestamp, call: Noted<'_>) {
     slot.dialect = caller.dialect;
     slot.address = caller.address;
     slot.request_id.clone_from(&caller.request_id);
-    set(&mut slot.key, key);
-    set(&mut slot.refusal, refusal);
-    calls.push_back(slot);
-}
-
-fn set(slot: &mut Option<String>, text: Option<&str>) {
-    match (slot.as_mut(), text) {
-        (Some(slot), Some(text)) => text.clone_into(slot),
-        (_, text) => *slot = text.map(str::to_owned),
+    match (slot.key.as_mut(), key) {
+        (Some(slot), Some(key)) => key.clone_into(slot),
+        (_, key) => slot.key = key.map(str::to_owned),
     }
+    slot.refusal = refusal.cloned();
+    calls.push_back(slot);
 }
 
 fn empty(at: Timestamp) -> RecentCall {
@@ -206,6 +202,7 @@ fn is_reading_in_the_console(call: Noted<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kms::engine::ErrorKind;
 
     fn caller(dialect: Dialect, principal: &str) -> Caller {
         Caller {
@@ -216,12 +213,17 @@ mod tests {
     }
 
     fn note(recent: &Recent, action: &str, key: Option<&str>, refusal: Option<&str>) {
+        let refusal = refusal.map(refused);
         recent.note(Noted {
             action,
             caller: &caller(Dialect::Aws, "app"),
             key,
-            refusal,
+            refusal: refusal.as_ref(),
         });
+    }
+
+    fn refused(message: &str) -> KmsError {
+        KmsError::new(ErrorKind::KeyDisabled, message)
     }
 
     #[test]
@@ -232,7 +234,7 @@ mod tests {
         let calls = recent.calls(|_call| true);
         assert_eq!(calls.len(), 2);
         assert_eq!(calls[0].action, "Decrypt");
-        assert_eq!(calls[0].refusal.as_deref(), Some("No."));
+        assert_eq!(calls[0].refusal, Some(refused("No.")));
         assert_eq!(calls[0].principal, "app");
         let of_k = recent.calls(|call| call.key.as_deref() == Some("k"));
         assert_eq!(of_k.len(), 1);
@@ -293,14 +295,14 @@ mod tests {
         let caller = caller(Dialect::Console, "admin");
         for (action, refusal) in [
             ("ListKeys", None),
-            ("ListKeys", Some("No.")),
+            ("ListKeys", Some(refused("No."))),
             ("DisableKey", None),
         ] {
             recent.note(Noted {
                 action,
                 caller: &caller,
                 key: None,
-                refusal,
+                refusal: refusal.as_ref(),
             });
         }
         assert_eq!(recent.calls(|_call| true).len(), 2);

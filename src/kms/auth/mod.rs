@@ -45,7 +45,7 @@ use zeroize::Zeroizing;
 
 pub use error::AuthError;
 pub use form::Form;
-pub use replay::{REPEAT_MAX, Replays};
+pub use replay::{REMEMBERED, REPEAT_MAX, Replays};
 pub use request::Request;
 pub use window::WINDOW;
 

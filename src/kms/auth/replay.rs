@@ -25,6 +25,9 @@ use super::{AuthError, Once, Proven};
 /// For how long a request of a scheme without nonce may come again.
 pub const REPEAT_MAX: SignedDuration = SignedDuration::from_secs(60);
 
+/// How many requests are remembered, of all access keys together: some 40 MB when it is full.
+pub const REMEMBERED: usize = 1 << 20;
+
 /// The requests of the last 15 minutes, by access key.
 #[derive(Debug)]
 pub struct Replays {
@@ -36,9 +39,9 @@ pub struct Replays {
 }
 
 impl Default for Replays {
-    /// About a million requests: some 40 MB when it is full.
+    /// Of [`REMEMBERED`] requests.
     fn default() -> Self {
-        Self::new(1 << 20)
+        Self::new(REMEMBERED)
     }
 }
 

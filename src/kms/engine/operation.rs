@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 
@@ -10,7 +10,7 @@ use super::caller::Caller;
 use super::context::EncryptionContext;
 use super::entry::Entry;
 use super::error::{ErrorKind, KmsError};
-use super::model::{KeyRef, KeyState};
+use super::model::{KeyId, KeyRef, KeyState};
 pub use super::service::Engine;
 
 /// One thing that can be asked of the service.
@@ -206,9 +206,16 @@ pub struct Call<'a> {
     pub now: Timestamp,
     pub(super) first: Option<Arc<Entry>>,
     pub(super) second: Option<Arc<Entry>>,
+    /// The key that an operation found by itself.
+    pub(super) found: &'a OnceLock<KeyId>,
 }
 
 impl Call<'_> {
+    /// Has the audit trail name a key that [`Operation::needs`] could not.
+    pub(super) fn is_about(&self, key: &KeyId) {
+        self.found.get_or_init(|| key.clone());
+    }
+
     /// The first key of [`Operation::needs`].
     pub(super) fn key(&self) -> Result<&Arc<Entry>, KmsError> {
         self.first.as_ref().ok_or_else(KmsError::internal)

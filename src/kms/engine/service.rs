@@ -1,7 +1,7 @@
 //! The engine itself, and the one way in.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -114,14 +114,20 @@ impl Engine {
         if operation.is_dry_run() {
             return Err(KmsError::dry_run());
         }
+        let found = OnceLock::new();
         let call = Call {
             engine: self,
             caller,
             now,
             first,
             second,
+            found: &found,
         };
-        operation.run(call).await
+        let result = operation.run(call).await;
+        if let Some(key) = found.get() {
+            record.key(key);
+        }
+        result
     }
 
     /// Region and account, as the names of keys have them.

@@ -8,6 +8,7 @@ pub fn other_names(action: &str) -> &'static [&'static str] {
         "AsymmetricEncrypt" => &["Encrypt"],
         "CreateKeyVersion" => &["RotateKeyOnDemand"],
         "DeleteKeyMaterial" => &["DeleteImportedKeyMaterial"],
+        "DisableKeyRotation" | "EnableKeyRotation" => &["UpdateRotation", "UpdateRotationPolicy"],
         "GenerateDataKeyPairWithoutPlaintext" => &["GenerateDataKeyPair"],
         "GetKeyRotationStatus" => &["DescribeKey"],
         "ListAliases" => &["ListAliasesByKeyId"],
@@ -18,11 +19,6 @@ pub fn other_names(action: &str) -> &'static [&'static str] {
         "Sign" => &["AsymmetricSign"],
         "TagResource" => &["TagResources"],
         "UntagResource" => &["UntagResources"],
-        "UpdateRotation" => &[
-            "DisableKeyRotation",
-            "EnableKeyRotation",
-            "UpdateRotationPolicy",
-        ],
         "Verify" => &["AsymmetricVerify"],
         _ => &[],
     }
@@ -33,13 +29,13 @@ pub(super) fn any_name(action: &str, wanted: impl Fn(&str) -> bool) -> bool {
     wanted(action) || other_names(action).iter().any(|name| wanted(name))
 }
 
-/// What a grant can be for (AWS KMS, "Grant operations"), under the names of either cloud. Not `CreateGrant`: who holds
-/// a grant could give more than was given.
+/// What a grant can be for (AWS KMS, "Grant operations"), under the names of either cloud.
 pub const GRANTABLE: &[&str] = &[
     "AsymmetricDecrypt",
     "AsymmetricEncrypt",
     "AsymmetricSign",
     "AsymmetricVerify",
+    "CreateGrant",
     "Decrypt",
     "DescribeKey",
     "Encrypt",
@@ -58,3 +54,14 @@ pub const GRANTABLE: &[&str] = &[
     "Verify",
     "VerifyMac",
 ];
+
+/// Of [`GRANTABLE`], names that are only another spelling of an action.
+const SPELLINGS: &[&str] = &["AsymmetricSign", "AsymmetricVerify"];
+
+/// The actions that a grant for this operation allows.
+pub(super) fn allowed_by(operation: &str) -> impl Iterator<Item = &'static str> {
+    let actions = GRANTABLE.iter().filter(|name| !SPELLINGS.contains(name));
+    actions
+        .copied()
+        .filter(move |action| any_name(action, |name| name == operation))
+}

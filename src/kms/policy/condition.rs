@@ -37,8 +37,12 @@ pub(super) struct Condition {
 /// For keys with several values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Quantifier {
+    /// `ForAllValues`: also holds where there is no value.
     All,
+    /// `ForAnyValue`: of no value it does not hold, negated or not.
     Any,
+    /// None was said: the key has one value.
+    One,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,9 +97,8 @@ impl Condition {
 
     fn parse_one(operator: &str, key: &str, values: &Value) -> Result<Self, PolicyError> {
         let (quantifier, rest) = match operator.split_once(':') {
-            None | Some(("ForAnyValue", _)) => {
-                (Quantifier::Any, operator.trim_start_matches("ForAnyValue:"))
-            }
+            None => (Quantifier::One, operator),
+            Some(("ForAnyValue", rest)) => (Quantifier::Any, rest),
             Some(("ForAllValues", rest)) => (Quantifier::All, rest),
             Some(_) => return Err(unknown(operator)),
         };
@@ -137,7 +140,7 @@ impl Condition {
             return yes(values.is_empty() == wanted);
         }
         if values.is_empty() {
-            return yes(self.if_exists || self.negated || self.quantifier == Quantifier::All);
+            return yes(self.if_exists || self.holds_of_nothing());
         }
         let met: Option<Vec<bool>> = values.iter().map(|value| self.test.is_met(value)).collect();
         let Some(met) = met else {
@@ -146,8 +149,18 @@ impl Condition {
         let mut met = met.into_iter().map(|met| met != self.negated);
         yes(match self.quantifier {
             Quantifier::All => met.all(|met| met),
-            Quantifier::Any => met.any(|met| met),
+            Quantifier::Any | Quantifier::One => met.any(|met| met),
         })
+    }
+
+    /// Whether it holds where the request has no value of the key ("Single-valued vs. multivalued context keys",
+    /// AWS IAM).
+    fn holds_of_nothing(&self) -> bool {
+        match self.quantifier {
+            Quantifier::All => true,
+            Quantifier::Any => false,
+            Quantifier::One => self.negated,
+        }
     }
 }
 
@@ -254,11 +267,22 @@ impl FromStr for Network {
         if bits > most {
             return Err(none());
         }
-        Ok(Self { address, bits })
+        Ok(Self { address, bits }.canonical())
     }
 }
 
 impl Network {
+    /// A network of IPv4 in the addresses that IPv6 has for it (`::ffff:0:0/96`) is the one of IPv4: who asks is always
+    /// told by that.
+    fn canonical(self) -> Self {
+        match (self.address.to_canonical(), self.bits.checked_sub(96)) {
+            (address @ IpAddr::V4(_), Some(bits)) if self.address.is_ipv6() => {
+                Self { address, bits }
+            }
+            _ => self,
+        }
+    }
+
     fn has(self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {

@@ -11,7 +11,9 @@ use super::wildcard::{any_case, exact, matches};
 /// The longest policy in bytes (both clouds: 32 KiB).
 pub const LEN_MAX: usize = 32_768;
 /// The most statements.
-const STATEMENTS_MAX: usize = 100;
+pub const STATEMENTS_MAX: usize = 100;
+/// The longest name of a principal in bytes.
+pub const PRINCIPAL_LEN_MAX: usize = 64;
 
 /// What is wrong with a policy, as a sentence without its end.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -62,8 +64,8 @@ pub(super) enum Who {
     Account,
     Anyone,
     Name(String),
-    /// Of another account or a kind that is not here.
-    Stranger,
+    /// What nobody here can be: of another account, of a kind that is not here, or no name of a principal.
+    Nobody(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +116,32 @@ impl Policy {
         Ok(Self {
             statements: statements.collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Reads a key's policy that is to be set.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::parse`]; and a denial for somebody who can be nobody here: it would deny nothing, and be taken for
+    /// one that does. A permission for nobody allows nothing, which is what it says.
+    pub fn parse_new(text: &str, account: &str) -> Result<Self, PolicyError> {
+        let policy = Self::parse(text, PolicyKind::Key, account)?;
+        let denials = policy
+            .statements
+            .iter()
+            .filter(|one| one.effect == Effect::Deny);
+        let mut nobodies = denials
+            .flat_map(|one| &one.principals)
+            .filter_map(|who| match who {
+                Who::Nobody(text) => Some(text),
+                Who::Account | Who::Anyone | Who::Name(_) => None,
+            });
+        match nobodies.next() {
+            None => Ok(policy),
+            Some(nobody) => Err(PolicyError::new(format!(
+                "it denies something to {nobody:?}, who is no principal of this service, and so to nobody"
+            ))),
+        }
     }
 
     /// The policy of a key whose maker gave none: its creator, and whom their own policies allow it.
@@ -317,7 +345,7 @@ fn principals(value: &Value, account: &str) -> Result<Vec<Who>, PolicyError> {
             if is_known {
                 Who::parse(name, account)
             } else {
-                Who::Stranger
+                Who::Nobody(name.clone())
             }
         }));
     }
@@ -339,18 +367,28 @@ impl Who {
         let framed = text
             .strip_prefix("arn:aws:iam::")
             .or_else(|| text.strip_prefix("acs:ram::"));
-        let Some(framed) = framed else {
-            return Self::Name(text.to_owned());
+        let name = match framed.map(|framed| framed.split_once(':')) {
+            None => Some(text),
+            Some(Some((of, "root" | "*"))) if of == account => return Self::Account,
+            Some(Some((of, name))) if of == account => name
+                .strip_prefix("user/")
+                .or_else(|| name.strip_prefix("role/")),
+            Some(_) => None,
         };
-        match framed.split_once(':') {
-            Some((of, "root" | "*")) if of == account => Self::Account,
-            Some((of, name)) if of == account => match name.split_once('/') {
-                Some(("user" | "role", name)) if !name.is_empty() => Self::Name(name.to_owned()),
-                _ => Self::Stranger,
-            },
-            _ => Self::Stranger,
+        match name.filter(|name| is_principal_name(name)) {
+            Some(name) => Self::Name(name.to_owned()),
+            None => Self::Nobody(text.to_owned()),
         }
     }
+}
+
+/// Whether a principal can have this name: 1 to 64 of `[A-Za-z0-9._@-]`, and not digits alone, which are an account.
+#[must_use]
+pub fn is_principal_name(name: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._@-".contains(&byte);
+    (1..=PRINCIPAL_LEN_MAX).contains(&name.len())
+        && name.bytes().all(is_allowed)
+        && !name.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The name in a principal's frame, or the text as it is: for grants.
@@ -358,6 +396,6 @@ impl Who {
 pub fn principal_name(text: &str, account: &str) -> Option<String> {
     match Who::parse(text, account) {
         Who::Name(name) => Some(name),
-        Who::Account | Who::Anyone | Who::Stranger => None,
+        Who::Account | Who::Anyone | Who::Nobody(_) => None,
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
-use super::actions::any_name;
+use super::actions::{allowed_by, any_name};
 use super::document::{Effect, Policy, Who};
 use crate::kms::engine::EncryptionContext;
 use crate::kms::engine::model::{Grant, GrantConstraint, KeySpec, KeyUsage, Origin, Tag};
@@ -72,7 +72,7 @@ pub fn decide(rules: &Rules<'_>, request: &Request<'_>) -> Decision {
     let named = |who: &Who| match who {
         Who::Anyone => true,
         Who::Name(name) => name == request.principal,
-        Who::Account | Who::Stranger => false,
+        Who::Account | Who::Nobody(_) => false,
     };
     let is_account = |who: &Who| *who == Who::Account;
     let has = |policy: Option<&Policy>, effect, of: &dyn Fn(&Who) -> bool| {
@@ -110,6 +110,28 @@ fn grant_allows(grant: &Grant, request: &Request<'_>) -> bool {
             grant.operations.iter().any(|operation| operation == name)
         })
         && meets(grant.constraint.as_ref(), request.context)
+}
+
+/// Whether the holder of a grant for `CreateGrant` may give on so much: no operation that the grant is not for, and a
+/// constraint that is as strict at least ("Granting CreateGrant permission", AWS KMS).
+#[must_use]
+pub fn covers(grant: &Grant, operations: &[String], constraint: Option<&GrantConstraint>) -> bool {
+    let has = |name: &str| grant.operations.iter().any(|own| own == name);
+    let is_for = |wanted: &String| allowed_by(wanted).all(|action| any_name(action, has));
+    operations.iter().all(is_for) && is_as_strict(grant.constraint.as_ref(), constraint)
+}
+
+fn is_as_strict(own: Option<&GrantConstraint>, given: Option<&GrantConstraint>) -> bool {
+    use GrantConstraint::{Equals, Subset};
+    match (own, given) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(Equals(own)), Some(Equals(given))) => own == given,
+        (Some(Equals(_)), Some(Subset(_))) => false,
+        (Some(Subset(own)), Some(Equals(given) | Subset(given))) => {
+            own.iter().all(|(key, value)| given.get(key) == Some(value))
+        }
+    }
 }
 
 /// A constraint speaks of operations with an encryption context; it is on symmetric keys alone.
@@ -270,7 +292,11 @@ mod tests {
             ("kms:*crypt", "Decrypt", true),
             ("kms:AsymmetricSign", "Sign", true),
             ("kms:SetKeyPolicy", "PutKeyPolicy", true),
-            ("kms:UpdateRotationPolicy", "UpdateRotation", true),
+            ("kms:UpdateRotationPolicy", "EnableKeyRotation", true),
+            ("kms:UpdateRotationPolicy", "DisableKeyRotation", true),
+            ("kms:EnableKeyRotation", "EnableKeyRotation", true),
+            ("kms:EnableKeyRotation", "DisableKeyRotation", false),
+            ("kms:DisableKeyRotation", "EnableKeyRotation", false),
             ("kms:ReEncrypt*", "ReEncryptFrom", true),
             ("kms:Encrypt", "EncryptX", false),
             ("kms:Encrypt", "ReEncryptTo", false),
@@ -410,6 +436,27 @@ mod tests {
                 json!({"ForAllValues:StringEquals": {"kms:EncryptionContextKeys": ["env", "app"]}}),
                 true,
             ),
+            // Of no value "any" never holds, negated or not, and "all" always does.
+            (
+                json!({"ForAnyValue:StringNotEquals": {"kms:EncryptionContext:none": "shop"}}),
+                false,
+            ),
+            (
+                json!({"ForAnyValue:StringEquals": {"kms:EncryptionContext:none": "shop"}}),
+                false,
+            ),
+            (
+                json!({"ForAnyValue:StringNotLikeIfExists": {"kms:EncryptionContext:none": "s*"}}),
+                true,
+            ),
+            (
+                json!({"ForAllValues:StringEquals": {"kms:EncryptionContext:none": "shop"}}),
+                true,
+            ),
+            (
+                json!({"ForAnyValue:StringNotEquals": {"kms:EncryptionContextKeys": ["env"]}}),
+                true,
+            ),
         ] {
             assert_eq!(applies(&condition), (wanted, wanted), "{condition}");
         }
@@ -460,6 +507,142 @@ mod tests {
             ),
         ] {
             assert_eq!(applies(&condition), (wanted, wanted), "{condition}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_ipv4_is_one_however_it_is_written() {
+        for (network, address, wanted) in [
+            ("10.0.0.0/8", "::ffff:10.1.2.3", true),
+            ("10.0.0.0/8", "::ffff:11.1.2.3", false),
+            ("::ffff:10.0.0.0/104", "10.1.2.3", true),
+            ("::ffff:10.0.0.0/104", "::ffff:10.1.2.3", true),
+            ("::ffff:10.0.0.0/104", "11.1.2.3", false),
+            ("::ffff:10.1.2.3", "10.1.2.3", true),
+            ("::ffff:10.1.2.3", "10.1.2.4", false),
+            ("::/0", "2001:db8::1", true),
+            ("2001:db8::/32", "2001:db9::1", false),
+        ] {
+            let condition = json!({"IpAddress": {"aws:SourceIp": network}});
+            let statement = json!([{"Effect": "Allow", "Principal": "*", "Action": "*", "Condition": condition}]);
+            let (facts, of_key) = (facts(), policy(PolicyKind::Key, &statement));
+            let rules = Rules {
+                principal: None,
+                key: Some(&of_key),
+                grants: &[],
+            };
+            let request = Request {
+                principal: "alice",
+                action: "Encrypt",
+                key: Some(&facts),
+                context: None,
+                address: Some(address.parse().unwrap()),
+                now: Timestamp::UNIX_EPOCH,
+            };
+            let is_allowed = decide(&rules, &request) == Decision::Allowed;
+            assert_eq!(is_allowed, wanted, "{address} in {network}");
+        }
+    }
+
+    #[test]
+    fn a_denial_for_who_can_be_nobody_is_no_new_policy() {
+        let with = |effect: &str, principal: Value| {
+            json!({"Statement": [{"Effect": effect, "Principal": principal, "Action": "kms:*"}]})
+                .to_string()
+        };
+        for nobody in [
+            "arn:aws:iam::123456789012:user/*",
+            "arn:aws:iam::123456789012:user/division/alice",
+            "arn:aws:iam::123456789012:user/",
+            "arn:aws:iam::123456789012:group/staff",
+            "arn:aws:iam::999999999999:user/alice",
+            "arn:aws:iam::999999999999:root",
+            "arn:aws:sts::123456789012:assumed-role/app/session",
+            "acs:ram::123456789012:role/a/b",
+            "999999999999",
+            "ali*",
+            "local:root",
+            "",
+        ] {
+            let text = with("Deny", json!({"AWS": ["alice", nobody]}));
+            let error = Policy::parse_new(&text, ACCOUNT).unwrap_err().to_string();
+            assert!(error.contains(&format!("{nobody:?}")), "{error}");
+            // What the store holds is read, and a permission for nobody is one.
+            Policy::parse(&text, PolicyKind::Key, ACCOUNT).unwrap();
+            Policy::parse_new(&with("Allow", json!({"AWS": nobody})), ACCOUNT).unwrap();
+        }
+        let service = with("Deny", json!({"Service": "s3.amazonaws.com"}));
+        Policy::parse_new(&service, ACCOUNT).unwrap_err();
+        for somebody in [
+            json!("*"),
+            json!({"AWS": "*"}),
+            json!({"AWS": "alice"}),
+            json!({"AWS": ACCOUNT}),
+            json!({"AWS": format!("arn:aws:iam::{ACCOUNT}:root")}),
+            json!({"RAM": [format!("acs:ram::{ACCOUNT}:user/a.b_c@d-1")]}),
+        ] {
+            Policy::parse_new(&with("Deny", somebody), ACCOUNT).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_a_grant_covers_is_no_more_than_it_gives() {
+        use GrantConstraint::{Equals, Subset};
+        let pairs = |pairs: &[(&str, &str)]| context(pairs).pairs().clone();
+        let (ab, ab_cd) = (pairs(&[("a", "b")]), pairs(&[("a", "b"), ("c", "d")]));
+        let own = |constraint| Grant {
+            id: "g".to_owned(),
+            key: crate::kms::engine::model::KeyId("k".to_owned()),
+            name: None,
+            created: Timestamp::UNIX_EPOCH,
+            grantee: "app".to_owned(),
+            retiring: None,
+            issuer: "admin".to_owned(),
+            operations: ["CreateGrant", "Decrypt", "Sign"]
+                .map(str::to_owned)
+                .to_vec(),
+            constraint,
+        };
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
+        for (wanted, operations) in [
+            (true, &["Decrypt"][..]),
+            (
+                true,
+                &["AsymmetricDecrypt", "AsymmetricSign", "CreateGrant"],
+            ),
+            (false, &["Encrypt"]),
+            (false, &["Decrypt", "Encrypt"]),
+            (false, &["RetireGrant"]),
+        ] {
+            assert_eq!(
+                covers(&own(None), &names(operations), None),
+                wanted,
+                "{operations:?}"
+            );
+        }
+        for (wanted, own_constraint, given) in [
+            (true, None, Some(Subset(ab.clone()))),
+            (false, Some(Subset(ab.clone())), None),
+            (false, Some(Equals(ab.clone())), None),
+            (true, Some(Subset(ab.clone())), Some(Subset(ab_cd.clone()))),
+            (true, Some(Subset(ab.clone())), Some(Equals(ab_cd.clone()))),
+            (false, Some(Subset(ab_cd.clone())), Some(Subset(ab.clone()))),
+            (false, Some(Subset(ab_cd.clone())), Some(Equals(ab.clone()))),
+            (true, Some(Equals(ab.clone())), Some(Equals(ab.clone()))),
+            (false, Some(Equals(ab.clone())), Some(Equals(ab_cd.clone()))),
+            (false, Some(Equals(ab.clone())), Some(Subset(ab.clone()))),
+        ] {
+            let found = covers(
+                &own(own_constraint.clone()),
+                &names(&["Decrypt"]),
+                given.as_ref(),
+            );
+            assert_eq!(found, wanted, "{own_constraint:?} {given:?}");
         }
     }
 

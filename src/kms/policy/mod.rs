@@ -14,4 +14,4 @@ pub mod judge;
 mod wildcard;
 
 pub use document::{Policy, PolicyError, PolicyKind};
-pub use judge::{Decision, KeyFacts, Request, Rules, decide};
+pub use judge::{Decision, KeyFacts, Request, Rules, covers, decide};

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::Shared;
 use crate::kms::api::alibaba::{self, AlibabaError, Asked};
 use crate::kms::api::aws::{self, AwsError};
+use crate::kms::api::web::said;
 use crate::kms::api::{Answer, Asking};
 use crate::kms::auth::{AuthError, Call, Proven, Request, Scheme, SignedRequest};
 use crate::kms::engine::{Caller, Dialect, ErrorKind, KmsError, ids};
@@ -118,7 +119,11 @@ async fn prove(
     let now = Timestamp::now();
     let signed = SignedRequest::parse(request, now)?;
     let credential = shared.engine.credential(signed.access_key_id()).await?;
-    let credential = credential.ok_or(Refused::UnknownKey)?;
+    let Some(credential) = credential else {
+        caller.access_key_id = said(signed.access_key_id());
+        let why = "The access key is not one of this service's.";
+        return Err(noted(shared, &caller, Refused::UnknownKey, why));
+    };
     caller.access_key_id.clone_from(&credential.access_key_id);
     caller.principal.clone_from(&credential.principal);
     let admitted = signed.verify(credential.secret()).and_then(|proven| {
@@ -127,14 +132,18 @@ async fn prove(
     });
     let proven = match admitted {
         Ok(proven) => proven,
-        Err(error) => return Err(noted(shared, &caller, error)),
+        Err(error) => {
+            let why = error.to_string();
+            return Err(noted(shared, &caller, error.into(), &why));
+        }
     };
-    // Only who has the secret learns that the key is disabled.
-    if !credential.enabled {
-        return Err(Refused::DisabledKey);
-    }
     if !shared.rates.take(&credential.access_key_id, Instant::now()) {
         return Err(Refused::Throttled);
+    }
+    // Only who has the secret learns that the key is disabled.
+    if !credential.enabled {
+        let why = "The access key is disabled.";
+        return Err(noted(shared, &caller, Refused::DisabledKey, why));
     }
     Ok((caller, proven))
 }
@@ -146,13 +155,13 @@ fn check_method(dialect: Dialect, method: &str) -> Result<(), Refused> {
     }
 }
 
-/// A request in the name of an access key that it is not from belongs into the audit trail.
-fn noted(shared: &Shared, caller: &Caller, error: AuthError) -> Refused {
-    let refusal = KmsError::new(ErrorKind::AccessDenied, error.to_string());
-    match shared.engine.note_refusal(caller, "Authenticate", &refusal) {
-        Ok(()) => Refused::Auth(error),
-        Err(unavailable) => Refused::Engine(unavailable),
-    }
+/// A request that is not from who it says, or from whom nothing may come, belongs into the audit trail.
+fn noted(shared: &Shared, caller: &Caller, refused: Refused, why: &str) -> Refused {
+    let refusal = KmsError::new(ErrorKind::AccessDenied, why);
+    let noted = shared
+        .access
+        .note_unproven(&shared.engine, caller, &refusal);
+    noted.map_or_else(Refused::Engine, |()| refused)
 }
 
 async fn ask(shared: &Shared, caller: Caller, proven: Proven, body: &[u8]) -> Answer {

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::kms::api::Source;
+
 /// Bounds of everything that a client can make grow.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -15,10 +17,14 @@ pub struct Limits {
     pub head: usize,
     /// Bytes of the body: 413 beyond it.
     pub body: usize,
+    /// Memory of all bodies that are longer than 16 KiB, at once: 503 beyond it.
+    pub bodies: usize,
+    /// Of those from one source: an address of IPv4, a /64 of IPv6.
+    pub bodies_per_source: usize,
     /// Open at once, on both ports together.
     pub connections: usize,
-    /// Open at once from one address.
-    pub connections_per_address: usize,
+    /// Open at once from one source.
+    pub connections_per_source: usize,
     /// Of one access key, with a second's worth at once; `None` for as many as there are.
     pub requests_per_second: Option<u32>,
     /// For TLS to be established.
@@ -36,8 +42,10 @@ impl Default for Limits {
         Self {
             head: 128 * 1024,
             body: 1024 * 1024,
+            bodies: 256 * 1024 * 1024,
+            bodies_per_source: 64 * 1024 * 1024,
             connections: 4096,
-            connections_per_address: 1024,
+            connections_per_source: 1024,
             requests_per_second: Some(20_000),
             handshake: Duration::from_secs(10),
             idle: Duration::from_secs(60),
@@ -47,64 +55,92 @@ impl Default for Limits {
     }
 }
 
-/// The connections that there are.
+/// Something of which there is so much in total, and so much for one source: connections, memory.
 #[derive(Debug)]
-pub(super) struct Connections {
-    open: Arc<Mutex<Open>>,
-    max: usize,
-    max_per_address: usize,
-}
+pub(super) struct Shares(Arc<Mutex<Taken>>);
 
-#[derive(Debug, Default)]
-struct Open {
+#[derive(Debug)]
+struct Taken {
     total: usize,
-    of: HashMap<IpAddr, usize>,
+    of: HashMap<Source, usize>,
+    max: usize,
+    max_per_source: usize,
 }
 
-/// The right to one connection; given back when it is dropped.
+/// So much of it; given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Slot {
-    open: Arc<Mutex<Open>>,
-    address: IpAddr,
+pub(super) struct Share {
+    taken: Arc<Mutex<Taken>>,
+    source: Source,
+    amount: usize,
 }
 
-impl Connections {
-    pub(super) fn new(limits: &Limits) -> Self {
-        Self {
-            open: Arc::default(),
-            max: limits.connections,
-            max_per_address: limits.connections_per_address,
-        }
+impl Shares {
+    pub(super) fn new(max: usize, max_per_source: usize) -> Self {
+        Self(Arc::new(Mutex::new(Taken {
+            total: 0,
+            of: HashMap::new(),
+            max,
+            max_per_source,
+        })))
     }
 
-    /// `None` where there are too many.
-    pub(super) fn enter(&self, address: IpAddr) -> Option<Slot> {
-        let mut open = self.open.lock();
-        let of_address = open.of.get(&address).copied().unwrap_or_default();
-        if open.total >= self.max || of_address >= self.max_per_address {
-            return None;
-        }
-        open.total += 1;
-        open.of.insert(address, of_address + 1);
-        Some(Slot {
-            open: Arc::clone(&self.open),
-            address,
+    /// `None` where that is too much.
+    pub(super) fn take(&self, address: IpAddr, amount: usize) -> Option<Share> {
+        let source = Source::of(address);
+        let is_taken = self.0.lock().take(source, amount);
+        is_taken.then(|| Share {
+            taken: Arc::clone(&self.0),
+            source,
+            amount,
         })
     }
 
-    pub(super) fn count(&self) -> usize {
-        self.open.lock().total
+    /// How much is taken.
+    pub(super) fn taken(&self) -> usize {
+        self.0.lock().total
     }
 }
 
-impl Drop for Slot {
+impl Taken {
+    fn take(&mut self, source: Source, amount: usize) -> bool {
+        let of_source = self.of.get(&source).copied().unwrap_or_default();
+        let sums = (
+            self.total.checked_add(amount),
+            of_source.checked_add(amount),
+        );
+        let (Some(total), Some(of_source)) = sums else {
+            return false;
+        };
+        if total > self.max || of_source > self.max_per_source {
+            return false;
+        }
+        self.total = total;
+        self.of.insert(source, of_source);
+        true
+    }
+}
+
+impl Share {
+    /// Makes it as large as that, if there is so much; says whether.
+    pub(super) fn grow_to(&mut self, amount: usize) -> bool {
+        let more = amount.saturating_sub(self.amount);
+        let is_taken = self.taken.lock().take(self.source, more);
+        if is_taken {
+            self.amount += more;
+        }
+        is_taken
+    }
+}
+
+impl Drop for Share {
     fn drop(&mut self) {
-        let mut open = self.open.lock();
-        open.total = open.total.saturating_sub(1);
-        let left = open.of.get(&self.address).copied().unwrap_or_default();
-        match left {
-            0 | 1 => open.of.remove(&self.address),
-            more => open.of.insert(self.address, more - 1),
+        let mut taken = self.taken.lock();
+        taken.total = taken.total.saturating_sub(self.amount);
+        let of_source = taken.of.get(&self.source).copied().unwrap_or_default();
+        match of_source.saturating_sub(self.amount) {
+            0 => taken.of.remove(&self.source),
+            left => taken.of.insert(self.source, left),
         };
     }
 }
@@ -165,31 +201,55 @@ mod tests {
     }
 
     #[test]
-    fn connections_are_bounded_in_total_and_of_one_address() {
-        let connections = Connections::new(&Limits {
-            connections: 3,
-            connections_per_address: 2,
-            ..Limits::default()
-        });
-        let one = connections.enter(address(1)).unwrap();
-        let _two = connections.enter(address(1)).unwrap();
-        assert!(connections.enter(address(1)).is_none(), "of one address");
-        let _three = connections.enter(address(2)).unwrap();
-        assert!(connections.enter(address(3)).is_none(), "in total");
+    fn shares_are_bounded_in_total_and_of_one_source() {
+        let connections = Shares::new(3, 2);
+        let one = connections.take(address(1), 1).unwrap();
+        let _two = connections.take(address(1), 1).unwrap();
+        assert!(connections.take(address(1), 1).is_none(), "of one address");
+        let _three = connections.take(address(2), 1).unwrap();
+        assert!(connections.take(address(3), 1).is_none(), "in total");
         drop(one);
-        assert_eq!(connections.count(), 2);
-        assert!(connections.enter(address(1)).is_some());
+        assert_eq!(connections.taken(), 2);
+        assert!(connections.take(address(1), 1).is_some());
     }
 
     #[test]
-    fn nothing_is_left_of_connections_that_ended() {
-        let connections = Connections::new(&Limits::default());
-        let slots: Vec<_> = (0..9)
-            .map(|last| connections.enter(address(last)))
+    fn addresses_of_one_network_of_ipv6_share() {
+        let connections = Shares::new(10, 1);
+        let _one = connections.take("2001:db8::1".parse().unwrap(), 1).unwrap();
+        let near = "2001:db8::ffff:1".parse().unwrap();
+        assert!(connections.take(near, 1).is_none());
+        assert!(
+            connections
+                .take("2001:db8:0:1::1".parse().unwrap(), 1)
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn a_share_grows_as_far_as_there_is_room_and_goes_back_whole() {
+        let memory = Shares::new(100, 60);
+        let mut one = memory.take(address(1), 10).unwrap();
+        assert!(one.grow_to(60));
+        assert!(one.grow_to(20), "it has as much");
+        assert!(!one.grow_to(61));
+        let mut other = memory.take(address(2), 40).unwrap();
+        assert!(!other.grow_to(41), "in total");
+        assert!(memory.take(address(3), usize::MAX).is_none());
+        assert_eq!(memory.taken(), 100);
+        drop(one);
+        assert_eq!(memory.taken(), 40);
+    }
+
+    #[test]
+    fn nothing_is_left_of_shares_that_ended() {
+        let connections = Shares::new(10, 10);
+        let shares: Vec<_> = (0..9)
+            .map(|last| connections.take(address(last), 1))
             .collect();
-        drop(slots);
-        assert_eq!(connections.count(), 0);
-        assert!(connections.open.lock().of.is_empty());
+        drop(shares);
+        assert_eq!(connections.taken(), 0);
+        assert!(connections.0.lock().of.is_empty());
     }
 
     #[test]

@@ -60,7 +60,9 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        let Some(slot) = shared.connections.enter(address.ip()) else {
+        // An address of IPv4 that came by IPv6's port is what it is.
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let Some(slot) = shared.connections.take(address.ip(), 1) else {
             shared.metrics.refuse_connection();
             continue;
         };

@@ -13,8 +13,9 @@
 //! | `/readyz` | everybody | 200 or 503: the store answers and the audit trail takes lines |
 //! | `/metrics` | who is on this machine | on the loopback port alone: Prometheus cannot sign |
 //!
-//! Everything is bounded: connections (in total and of one address), the head and the body of a request,
-//! the time that it takes, and the requests of one access key in a second.
+//! Everything is bounded: connections and the memory of bodies (in total and of one source), the head and the body of a
+//! request, the time that it takes, the requests of one access key in a second, and what those that prove nothing write
+//! into the audit trail.
 
 #![cfg_attr(
     not(test),
@@ -47,18 +48,20 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 pub use certificate::{CertificateError, Identity, SelfSigned};
 pub use limits::Limits;
 
 use crate::kms::api::console::Console;
+use crate::kms::api::failures::SUM_EVERY;
 use crate::kms::api::web::AccessCheck;
 use crate::kms::api::{Place, PlaceError};
 use crate::kms::auth::Replays;
 use crate::kms::engine::Engine;
 use certificate::Reloading;
 use health::Readiness;
-use limits::{Connections, Rates};
+use limits::{Rates, Shares};
 use listener::Port;
 use metrics::Metrics;
 
@@ -95,7 +98,9 @@ struct Shared {
     engine: Arc<Engine>,
     place: Place,
     limits: Limits,
-    connections: Connections,
+    /// Memory of long bodies.
+    bodies: Shares,
+    connections: Shares,
     rates: Rates,
     replays: Replays,
     /// Access keys that are given whole: of the REST interface and the console.
@@ -111,6 +116,7 @@ pub struct Server {
     address: SocketAddr,
     metrics_address: Option<SocketAddr>,
     certificate: Arc<Reloading>,
+    shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -138,12 +144,15 @@ impl Server {
                 .zip(config.metrics)
                 .map(|(listener, asked)| local(listener, asked)),
             certificate: Arc::clone(&certificate),
+            shared: Arc::clone(&shared),
             stop,
             tasks: Mutex::default(),
         };
         let watching = certificate::watch(certificate, stopped.clone());
         let tasks = server.tasks.get_mut();
         tasks.push(tokio::spawn(watching));
+        let summing = sum_up_failures(Arc::clone(&shared), stopped.clone());
+        tasks.push(tokio::spawn(summing));
         let ports = [
             Some((listener, Port::Tls(tls))),
             metrics.map(|l| (l, Port::Metrics)),
@@ -184,6 +193,7 @@ impl Server {
             // A task that panicked has ended too.
             let _ended = task.await;
         }
+        self.shared.access.sum_up(&self.shared.engine);
     }
 }
 
@@ -192,7 +202,8 @@ impl Shared {
         let names = engine.names();
         Ok(Self {
             place: Place::new(&names.region, &names.account)?,
-            connections: Connections::new(&limits),
+            bodies: Shares::new(limits.bodies, limits.bodies_per_source),
+            connections: Shares::new(limits.connections, limits.connections_per_source),
             rates: Rates::new(limits.requests_per_second),
             replays: Replays::default(),
             access: AccessCheck::default(),
@@ -202,6 +213,16 @@ impl Shared {
             limits,
             engine,
         })
+    }
+}
+
+/// Tells the audit trail of requests that proved nothing and have no line of their own, until the server stops.
+async fn sum_up_failures(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+    while timeout(SUM_EVERY, listener::told(&mut stopped))
+        .await
+        .is_err()
+    {
+        shared.access.sum_up(&shared.engine);
     }
 }
 

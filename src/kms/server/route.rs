@@ -40,7 +40,7 @@ pub(super) async fn public(
 pub(super) async fn metrics(shared: &Shared, request: &Request<Incoming>) -> Reply {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/metrics") => {
-            let text = shared.metrics.text(shared.connections.count());
+            let text = shared.metrics.text(shared.connections.taken());
             let mut reply = plain(StatusCode::OK, text);
             let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
             reply.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -84,7 +84,8 @@ async fn ready(shared: &Shared, request: &Request<Incoming>) -> Reply {
 async fn dialect(shared: &Shared, address: SocketAddr, request: Request<Incoming>) -> Reply {
     within(shared, async {
         let (parts, incoming) = request.into_parts();
-        let body = match body::read(incoming, shared.limits.body).await {
+        let (most, source) = (shared.limits.body, address.ip());
+        let body = match body::read(incoming, most, &shared.bodies, source).await {
             Ok(body) => body,
             Err(BodyError::TooLong) => {
                 return close(plain(
@@ -93,6 +94,7 @@ async fn dialect(shared: &Shared, address: SocketAddr, request: Request<Incoming
                 ));
             }
             Err(BodyError::Broken) => return broken(),
+            Err(BodyError::Crowded) => return crowded(),
         };
         match dialects::answer(shared, address, &parts, &body).await {
             Some(answer) => reply(answer),
@@ -140,6 +142,15 @@ pub(super) fn web_reply(answer: WebAnswer) -> Reply {
 /// The client stopped sending.
 pub(super) fn broken() -> Reply {
     close(plain(StatusCode::BAD_REQUEST, "The body broke off.\n"))
+}
+
+/// More is sent than there is memory for.
+pub(super) fn crowded() -> Reply {
+    let text = "Too many long bodies are sent at once.\n";
+    let mut reply = plain(StatusCode::SERVICE_UNAVAILABLE, text);
+    let headers = reply.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    close(reply)
 }
 
 fn plain(status: StatusCode, text: impl Into<Bytes>) -> Reply {

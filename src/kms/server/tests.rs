@@ -5,7 +5,9 @@ mod aws;
 mod console;
 mod hostile;
 mod http;
+mod promises;
 mod rest;
+mod unproven;
 
 use std::sync::Arc;
 
@@ -14,6 +16,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::{Identity, Limits, SelfSigned, Server, ServerConfig};
+use crate::audit::WhenFull;
 use crate::keys::service::python;
 use crate::keys::{FileProvider, KeyProvider as _, ProviderOptions, Providers};
 use crate::kms::audit::TrailOptions;
@@ -39,17 +42,28 @@ impl Service {
     }
 
     fn start_with(limits: Limits) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(folder, limits, TrailOptions::none())
+    }
+
+    /// With a trail in `audit.log`.
+    fn start_with_trail(limits: Limits, when_full: WhenFull) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = Some(folder.path().join("audit.log"));
+        Self::start_in(folder, limits, TrailOptions { file, when_full })
+    }
+
+    fn start_in(folder: TempDir, limits: Limits, trail: TrailOptions) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
-        let folder = tempfile::tempdir().unwrap();
         let root = FileProvider::create(&folder.path().join("root.json")).unwrap();
         let options = EngineOptions {
             location: Location::Sqlite(folder.path().join("kms.db")),
             providers: Arc::new(Providers::new(ProviderOptions::default())),
-            trail: TrailOptions::none(),
+            trail,
             keys_cached: KEYS_CACHED,
         };
         let initial = Initial {
@@ -104,8 +118,8 @@ impl Service {
     }
 }
 
-impl Drop for Service {
-    fn drop(&mut self) {
+impl Service {
+    fn end(&mut self) {
         let (server, engine) = (self.server.take(), Arc::clone(&self.engine));
         self.runtime.block_on(async {
             if let Some(server) = server {
@@ -113,6 +127,20 @@ impl Drop for Service {
             }
             engine.close().await;
         });
+    }
+
+    /// Ends it, and looks at what it left.
+    fn end_and<T>(mut self, look: impl FnOnce() -> T) -> T {
+        self.end();
+        look()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if self.server.is_some() {
+            self.end();
+        }
     }
 }
 

@@ -45,13 +45,14 @@ pub(super) async fn answer(
     } else {
         console::BODY_MAX
     };
-    let answer = match body::read(incoming, most).await {
+    let answer = match body::read(incoming, most, &shared.bodies, address.ip()).await {
         Ok(body) => ask(shared, caller, &parts, &body).await,
         Err(BodyError::TooLong) => {
             let answer = WebAnswer::refusal(&WebError::too_long(), "unknown", caller.request_id);
             return route::close(route::web_reply(answer));
         }
         Err(BodyError::Broken) => return route::broken(),
+        Err(BodyError::Crowded) => return route::crowded(),
     };
     let (operation, error) = (answer.answer.operation, answer.answer.error);
     shared

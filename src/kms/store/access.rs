@@ -9,7 +9,6 @@ use super::changes::ChangeKind;
 use super::connect::Store;
 use super::error::StoreError;
 use super::keys::{time, unsigned};
-use super::names::bounds;
 use super::write::Write;
 use crate::kms::engine::model::{Grant, GrantConstraint, KeyId, Page, PageRequest};
 use crate::kms::engine::ops::admin::{AccessKey, Principal};
@@ -164,25 +163,21 @@ impl Store {
         retiring: &str,
         page: PageRequest,
     ) -> Result<Page<Grant>, StoreError> {
-        let total: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM key_grant WHERE retiring = $1")
-            .bind(retiring)
-            .fetch_one(&self.pool)
+        let records: Page<GrantRecord> = self
+            .page::<GrantRow, _>(
+                "SELECT COUNT(*) FROM key_grant WHERE retiring = $1",
+                "SELECT * FROM key_grant WHERE retiring = $1 ORDER BY created, id LIMIT $2 OFFSET $3",
+                Some(retiring),
+                page,
+            )
             .await?;
-        let (limit, offset) = bounds(page);
-        let rows: Vec<GrantRow> = sqlx::query_as(
-            "SELECT * FROM key_grant WHERE retiring = $1 ORDER BY created, id LIMIT $2 OFFSET $3",
-        )
-        .bind(retiring)
-        .bind(limit)
-        .bind(offset)
-        .fetch_all(&self.pool)
-        .await?;
-        let items = rows
-            .into_iter()
-            .map(|row| GrantRecord::try_from(row).map(|record| record.grant));
         Ok(Page {
-            items: items.collect::<Result<_, _>>()?,
-            total: unsigned(total)?,
+            items: records
+                .items
+                .into_iter()
+                .map(|record| record.grant)
+                .collect(),
+            total: records.total,
             request: page,
         })
     }
@@ -204,22 +199,13 @@ impl Store {
     ///
     /// `Unavailable`, `Corrupt`.
     pub async fn principals(&self, page: PageRequest) -> Result<Page<Principal>, StoreError> {
-        let total: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM principal")
-            .fetch_one(&self.pool)
-            .await?;
-        let (limit, offset) = bounds(page);
-        let rows: Vec<PrincipalRow> =
-            sqlx::query_as("SELECT * FROM principal ORDER BY name LIMIT $1 OFFSET $2")
-                .bind(limit)
-                .bind(offset)
-                .fetch_all(&self.pool)
-                .await?;
-        let items = rows.into_iter().map(Principal::try_from);
-        Ok(Page {
-            items: items.collect::<Result<_, _>>()?,
-            total: unsigned(total)?,
-            request: page,
-        })
+        self.page::<PrincipalRow, _>(
+            "SELECT COUNT(*) FROM principal WHERE $1 IS NULL OR name = $1",
+            "SELECT * FROM principal WHERE $1 IS NULL OR name = $1 ORDER BY name LIMIT $2 OFFSET $3",
+            None,
+            page,
+        )
+        .await
     }
 
     /// # Errors
@@ -243,28 +229,22 @@ impl Store {
         principal: Option<&str>,
         page: PageRequest,
     ) -> Result<Page<AccessKey>, StoreError> {
-        let total: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM credential WHERE $1 IS NULL OR principal = $1",
-        )
-        .bind(principal)
-        .fetch_one(&self.pool)
-        .await?;
-        let (limit, offset) = bounds(page);
-        let rows: Vec<CredentialRow> = sqlx::query_as(
-            "SELECT * FROM credential WHERE $1 IS NULL OR principal = $1
-             ORDER BY principal, created, id LIMIT $2 OFFSET $3",
-        )
-        .bind(principal)
-        .bind(limit)
-        .bind(offset)
-        .fetch_all(&self.pool)
-        .await?;
-        let items = rows
-            .into_iter()
-            .map(|row| CredentialRecord::try_from(row).map(|record| record.access_key));
+        let records: Page<CredentialRecord> = self
+            .page::<CredentialRow, _>(
+                "SELECT COUNT(*) FROM credential WHERE $1 IS NULL OR principal = $1",
+                "SELECT * FROM credential WHERE $1 IS NULL OR principal = $1
+                 ORDER BY principal, created, id LIMIT $2 OFFSET $3",
+                principal,
+                page,
+            )
+            .await?;
         Ok(Page {
-            items: items.collect::<Result<_, _>>()?,
-            total: unsigned(total)?,
+            items: records
+                .items
+                .into_iter()
+                .map(|record| record.access_key)
+                .collect(),
+            total: records.total,
             request: page,
         })
     }

@@ -82,6 +82,21 @@ impl Store {
 }
 
 impl Write<'_> {
+    /// Takes a token of a key away; says whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`.
+    pub async fn delete_import_token(&mut self, key: &KeyId, id: &str) -> Result<bool, StoreError> {
+        let deleted = sqlx::query("DELETE FROM import_token WHERE key_id = $1 AND id = $2")
+            .bind(&key.0)
+            .bind(id)
+            .execute(self.connection())
+            .await?;
+        self.changed(ChangeKind::Key, &key.0);
+        Ok(deleted.rows_affected() > 0)
+    }
+
     /// # Errors
     ///
     /// `Unavailable`.

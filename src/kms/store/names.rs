@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use sqlx::FromRow;
+use sqlx::any::AnyRow;
 
 use super::changes::ChangeKind;
 use super::connect::Store;
@@ -32,12 +33,47 @@ impl TryFrom<AliasRow> for Alias {
 }
 
 /// A page's bounds as they are bound.
-pub(super) fn bounds(page: PageRequest) -> (i64, i64) {
+fn bounds(page: PageRequest) -> (i64, i64) {
     let offset = i64::try_from(page.offset).unwrap_or(i64::MAX);
     (i64::from(page.limit), offset)
 }
 
 impl Store {
+    /// A page of what both queries are about. `of` is their first parameter; limit and offset come after it.
+    pub(super) async fn page<R, T>(
+        &self,
+        count: &'static str,
+        rows: &'static str,
+        of: Option<&str>,
+        request: PageRequest,
+    ) -> Result<Page<T>, StoreError>
+    where
+        R: for<'r> FromRow<'r, AnyRow> + Send + Unpin,
+        T: TryFrom<R, Error = StoreError>,
+    {
+        // Owned, as the driver of any database wants its texts.
+        let of = of.map(str::to_owned);
+        let total: i64 = sqlx::query_scalar(count)
+            .bind(of.clone())
+            .fetch_one(&self.pool)
+            .await?;
+        let (limit, offset) = bounds(request);
+        let rows: Vec<R> = sqlx::query_as(rows)
+            .bind(of)
+            .bind(limit)
+            .bind(offset)
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(Page {
+            items: rows
+                .into_iter()
+                .map(T::try_from)
+                .collect::<Result<_, _>>()?,
+            total: unsigned(total)?,
+            request,
+        })
+    }
+
     /// # Errors
     ///
     /// `Unavailable`, `Corrupt`.
@@ -59,27 +95,13 @@ impl Store {
         key: Option<&KeyId>,
         page: PageRequest,
     ) -> Result<Page<Alias>, StoreError> {
-        let key = key.map(|key| key.0.clone());
-        let total: i64 =
-            sqlx::query_scalar("SELECT COUNT(*) FROM alias WHERE $1 IS NULL OR key_id = $1")
-                .bind(key.clone())
-                .fetch_one(&self.pool)
-                .await?;
-        let (limit, offset) = bounds(page);
-        let rows: Vec<AliasRow> = sqlx::query_as(
+        self.page::<AliasRow, _>(
+            "SELECT COUNT(*) FROM alias WHERE $1 IS NULL OR key_id = $1",
             "SELECT * FROM alias WHERE $1 IS NULL OR key_id = $1 ORDER BY name LIMIT $2 OFFSET $3",
+            key.map(|key| key.0.as_str()),
+            page,
         )
-        .bind(key)
-        .bind(limit)
-        .bind(offset)
-        .fetch_all(&self.pool)
-        .await?;
-        let items = rows.into_iter().map(Alias::try_from);
-        Ok(Page {
-            items: items.collect::<Result<_, _>>()?,
-            total: unsigned(total)?,
-            request: page,
-        })
+        .await
     }
 
     /// A key's tags, by their keys: they are few.
@@ -131,7 +153,7 @@ impl Write<'_> {
         unsigned(count)
     }
 
-    /// Gives a name to another key; says whether there is such a name.
+    /// Gives a name of one key to another; says whether it was the one's.
     ///
     /// # Errors
     ///
@@ -139,27 +161,32 @@ impl Write<'_> {
     pub async fn update_alias(
         &mut self,
         name: &str,
-        key: &KeyId,
+        from: &KeyId,
+        to: &KeyId,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let updated = sqlx::query("UPDATE alias SET key_id = $2, updated = $3 WHERE name = $1")
-            .bind(name)
-            .bind(&key.0)
-            .bind(now.as_millisecond())
-            .execute(self.connection())
-            .await?;
+        let updated = sqlx::query(
+            "UPDATE alias SET key_id = $3, updated = $4 WHERE name = $1 AND key_id = $2",
+        )
+        .bind(name)
+        .bind(&from.0)
+        .bind(&to.0)
+        .bind(now.as_millisecond())
+        .execute(self.connection())
+        .await?;
         self.changed(ChangeKind::Alias, name);
         Ok(updated.rows_affected() > 0)
     }
 
-    /// Says whether there was such a name.
+    /// Takes a name of a key away; says whether it was that key's.
     ///
     /// # Errors
     ///
     /// `Unavailable`.
-    pub async fn delete_alias(&mut self, name: &str) -> Result<bool, StoreError> {
-        let deleted = sqlx::query("DELETE FROM alias WHERE name = $1")
+    pub async fn delete_alias(&mut self, name: &str, key: &KeyId) -> Result<bool, StoreError> {
+        let deleted = sqlx::query("DELETE FROM alias WHERE name = $1 AND key_id = $2")
             .bind(name)
+            .bind(&key.0)
             .execute(self.connection())
             .await?;
         self.changed(ChangeKind::Alias, name);

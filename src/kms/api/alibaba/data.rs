@@ -194,6 +194,7 @@ pub(super) async fn export_data_key(
     let operation = engine::ExportDataKey {
         blob: bytes(form, "CiphertextBlob")?.to_vec(),
         context: context(form, "EncryptionContext")?,
+        data_key: plaintext::data_key,
         public_key: bytes(form, "PublicKeyBlob")?.to_vec(),
         algorithm: required_of(form, "WrappingAlgorithm", &WRAPPING)?,
         dry_run: flag(form, "DryRun")?,

@@ -45,6 +45,16 @@ fn algorithm(name: Option<&str>) -> Result<Option<EncryptionAlgorithm>, AwsError
     }
 }
 
+/// An asymmetric key binds nothing: to drop a context in silence would be to claim that it was bound.
+fn without_context(context: Option<&BTreeMap<String, String>>) -> Result<(), AwsError> {
+    if context.is_none_or(BTreeMap::is_empty) {
+        return Ok(());
+    }
+    Err(AwsError::validation(
+        "EncryptionContext is supported only with symmetric encryption KMS keys.",
+    ))
+}
+
 pub(super) async fn encrypt(asking: Asking<'_>, input: Encrypt) -> Result<Encrypted, AwsError> {
     let asking = asking.with_grants(input.grant_tokens)?;
     let key = asking.aws_key(input.key_id, "keyId")?;
@@ -52,6 +62,7 @@ pub(super) async fn encrypt(asking: Asking<'_>, input: Encrypt) -> Result<Encryp
     let dry_run = input.dry_run.unwrap_or_default();
     let algorithm = algorithm(input.encryption_algorithm.as_deref())?;
     let (key, bytes) = if let Some(algorithm) = algorithm {
+        without_context(input.encryption_context.as_ref())?;
         let operation = AsymmetricEncrypt {
             key,
             version: None,
@@ -113,6 +124,7 @@ pub(super) async fn decrypt(asking: Asking<'_>, input: Decrypt) -> Result<Decryp
     let dry_run = input.dry_run.unwrap_or_default();
     let algorithm = algorithm(input.encryption_algorithm.as_deref())?;
     let decrypted = if let Some(algorithm) = algorithm {
+        without_context(input.encryption_context.as_ref())?;
         let operation = AsymmetricDecrypt {
             key: asking.aws_key(input.key_id, "keyId")?,
             version: None,

@@ -26,7 +26,8 @@ use zeroize::Zeroizing;
 use super::answer::Body;
 use super::web::{Door, UNKNOWN, WebAnswer, WebError, WebRequest, members};
 use crate::kms::engine::{Caller, Operation};
-use session::{COOKIE, IDLE_MAX, Session, Sessions};
+pub use session::{AGE_MAX, IDLE_MAX, SESSIONS_MAX, SESSIONS_PER_KEY_MAX};
+use session::{COOKIE, Session, Sessions};
 
 /// The longest body: a policy in JSON, and what is beside it.
 pub const BODY_MAX: usize = 128 * 1024;

@@ -21,13 +21,13 @@ pub(super) const COOKIE: &str = "__Host-envelopekms";
 /// The header of the token.
 pub(super) const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-console-token");
 /// Without a request for so long a session ends.
-pub(super) const IDLE_MAX: Duration = Duration::from_secs(30 * 60);
+pub const IDLE_MAX: Duration = Duration::from_secs(30 * 60);
 /// However much it is used.
-const AGE_MAX: Duration = Duration::from_secs(12 * 60 * 60);
+pub const AGE_MAX: Duration = Duration::from_secs(12 * 60 * 60);
 /// Of all access keys together.
-const SESSIONS_MAX: usize = 1024;
+pub const SESSIONS_MAX: usize = 1024;
 /// Of one access key.
-const SESSIONS_PER_KEY_MAX: usize = 16;
+pub const SESSIONS_PER_KEY_MAX: usize = 16;
 
 /// A cookie's hash.
 type Name = [u8; 32];

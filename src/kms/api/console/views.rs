@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::kms::api::web::WebError;
 use crate::kms::audit::recent::{Minute, RecentCall};
+use crate::kms::engine::KmsError;
 use crate::kms::engine::model::{Grant, GrantConstraint, Key, KeyVersion, PageRequest, Rotation};
 use crate::kms::engine::ops::admin::VersionUse;
 
@@ -172,7 +173,20 @@ pub(super) struct CallView {
     address: Option<String>,
     request_id: String,
     key: Option<String>,
-    refusal: Option<String>,
+    refusal: Option<RefusalView>,
+}
+
+#[derive(Serialize)]
+pub(super) struct RefusalView {
+    code: &'static str,
+    message: String,
+}
+
+impl From<KmsError> for RefusalView {
+    fn from(error: KmsError) -> Self {
+        let WebError { code, message, .. } = error.into();
+        Self { code, message }
+    }
 }
 
 impl From<RecentCall> for CallView {
@@ -188,7 +202,7 @@ impl From<RecentCall> for CallView {
                 .map(|address| address.to_canonical().to_string()),
             request_id: call.request_id,
             key: call.key,
-            refusal: call.refusal,
+            refusal: call.refusal.map(Into::into),
         }
     }
 }
@@ -216,17 +230,14 @@ impl From<Minute> for MinuteView {
 #[serde(rename_all = "lowercase")]
 pub(super) enum Part<T> {
     Is(T),
-    Refused { code: &'static str, message: String },
+    Refused(RefusalView),
 }
 
 impl<T> From<Result<T, WebError>> for Part<T> {
     fn from(result: Result<T, WebError>) -> Self {
         match result {
             Ok(value) => Self::Is(value),
-            Err(error) => Self::Refused {
-                code: error.code,
-                message: error.message,
-            },
+            Err(WebError { code, message, .. }) => Self::Refused(RefusalView { code, message }),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::kms::api::web::WebError;
 use crate::kms::auth::Replays;
 
 /// How far the time of a request may be from the server's. Nonces are remembered for longer than that.
-const WINDOW: SignedDuration = SignedDuration::from_mins(5);
+pub const WINDOW: SignedDuration = SignedDuration::from_mins(5);
 const NONCE_LEN_MIN: usize = 16;
 const NONCE_LEN_MAX: usize = 128;
 

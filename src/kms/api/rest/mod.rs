@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use self::fresh::Fresh;
+pub use self::fresh::WINDOW;
 use self::wire::{DecryptAnswer, DecryptMembers, EncryptAnswer, EncryptMembers, PublicKeyAnswer};
 use super::answer::Body;
 use super::pem::pem;

@@ -1,4 +1,4 @@
-//! Access keys that are given whole: id and secret.
+//! Access keys that are given whole, id and secret, and requests that prove nothing.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
@@ -7,18 +7,21 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::error::WebError;
-use super::failures::Failures;
-use crate::kms::engine::{Caller, Engine};
+use crate::kms::api::failures::Failures;
+use crate::kms::engine::{Caller, Credential, Engine, KmsError};
 
-/// Checks access keys, and holds off who gives wrong ones.
+/// Checks access keys, holds off who gives wrong ones, and tells the audit trail of who proves nothing.
 #[derive(Debug, Default)]
 pub struct AccessCheck {
-    failures: Failures,
+    /// Access keys that were given: who fails too often is held off.
+    given: Failures,
+    /// Signatures. Nobody is held off: a right one is one, wherever wrong ones come from as well.
+    signed: Failures,
 }
 
 impl AccessCheck {
-    /// `caller`, as the access key makes it, if the secret is right and the key is enabled. A wrong secret of a known key
-    /// is in the audit trail.
+    /// `caller`, as the access key makes it, if the secret is right and the key is enabled. What is not is in the audit
+    /// trail, with a line of its own or in sum.
     pub(in crate::kms::api) async fn prove(
         &self,
         engine: &Engine,
@@ -26,32 +29,55 @@ impl AccessCheck {
         id: &str,
         secret: &[u8],
     ) -> Result<Caller, WebError> {
-        let address = caller.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-        self.check_failures(address)?;
+        self.check_failures(address_of(&caller))?;
         let credential = engine.credential(id).await?;
         let known = credential.as_deref();
         // An id that is not known takes the same time as one that is.
         let is_right = same(secret, known.map_or(b"", |known| known.secret()));
-        let Some(credential) = known else {
-            self.failures.note(address, Instant::now());
-            return Err(wrong());
+        caller.access_key_id = known.map_or_else(|| said(id), |known| known.access_key_id.clone());
+        let refusal = match known {
+            Some(known) if is_right && known.enabled => {
+                caller.principal.clone_from(&known.principal);
+                return Ok(caller);
+            }
+            Some(known) => {
+                caller.principal.clone_from(&known.principal);
+                if is_right { disabled() } else { wrong() }
+            }
+            None => wrong(),
         };
-        caller.access_key_id.clone_from(&credential.access_key_id);
-        caller.principal.clone_from(&credential.principal);
-        if !is_right {
-            self.failures.note(address, Instant::now());
-            let refusal = wrong().for_the_trail();
-            engine.note_refusal(&caller, "Authenticate", &refusal)?;
-            return Err(wrong());
+        note(&self.given, engine, &caller, &refusal.for_the_trail())?;
+        Err(refusal)
+    }
+
+    /// Tells the audit trail of a request whose signature proves nothing, or of a disabled access key.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` where nothing is to be answered without an audit trail.
+    pub fn note_unproven(
+        &self,
+        engine: &Engine,
+        caller: &Caller,
+        refusal: &KmsError,
+    ) -> Result<(), KmsError> {
+        note(&self.signed, engine, caller, refusal)
+    }
+
+    /// Tells the audit trail of those that have no line of their own.
+    pub fn sum_up(&self, engine: &Engine) {
+        for failures in [&self.given, &self.signed] {
+            for (source, count) in failures.sum_up() {
+                let told = engine.trail().note_unproven(&source.to_string(), count);
+                if told.is_err() {
+                    failures.put_back(source, count);
+                }
+            }
         }
-        if !credential.enabled {
-            return Err(disabled());
-        }
-        Ok(caller)
     }
 
     fn check_failures(&self, address: IpAddr) -> Result<(), WebError> {
-        let held_off = self.failures.check(address, Instant::now());
+        let held_off = self.given.check(address, Instant::now());
         held_off.map_err(|seconds| WebError {
             retry_after: Some(seconds),
             ..WebError::new(
@@ -63,6 +89,29 @@ impl AccessCheck {
             )
         })
     }
+}
+
+/// Counts a failure, and gives it its line if it may have one.
+fn note(
+    failures: &Failures,
+    engine: &Engine,
+    caller: &Caller,
+    refusal: &KmsError,
+) -> Result<(), KmsError> {
+    if failures.note(address_of(caller), Instant::now()) {
+        engine.note_refusal(caller, "Authenticate", refusal)?;
+    }
+    Ok(())
+}
+
+fn address_of(caller: &Caller) -> IpAddr {
+    caller.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into())
+}
+
+/// The id of an access key that is none, as far as ids go.
+#[must_use]
+pub fn said(id: &str) -> String {
+    id.chars().take(Credential::ID_LEN_MAX).collect()
 }
 
 /// In a time that tells neither where they differ nor how long they are. An empty secret is none.

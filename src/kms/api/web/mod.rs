@@ -3,13 +3,12 @@
 
 mod access;
 mod error;
-mod failures;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use access::AccessCheck;
+pub use access::{AccessCheck, said};
 pub use error::WebError;
 
 use super::Answer;

@@ -1,20 +1,23 @@
 //! Key policies and grants.
 
+use std::sync::Arc;
+
 use data_encoding::BASE64URL_NOPAD;
 
 use super::change::{check_page, random_bytes};
 use crate::kms::engine::caller::Dialect;
+use crate::kms::engine::entry::Entry;
 use crate::kms::engine::error::{ErrorKind, KmsError};
 use crate::kms::engine::ids;
 use crate::kms::engine::model::{Grant, GrantConstraint, KeyRef, Page, PageRequest};
 use crate::kms::engine::operation::{Call, Needs, Operation, States};
 use crate::kms::policy::actions::GRANTABLE;
 use crate::kms::policy::document::principal_name;
-use crate::kms::policy::{Decision, Policy, PolicyKind, Request, Rules, decide};
+use crate::kms::policy::{Decision, Policy, Request, Rules, covers, decide};
 use crate::kms::store::access::GrantRecord;
 
 /// The most grants of a key.
-const GRANTS_MAX: u64 = 5000;
+pub const GRANTS_MAX: u64 = 5000;
 /// The longest name of a grant in bytes.
 const NAME_LEN_MAX: usize = 256;
 /// Random bytes of a grant's token.
@@ -39,9 +42,10 @@ impl Operation for PutKeyPolicy {
     }
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
-        let engine = call.engine;
-        let policy = Policy::parse(&self.policy, PolicyKind::Key, &engine.names().account)?;
-        if !self.bypass_lockout_check && !may_again(&call, &policy).await? {
+        let policy = Policy::parse_new(&self.policy, &call.engine.names().account)?;
+        let entry = call.key()?;
+        let may_again = call.by_policies(Self::ACTION, entry, &policy).await? == Decision::Allowed;
+        if !self.bypass_lockout_check && !may_again {
             return Err(KmsError::new(
                 ErrorKind::PolicyMalformed,
                 "The policy would no longer let you set the key's policy (kms:PutKeyPolicy).",
@@ -130,12 +134,12 @@ impl Operation for CreateGrant {
         Ok(Needs::key(&self.key, States::Usable))
     }
 
-    fn is_dry_run(&self) -> bool {
-        self.dry_run
-    }
-
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         let record = self.record(&call)?;
+        self.check_given_on(&call).await?;
+        if self.dry_run {
+            return Err(KmsError::dry_run());
+        }
         let (mut write, key) = call.begin_change(States::Usable).await?;
         if write.grant_count(&key.key.id).await? >= GRANTS_MAX {
             let message = format!("A key has at most {GRANTS_MAX} grants.");
@@ -234,7 +238,8 @@ impl Operation for RevokeGrant {
     }
 }
 
-/// Ends a grant, by its retiring principal or grantee.
+/// Ends a grant, by its retiring principal or grantee. The grant alone allows it; policies can deny it ("Retiring and
+/// revoking grants", AWS KMS).
 #[derive(Debug, Clone)]
 pub struct RetireGrant {
     /// The grant by its token, or by key and id.
@@ -252,7 +257,8 @@ impl Operation for RetireGrant {
     }
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
-        let grant = self.find(&call).await?;
+        let (entry, grant) = self.find(&call).await?;
+        call.is_about(&entry.key.id);
         let caller = &call.caller.principal;
         let is_retiring = grant.retiring.as_ref() == Some(caller);
         let is_grantee = grant.grantee == *caller
@@ -261,8 +267,11 @@ impl Operation for RetireGrant {
                 .iter()
                 .any(|operation| operation == "RetireGrant");
         let is_local = call.caller.dialect == Dialect::Local;
-        if !is_retiring && !is_grantee && !is_local {
-            let message = format!("{caller} is not allowed to retire the grant.");
+        let by_policies = call.by_policies(Self::ACTION, &entry, &entry.policy);
+        let is_denied = by_policies.await? == Decision::Denied;
+        if is_denied || (!is_retiring && !is_grantee && !is_local) {
+            let key = &entry.key.id.0;
+            let message = format!("{caller} is not allowed to retire the grant on key {key}.");
             return Err(KmsError::new(ErrorKind::AccessDenied, message));
         }
         if self.dry_run {
@@ -320,44 +329,80 @@ impl CreateGrant {
             token: BASE64URL_NOPAD.encode(&random_bytes(TOKEN_LEN)),
         })
     }
+
+    /// Who may make grants by a grant alone gives no more than one of his has.
+    async fn check_given_on(&self, call: &Call<'_>) -> Result<(), KmsError> {
+        // As it is now: a grant that came with its token is not in the call's own.
+        let key = KeyRef::Id(call.key()?.key.id.clone());
+        let entry = call.engine.entry(&key, call.now).await?;
+        let by_policies = call.by_policies(Self::ACTION, &entry, &entry.policy);
+        if by_policies.await? == Decision::Allowed {
+            return Ok(());
+        }
+        let caller = &call.caller.principal;
+        let can_give = |grant: &&Grant| {
+            grant.grantee == *caller && grant.operations.iter().any(|own| own == Self::ACTION)
+        };
+        let mut own = entry.grants.iter().filter(can_give);
+        if own.any(|grant| covers(grant, &self.operations, self.constraint.as_ref())) {
+            return Ok(());
+        }
+        let message = format!(
+            "{caller} may give on what a grant gives: operations of that grant only, under a constraint that is as strict."
+        );
+        Err(KmsError::new(ErrorKind::AccessDenied, message))
+    }
 }
 
 impl RetireGrant {
-    async fn find(&self, call: &Call<'_>) -> Result<Grant, KmsError> {
+    /// The grant and its key.
+    async fn find(&self, call: &Call<'_>) -> Result<(Arc<Entry>, Grant), KmsError> {
+        let engine = call.engine;
         match &self.grant {
             GrantRef::Token(token) => {
-                let record = call.engine.store.grant_of_token(token).await?;
-                record.map(|record| record.grant).ok_or_else(no_grant)
+                let record = engine.store.grant_of_token(token).await?;
+                let grant = record.ok_or_else(no_grant)?.grant;
+                let key = KeyRef::Id(grant.key.clone());
+                Ok((engine.entry(&key, call.now).await?, grant))
             }
             GrantRef::Of { key, id } => {
-                let entry = call.engine.entry(key, call.now).await?;
-                let grant = entry.grants.iter().find(|grant| grant.id == *id);
-                grant.cloned().ok_or_else(no_grant)
+                let entry = engine.entry(key, call.now).await?;
+                call.is_about(&entry.key.id);
+                let grant = entry.grants.iter().find(|grant| grant.id == *id).cloned();
+                Ok((entry, grant.ok_or_else(no_grant)?))
             }
         }
     }
 }
 
-/// Whether the caller could still set the policy, were this the key's.
-async fn may_again(call: &Call<'_>, policy: &Policy) -> Result<bool, KmsError> {
-    if call.caller.dialect == Dialect::Local {
-        return Ok(true);
+impl Call<'_> {
+    /// What policies alone say of the caller and a key, were `policy` the key's.
+    async fn by_policies(
+        &self,
+        action: &str,
+        entry: &Entry,
+        policy: &Policy,
+    ) -> Result<Decision, KmsError> {
+        if self.caller.dialect == Dialect::Local {
+            return Ok(Decision::Allowed);
+        }
+        let principal = &self.caller.principal;
+        let own = self.engine.principal_policy(principal).await?;
+        let rules = Rules {
+            principal: own.as_deref(),
+            key: Some(policy),
+            grants: &[],
+        };
+        let request = Request {
+            principal,
+            action,
+            key: Some(&entry.facts),
+            context: None,
+            address: self.caller.address,
+            now: self.now,
+        };
+        Ok(decide(&rules, &request))
     }
-    let own = call.engine.principal_policy(&call.caller.principal).await?;
-    let rules = Rules {
-        principal: own.as_deref(),
-        key: Some(policy),
-        grants: &[],
-    };
-    let request = Request {
-        principal: &call.caller.principal,
-        action: PutKeyPolicy::ACTION,
-        key: Some(&call.key()?.facts),
-        context: None,
-        address: call.caller.address,
-        now: call.now,
-    };
-    Ok(decide(&rules, &request) == Decision::Allowed)
 }
 
 fn check_operations(operations: &[String]) -> Result<(), KmsError> {

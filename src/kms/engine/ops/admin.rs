@@ -10,20 +10,19 @@ use crate::kms::engine::error::{ErrorKind, KmsError};
 use crate::kms::engine::ids;
 use crate::kms::engine::model::{KeyRef, KeyVersionId, Page, PageRequest};
 use crate::kms::engine::operation::{Call, Needs, Operation, States};
+use crate::kms::policy::document::{PRINCIPAL_LEN_MAX, is_principal_name};
 use crate::kms::policy::{Policy, PolicyKind};
 use crate::kms::root::Thing;
 use crate::kms::store::StoreError;
 use crate::kms::store::access::CredentialRecord;
 
 /// The most access keys of a principal.
-const CREDENTIALS_MAX: u64 = 10;
-/// The longest name of a principal in bytes.
-const NAME_MAX: usize = 64;
+pub const CREDENTIALS_MAX: u64 = 10;
 
 /// Who can be given access keys: a person or a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// 1 to 64 of `[A-Za-z0-9._@-]`.
+    /// 1 to 64 of `[A-Za-z0-9._@-]`, not digits alone.
     pub name: String,
     /// JSON: what it may do (statements without `Principal`).
     pub policy: String,
@@ -314,12 +313,11 @@ impl Operation for GetKeyUse {
 }
 
 fn check_name(name: &str) -> Result<(), KmsError> {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._@-".contains(&byte);
-    if (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(is_allowed) {
+    if is_principal_name(name) {
         return Ok(());
     }
     let message = format!(
-        "A principal's name is 1 to {NAME_MAX} letters, digits, dots, hyphens, underscores and at-signs."
+        "A principal's name is 1 to {PRINCIPAL_LEN_MAX} letters, digits, dots, hyphens, underscores and at-signs, and not digits alone."
     );
     Err(KmsError::invalid("Name", message))
 }

@@ -226,9 +226,7 @@ impl Operation for GenerateMac {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         call.check_usage(KeyUsage::GenerateVerifyMac)?;
-        let entry = call.key()?;
-        let version = entry.usable(None)?;
-        let material = version.material(&call.engine.root, entry.key.spec)?;
+        let (version, material) = call.material(None)?;
         let bytes = material.mac(self.algorithm, &self.message)?;
         version.uses.produced(call.now);
         Ok(produced(&version.version, bytes))
@@ -259,9 +257,7 @@ impl Operation for VerifyMac {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         call.check_usage(KeyUsage::GenerateVerifyMac)?;
-        let entry = call.key()?;
-        let version = entry.usable(None)?;
-        let material = version.material(&call.engine.root, entry.key.spec)?;
+        let (version, material) = call.material(None)?;
         let valid = material.verify_mac(self.algorithm, &self.message, &self.mac)?;
         version.uses.opened(call.now);
         Ok(verified(&version.version, valid))
@@ -339,6 +335,16 @@ impl Call<'_> {
                 "The key is symmetric: it has no public and private half.",
             ));
         }
+        self.material(version)
+    }
+
+    /// A version of the call's first key that may be used, the primary where none is named, and what it does its work
+    /// with.
+    fn material(
+        &self,
+        version: Option<&KeyVersionId>,
+    ) -> Result<(&Version, Arc<Material>), KmsError> {
+        let entry = self.key()?;
         let version = entry.usable(version)?;
         let material = version.material(&self.engine.root, entry.key.spec)?;
         Ok((version, material))

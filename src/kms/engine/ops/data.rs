@@ -13,7 +13,7 @@ use crate::kms::engine::ops::export::ExportAlgorithm;
 use crate::kms::material::{Material, blob, wrapping};
 
 /// The most random bytes at once.
-const RANDOM_MAX: usize = 1024;
+pub const RANDOM_MAX: usize = 1024;
 
 /// A ciphertext and what it is under.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,9 +62,7 @@ impl Operation for Encrypt {
     type Answer = Encrypted;
 
     fn needs(&self) -> Result<Needs<'_>, KmsError> {
-        Ok(Needs::one(
-            Need::key(Cow::Borrowed(&self.key), States::Usable).with_context(&self.context),
-        ))
+        Ok(Needs::one(using(&self.key, &self.context)))
     }
 
     fn is_dry_run(&self) -> bool {
@@ -138,10 +136,7 @@ impl Operation for GenerateDataKey {
     type Answer = DataKey;
 
     fn needs(&self) -> Result<Needs<'_>, KmsError> {
-        check_len(self.len)?;
-        Ok(Needs::one(
-            Need::key(Cow::Borrowed(&self.key), States::Usable).with_context(&self.context),
-        ))
+        data_key(&self.key, self.len, &self.context)
     }
 
     fn is_dry_run(&self) -> bool {
@@ -173,10 +168,7 @@ impl Operation for GenerateDataKeyWithoutPlaintext {
     type Answer = DataKey;
 
     fn needs(&self) -> Result<Needs<'_>, KmsError> {
-        check_len(self.len)?;
-        Ok(Needs::one(
-            Need::key(Cow::Borrowed(&self.key), States::Usable).with_context(&self.context),
-        ))
+        data_key(&self.key, self.len, &self.context)
     }
 
     fn is_dry_run(&self) -> bool {
@@ -213,6 +205,12 @@ impl Operation for ReEncrypt {
 
     fn needs(&self) -> Result<Needs<'_>, KmsError> {
         let source = match (self.source_algorithm, &self.source) {
+            (Some(_), _) if !self.source_context.is_empty() => {
+                return Err(KmsError::invalid(
+                    "SourceEncryptionContext",
+                    "An asymmetric key binds nothing to an encryption context.",
+                ));
+            }
             (Some(_), Some(key)) => Need::key(Cow::Borrowed(key), States::Usable),
             (Some(_), None) => {
                 return Err(KmsError::new(
@@ -313,7 +311,7 @@ impl Operation for GenerateDataKeyPair {
                 "The key pair's spec is of no key pair.",
             ));
         }
-        let need = Need::key(Cow::Borrowed(&self.key), States::Usable).with_context(&self.context);
+        let need = using(&self.key, &self.context);
         Ok(Needs::one(if self.with_private {
             need
         } else {
@@ -377,6 +375,8 @@ pub struct ExportedDataKey {
 pub struct ExportDataKey {
     pub blob: Vec<u8>,
     pub context: EncryptionContext,
+    /// The data key in what was decrypted; `None` where that is something else. A dialect knows it.
+    pub data_key: fn(SecretBytes) -> Option<SecretBytes>,
     /// SubjectPublicKeyInfo, DER.
     pub public_key: Vec<u8>,
     pub algorithm: ExportAlgorithm,
@@ -399,10 +399,16 @@ impl Operation for ExportDataKey {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         let opened = call.open(&self.blob, &self.context)?;
+        let data_key = (self.data_key)(opened.plaintext).ok_or_else(|| {
+            KmsError::invalid(
+                "CiphertextBlob",
+                "The ciphertext holds text, which is no data key.",
+            )
+        })?;
         Ok(ExportedDataKey {
             key: opened.key,
             version: opened.version,
-            exported: wrapping::wrap(self.algorithm, &self.public_key, &opened.plaintext)?,
+            exported: wrapping::wrap(self.algorithm, &self.public_key, &data_key)?,
             blob: None,
         })
     }
@@ -426,10 +432,7 @@ impl Operation for GenerateAndExportDataKey {
     type Answer = ExportedDataKey;
 
     fn needs(&self) -> Result<Needs<'_>, KmsError> {
-        check_len(self.len)?;
-        Ok(Needs::one(
-            Need::key(Cow::Borrowed(&self.key), States::Usable).with_context(&self.context),
-        ))
+        data_key(&self.key, self.len, &self.context)
     }
 
     fn is_dry_run(&self) -> bool {
@@ -493,6 +496,21 @@ impl Call<'_> {
             plaintext,
         })
     }
+}
+
+/// Use of a key under a context.
+fn using<'a>(key: &'a KeyRef, context: &'a EncryptionContext) -> Need<'a> {
+    Need::key(Cow::Borrowed(key), States::Usable).with_context(context)
+}
+
+/// Use of a key for a new data key of so many bytes.
+fn data_key<'a>(
+    key: &'a KeyRef,
+    len: usize,
+    context: &'a EncryptionContext,
+) -> Result<Needs<'a>, KmsError> {
+    check_len(len)?;
+    Ok(Needs::one(using(key, context)))
 }
 
 /// The key that a ciphertext is to be opened with: the one that was named, else the one that it names.

@@ -21,7 +21,7 @@ use crate::kms::store::import::ImportToken;
 use crate::kms::store::keys::{Counts, KeyRecord, VersionRecord};
 
 /// How long a token is good (both clouds).
-const TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(24);
+pub const TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(24);
 const TOKEN_LEN: usize = 64;
 
 /// What is needed to wrap material for its import.
@@ -164,12 +164,9 @@ impl ImportKeyMaterial {
         let key = &call.key()?.key.id;
         let id = token_id(&self.token);
         let token = call.engine.store.import_token(&id).await?;
-        let token = token.filter(|token| token.key == *key).ok_or_else(|| {
-            KmsError::new(
-                ErrorKind::ImportTokenInvalid,
-                "The import token is not one of this key. Ask for new parameters for import.",
-            )
-        })?;
+        let token = token
+            .filter(|token| token.key == *key)
+            .ok_or_else(no_token)?;
         if token.expires <= call.now {
             return Err(KmsError::new(
                 ErrorKind::ImportTokenExpired,
@@ -179,6 +176,9 @@ impl ImportKeyMaterial {
         let parsed =
             ExportAlgorithm::of_name(&token.algorithm).zip(WrappingKeySpec::of_name(&token.spec));
         let (algorithm, wrapping_spec) = parsed.ok_or_else(KmsError::internal)?;
+        if algorithm == ExportAlgorithm::RsaesPkcs1V15 {
+            use_up(call, &id).await?;
+        }
         let thing = Thing::ImportKey { token: &id };
         let private = call.engine.root.unwrap(thing, &token.private_key);
         let private = private.map_err(|_error| KmsError::internal())?;
@@ -280,6 +280,24 @@ fn check_external(origin: Origin) -> Result<(), KmsError> {
             "The key's material was made by the service: it is neither imported nor deleted by itself.",
         )),
     }
+}
+
+/// A wrapping key that unwraps PKCS #1 v1.5 does it once, whatever comes of it: who asks often enough could tell by the
+/// time that it takes how what he sent unwraps.
+async fn use_up(call: &Call<'_>, token: &str) -> Result<(), KmsError> {
+    let mut write = call.engine.store.write().await?;
+    let key = &call.key()?.key.id;
+    if !write.delete_import_token(key, token).await? {
+        return Err(no_token());
+    }
+    call.engine.commit(write).await
+}
+
+fn no_token() -> KmsError {
+    KmsError::new(
+        ErrorKind::ImportTokenInvalid,
+        "The import token is not one of this key, or was used up. Ask for new parameters for import.",
+    )
 }
 
 /// The store knows a token by its hash: who reads the store cannot use it.

@@ -15,7 +15,7 @@ use crate::kms::engine::model::{
     ProtectionLevel, Rotation, Tag, VersionCause,
 };
 use crate::kms::engine::operation::{Call, Needs, Operation, States};
-use crate::kms::policy::{Policy, PolicyKind};
+use crate::kms::policy::Policy;
 use crate::kms::store::keys::KeyRecord;
 
 /// The longest description in characters.
@@ -94,7 +94,7 @@ impl CreateKey {
             Some(policy) => policy.clone(),
             None => Policy::default_of_key(&creator, account),
         };
-        Policy::parse(&policy, PolicyKind::Key, account)?;
+        Policy::parse_new(&policy, account)?;
         let rotation = match self.rotation_period {
             None => Rotation::default(),
             Some(period) => first_rotation(check_period(period)?, call.now)?,

@@ -11,12 +11,12 @@ use crate::kms::engine::operation::{Call, Need, Needs, Operation, States};
 use crate::kms::store::StoreError;
 
 /// The most aliases of a key.
-const ALIASES_MAX: u64 = 50;
+pub const ALIASES_MAX: u64 = 50;
 const ALIAS_LEN_MAX: usize = 255;
 /// Kept for the clouds' own keys.
 const KEPT_ALIASES: &[&str] = &["alias/acs", "alias/aws/"];
 /// The most tags of a key.
-const TAGS_MAX: u64 = 50;
+pub const TAGS_MAX: u64 = 50;
 const TAG_KEY_MAX: usize = 128;
 const TAG_VALUE_MAX: usize = 256;
 
@@ -83,8 +83,10 @@ impl Operation for UpdateAlias {
                 "An alias goes from one key to another of the same usage and kind only.",
             ));
         }
-        if !write.update_alias(&self.name, &new.id, call.now).await? {
-            return Err(no_alias(&self.name));
+        // The key that the caller may take the name from must still be the one that has it.
+        let moved = write.update_alias(&self.name, &old.id, &new.id, call.now);
+        if !moved.await? {
+            return Err(moved_meanwhile(&self.name));
         }
         call.engine.commit(write).await
     }
@@ -108,8 +110,8 @@ impl Operation for DeleteAlias {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         let mut write = call.engine.store.write().await?;
-        if !write.delete_alias(&self.name).await? {
-            return Err(no_alias(&self.name));
+        if !write.delete_alias(&self.name, &call.key()?.key.id).await? {
+            return Err(moved_meanwhile(&self.name));
         }
         call.engine.commit(write).await
     }
@@ -259,6 +261,8 @@ fn too_many_tags() -> KmsError {
     KmsError::new(ErrorKind::LimitExceeded, message)
 }
 
-fn no_alias(name: &str) -> KmsError {
-    KmsError::new(ErrorKind::AliasNotFound, format!("There is no {name}."))
+fn moved_meanwhile(name: &str) -> KmsError {
+    let message =
+        format!("{name} went to another key, or away, at the same time. Look where it is.");
+    KmsError::new(ErrorKind::InvalidState, message)
 }

@@ -1,5 +1,6 @@
 //! Versions of keys and their rotation.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,12 +13,12 @@ use crate::kms::engine::model::{
     KeyId, KeyRef, KeySpec, KeyVersion, KeyVersionId, Origin, Page, PageRequest, Rotation,
     VersionCause,
 };
-use crate::kms::engine::operation::{Call, Needs, Operation, States};
+use crate::kms::engine::operation::{Call, Need, Needs, Operation, States};
 use crate::kms::engine::service::Engine;
 use crate::kms::store::keys::{KeyRecord, VersionRecord};
 
 /// The most versions of a key.
-const VERSIONS_MAX: u32 = 1000;
+pub const VERSIONS_MAX: u32 = 1000;
 const DAY: u64 = 24 * 60 * 60;
 const PERIOD_DAYS_MIN: u64 = 7;
 const PERIOD_DAYS_MAX: u64 = 2560;
@@ -129,7 +130,8 @@ impl Operation for SetKeyVersionEnabled {
     }
 }
 
-/// Turns rotation by schedule on or off.
+/// Turns rotation by schedule on or off. What it does is what must be allowed: `EnableKeyRotation` or
+/// `DisableKeyRotation`, or what Alibaba's policies have for both, `UpdateRotationPolicy`.
 #[derive(Debug, Clone)]
 pub struct UpdateRotation {
     pub key: KeyRef,
@@ -142,10 +144,15 @@ impl Operation for UpdateRotation {
     type Answer = ();
 
     fn needs(&self) -> Result<Needs<'_>, KmsError> {
-        if let Some(period) = self.period {
-            check_period(period)?;
-        }
-        Ok(Needs::key(&self.key, States::Usable))
+        let action = match self.period {
+            Some(period) => {
+                check_period(period)?;
+                "EnableKeyRotation"
+            }
+            None => "DisableKeyRotation",
+        };
+        let need = Need::key(Cow::Borrowed(&self.key), States::Usable);
+        Ok(Needs::one(need.with_action(action)))
     }
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {

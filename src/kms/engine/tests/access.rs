@@ -156,17 +156,13 @@ fn grant(key: &Key, grantee: &str, operations: &[&str]) -> CreateGrant {
     }
 }
 
-/// Nobody gives on what was given, and who comes after one that went has nothing of it.
+/// Who comes after one that went has nothing of it.
 #[test]
-fn grants_are_for_no_grants_and_end_with_their_principal() {
+fn grants_end_with_their_principal() {
     on_both(async |backend| {
         let bench = Bench::new(backend).await;
         let key = bench.key(symmetric()).await;
         bench.principal("app", NOTHING).await;
-        assert_eq!(
-            bench.kind_of(grant(&key, "app", &["CreateGrant"])).await,
-            Some(ErrorKind::InvalidParameter("Operations"))
-        );
         bench.run(grant(&key, "app", &["Encrypt"])).await.unwrap();
         let delete = DeletePrincipal {
             name: "app".to_owned(),
@@ -177,6 +173,102 @@ fn grants_are_for_no_grants_and_end_with_their_principal() {
             kind_as(&bench, &next, encrypt(id(&key), b"x")).await,
             DENIED
         );
+        bench.engine.close().await;
+    });
+}
+
+#[test]
+fn who_has_a_grant_for_grants_gives_on_no_more_than_it_gives() {
+    on_both(async |backend| {
+        let bench = Bench::new(backend).await;
+        let key = bench.key(symmetric()).await;
+        let app = bench.principal("app", NOTHING).await;
+        let other = bench.principal("other", NOTHING).await;
+        let pairs =
+            |pairs: &[(&str, &str)]| Some(GrantConstraint::Subset(context(pairs).pairs().clone()));
+        let given = CreateGrant {
+            constraint: pairs(&[("app", "test")]),
+            ..grant(&key, "app", &["CreateGrant", "Encrypt"])
+        };
+        // A second grant adds nothing to what the first one lets give on.
+        bench.run(grant(&key, "app", &["Decrypt"])).await.unwrap();
+        let without = grant(&key, "other", &["Decrypt"]);
+        assert_eq!(kind_as(&bench, &app, without.clone()).await, DENIED);
+        bench.run(given).await.unwrap();
+        let on = |operations, constraint| CreateGrant {
+            constraint,
+            ..grant(&key, "other", operations)
+        };
+        for too_much in [
+            on(&["Decrypt"], pairs(&[("app", "test")])),
+            on(&["Encrypt", "Decrypt"], pairs(&[("app", "test")])),
+            on(&["Encrypt"], None),
+            on(&["Encrypt"], pairs(&[("app", "prod")])),
+            CreateGrant {
+                dry_run: true,
+                ..on(&["Encrypt"], None)
+            },
+        ] {
+            assert_eq!(
+                kind_as(&bench, &app, too_much.clone()).await,
+                DENIED,
+                "{too_much:?}"
+            );
+        }
+        assert_eq!(
+            kind_as(&bench, &other, encrypt(id(&key), b"x")).await,
+            DENIED
+        );
+        let as_much = on(&["Encrypt"], pairs(&[("app", "test")]));
+        let dry = CreateGrant {
+            dry_run: true,
+            ..as_much.clone()
+        };
+        assert_eq!(kind_as(&bench, &app, dry).await, Some(ErrorKind::DryRun));
+        assert_eq!(kind_as(&bench, &app, as_much).await, None);
+        assert_eq!(kind_as(&bench, &other, encrypt(id(&key), b"x")).await, None);
+        assert_eq!(
+            kind_as(&bench, &other, without).await,
+            DENIED,
+            "it has no such grant"
+        );
+        bench.engine.close().await;
+    });
+}
+
+#[test]
+fn a_denial_that_would_deny_nobody_is_refused() {
+    on_both(async |backend| {
+        let bench = Bench::new(backend).await;
+        let key = bench.key(symmetric()).await;
+        let of = |principal: &str| {
+            format!(
+                r#"{{"Version":"2012-10-17","Statement":[
+                {{"Effect":"Allow","Principal":{{"AWS":"arn:aws:iam::123456789012:root"}},"Action":"kms:*"}},
+                {{"Effect":"Deny","Principal":{{"AWS":"{principal}"}},"Action":"kms:Encrypt"}}]}}"#
+            )
+        };
+        let put = |principal: &str| PutKeyPolicy {
+            key: id(&key),
+            policy: of(principal),
+            bypass_lockout_check: true,
+        };
+        let create = |principal: &str| CreateKey {
+            policy: Some(of(principal)),
+            ..symmetric()
+        };
+        for nobody in [
+            "arn:aws:iam::123456789012:user/*",
+            "arn:aws:iam::123456789012:user/team/bob",
+            "arn:aws:sts::123456789012:assumed-role/bob/session",
+        ] {
+            let kind = bench.kind_of(put(nobody)).await;
+            assert_eq!(kind, Some(ErrorKind::PolicyMalformed), "{nobody}");
+            let kind = bench.kind_of(create(nobody)).await;
+            assert_eq!(kind, Some(ErrorKind::PolicyMalformed), "{nobody}");
+        }
+        bench.run(put("bob")).await.unwrap();
+        bench.run(create("bob")).await.unwrap();
         bench.engine.close().await;
     });
 }
@@ -359,6 +451,56 @@ fn grants_are_retired_by_those_who_may() {
     });
 }
 
+/// The grant allows it, a policy can deny it, and the trail says of which key it was.
+#[test]
+fn policies_deny_the_retirement_of_a_grant_and_the_trail_names_its_key() {
+    on_both(async |backend| {
+        let bench = Bench::new(backend).await;
+        let key = bench.key(symmetric()).await;
+        let denied = r#"{"Version":"1","Statement":[{"Effect":"Deny","Action":"kms:RetireGrant","Resource":"*"}]}"#;
+        let warden = bench.principal("warden", denied).await;
+        let app = bench.principal("app", NOTHING).await;
+        let create = CreateGrant {
+            retiring: Some("warden".to_owned()),
+            ..grant(&key, "app", &["Decrypt", "RetireGrant"])
+        };
+        let granted = bench.run(create).await.unwrap();
+        let by_token = || RetireGrant {
+            grant: GrantRef::Token(granted.token.clone()),
+            dry_run: false,
+        };
+        let by_id = || RetireGrant {
+            grant: GrantRef::Of {
+                key: id(&key),
+                id: granted.id.clone(),
+            },
+            dry_run: false,
+        };
+        assert_eq!(kind_as(&bench, &warden, by_token()).await, DENIED);
+        assert_eq!(kind_as(&bench, &warden, by_id()).await, DENIED);
+        let of_key = r#"{"Statement":[{"Effect":"Allow","Principal":{"AWS":"admin"},"Action":"kms:*"},
+            {"Effect":"Deny","Principal":{"AWS":"app"},"Action":"kms:Retire*"}]}"#;
+        let put = |policy: &str| PutKeyPolicy {
+            key: id(&key),
+            policy: policy.to_owned(),
+            bypass_lockout_check: false,
+        };
+        bench.run(put(of_key)).await.unwrap();
+        assert_eq!(kind_as(&bench, &app, by_token()).await, DENIED);
+        let default = crate::kms::policy::Policy::default_of_key("admin", "123456789012");
+        bench.run(put(&default)).await.unwrap();
+        assert_eq!(kind_as(&bench, &app, by_token()).await, None);
+        assert!(bench.engine.close().await);
+        let text = std::fs::read_to_string(bench.audit_file()).unwrap();
+        let retired = text
+            .lines()
+            .filter(|line| line.contains(r#""RetireGrant""#));
+        let named = format!(r#""key_id":"{}""#, key.id.0);
+        let named: Vec<_> = retired.map(|line| line.contains(&named)).collect();
+        assert_eq!(named, [true; 4]);
+    });
+}
+
 #[test]
 fn access_keys_are_disabled_enabled_and_gone_at_once() {
     on_both(async |backend| {
@@ -465,7 +607,18 @@ fn principals_have_names_and_policies_that_can_be() {
             name: name.to_owned(),
             policy: policy.to_owned(),
         };
-        for name in ["", "a b", "local:root", "ä", "a/b", &"n".repeat(65)] {
+        // Digits alone are an account in policies.
+        let account = "123456789012";
+        for name in [
+            "",
+            "a b",
+            "local:root",
+            "ä",
+            "a/b",
+            &"n".repeat(65),
+            account,
+            "7",
+        ] {
             let kind = bench.kind_of(create(name, NOTHING)).await;
             assert_eq!(kind, Some(ErrorKind::InvalidParameter("Name")), "{name}");
         }

@@ -403,10 +403,19 @@ fn data_keys_leave_under_public_keys() {
         let export = ExportDataKey {
             blob,
             context: context(&[("app", "test")]),
+            data_key: Some,
             public_key: owner.public_key_der().unwrap().to_vec(),
             algorithm,
             dry_run: false,
         };
+        let no_key = ExportDataKey {
+            data_key: |_decrypted| None,
+            ..export.clone()
+        };
+        assert_eq!(
+            bench.kind_of(no_key).await,
+            Some(ErrorKind::InvalidParameter("CiphertextBlob"))
+        );
         let again = bench.run(export).await.unwrap();
         for exported in [made.exported, again.exported] {
             let own = wrapping::unwrap(&owner, algorithm, &exported, KeySpec::Aes256).unwrap();

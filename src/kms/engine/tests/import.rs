@@ -174,6 +174,81 @@ fn what_does_not_unwrap_or_is_of_another_length_is_refused() {
     });
 }
 
+/// Under PKCS #1 v1.5 a token is good for one attempt, whatever comes of it, and both answers are the same for it.
+#[test]
+fn a_wrapping_key_for_pkcs1_unwraps_once() {
+    on_both(async |backend| {
+        let bench = Bench::new(backend).await;
+        for (algorithm, once) in [
+            (ExportAlgorithm::RsaesPkcs1V15, true),
+            (ExportAlgorithm::RsaesOaepSha256, false),
+        ] {
+            let key = bench.key(external()).await;
+            let asked = parameters(&key, algorithm, WrappingKeySpec::Rsa2048);
+            for is_broken in [false, true] {
+                let given = bench.run(asked.clone()).await.unwrap();
+                let mut material = wrapping::wrap(algorithm, &given.public_key, &[7; 32]).unwrap();
+                if is_broken {
+                    material.truncate(255);
+                }
+                let import = ImportKeyMaterial {
+                    key: id(&key),
+                    token: given.token.clone(),
+                    material,
+                    expires: None,
+                };
+                let wanted = is_broken.then_some(ErrorKind::KeyMaterialInvalid);
+                assert_eq!(bench.kind_of(import.clone()).await, wanted);
+                let again = if once {
+                    Some(ErrorKind::ImportTokenInvalid)
+                } else {
+                    wanted
+                };
+                for _ in 0..2 {
+                    assert_eq!(bench.kind_of(import.clone()).await, again, "{algorithm:?}");
+                }
+            }
+        }
+        bench.engine.close().await;
+    });
+}
+
+/// Two attempts at the same time are two.
+#[test]
+fn of_two_attempts_at_once_under_pkcs1_one_is_made() {
+    on_both(async |backend| {
+        let bench = Bench::new(backend).await;
+        let key = bench.key(external()).await;
+        let algorithm = ExportAlgorithm::RsaesPkcs1V15;
+        let asked = parameters(&key, algorithm, WrappingKeySpec::Rsa2048);
+        let given = bench.run(asked).await.unwrap();
+        let import = ImportKeyMaterial {
+            key: id(&key),
+            token: given.token.clone(),
+            material: wrapping::wrap(algorithm, &given.public_key, &[7; 32]).unwrap(),
+            expires: None,
+        };
+        let attempts = tokio::join!(
+            bench.kind_of(import.clone()),
+            bench.kind_of(import.clone()),
+            bench.kind_of(import)
+        );
+        let kinds = [attempts.0, attempts.1, attempts.2];
+        assert_eq!(
+            kinds.iter().filter(|kind| kind.is_none()).count(),
+            1,
+            "{kinds:?}"
+        );
+        let refused = Some(ErrorKind::ImportTokenInvalid);
+        assert_eq!(
+            kinds.iter().filter(|kind| **kind == refused).count(),
+            2,
+            "{kinds:?}"
+        );
+        bench.engine.close().await;
+    });
+}
+
 #[test]
 fn tokens_are_of_one_key_and_expire() {
     on_both(async |backend| {

@@ -4,6 +4,7 @@ mod access;
 mod backup;
 mod data;
 mod import;
+mod names;
 mod servers;
 mod states;
 mod trail;

@@ -171,6 +171,37 @@ fn what_does_not_rotate_is_refused() {
     });
 }
 
+/// Who may turn it on may not turn it off for that, and the other way round.
+#[test]
+fn rotation_is_allowed_by_what_is_asked_of_it() {
+    on_both(async |backend| {
+        let bench = Bench::new(backend).await;
+        let key = bench.key(symmetric()).await;
+        let update = |on: bool| UpdateRotation {
+            key: id(&key),
+            period: on.then_some(Duration::from_secs(30 * DAY)),
+        };
+        for (name, action, may_enable, may_disable) in [
+            ("on", "EnableKeyRotation", true, false),
+            ("off", "DisableKeyRotation", false, true),
+            ("both", "UpdateRotationPolicy", true, true),
+            ("neither", "RotateKeyOnDemand", false, false),
+        ] {
+            let policy = format!(
+                r#"{{"Statement":[{{"Effect":"Allow","Action":"kms:{action}","Resource":"*"}}]}}"#
+            );
+            let who = bench.principal(name, &policy).await;
+            for (on, may) in [(true, may_enable), (false, may_disable)] {
+                let done = bench.engine.perform(&who, update(on)).await;
+                let kind = done.err().map(|error| error.kind());
+                let wanted = (!may).then_some(ErrorKind::AccessDenied);
+                assert_eq!(kind, wanted, "{action}, {on}");
+            }
+        }
+        bench.engine.close().await;
+    });
+}
+
 #[test]
 fn a_schedule_is_told_and_taken_away() {
     on_both(async |backend| {

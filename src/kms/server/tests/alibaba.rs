@@ -177,6 +177,8 @@ def test(call):
     oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
     out = call('ExportDataKey', CiphertextBlob=made['CiphertextBlob'], EncryptionContext={'a': 'b'}, **to)
     assert private.decrypt(base64.b64decode(out['ExportedDataKey']), oaep) == base64.b64decode(made['Plaintext'])
+    text = call('Encrypt', KeyId=key, Plaintext='text', EncryptionContext={'a': 'b'})['CiphertextBlob']
+    refused('InvalidParameter', 400, call, 'ExportDataKey', CiphertextBlob=text, EncryptionContext={'a': 'b'}, **to)
     out = call('GenerateAndExportDataKey', KeyId=key, **to)
     theirs = private.decrypt(base64.b64decode(out['ExportedDataKey']), oaep)
     assert base64.b64decode(call('Decrypt', CiphertextBlob=out['CiphertextBlob'])['Plaintext']) == theirs and len(theirs) == 32

@@ -127,6 +127,16 @@ again = kms.re_encrypt(CiphertextBlob=blob, SourceEncryptionContext=context, Des
 assert again['SourceKeyId'] == key['Arn'] and again['KeyId'] == other['Arn'], again
 assert kms.decrypt(CiphertextBlob=again['CiphertextBlob'])['Plaintext'] == plain
 refused('InvalidCiphertextException', kms.re_encrypt, CiphertextBlob=blob, DestinationKeyId=other['KeyId'])
+pair = new(KeySpec='RSA_2048', KeyUsage='ENCRYPT_DECRYPT')['KeyId']
+oaep, bound = {'KeyId': pair, 'EncryptionAlgorithm': 'RSAES_OAEP_SHA_256'}, {'EncryptionContext': {'a': 'b'}}
+# An asymmetric key binds nothing: a context that is not bound is not taken.
+refused('ValidationException', kms.encrypt, Plaintext=b'x', **oaep, **bound)
+sealed = kms.encrypt(Plaintext=b'x', EncryptionContext={}, **oaep)['CiphertextBlob']
+refused('ValidationException', kms.decrypt, CiphertextBlob=sealed, **oaep, **bound)
+assert kms.decrypt(CiphertextBlob=sealed, **oaep)['Plaintext'] == b'x'
+moved = {'CiphertextBlob': sealed, 'SourceKeyId': pair, 'SourceEncryptionAlgorithm': 'RSAES_OAEP_SHA_256', 'DestinationKeyId': other['KeyId']}
+refused('ValidationException', kms.re_encrypt, SourceEncryptionContext={'a': 'b'}, **moved)
+kms.re_encrypt(DestinationEncryptionContext={'a': 'b'}, **moved)
 kms.disable_key(KeyId=key['KeyId'])
 refused('DisabledException', kms.decrypt, CiphertextBlob=blob, EncryptionContext=context)
 "#,

@@ -92,7 +92,7 @@ for _ in range(50):
 #[test]
 fn connections_beyond_the_bound_are_closed() {
     let service = Service::start_with(Limits {
-        connections_per_address: 4,
+        connections_per_source: 4,
         ..Limits::default()
     });
     service.judge(

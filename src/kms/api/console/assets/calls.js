@@ -4,7 +4,7 @@ import { ask } from './api.js';
 import { chart } from './chart.js';
 import { h, show } from './dom.js';
 import { asRefusal, badge, empty, field, refusal, select, table, time } from './parts.js';
-import { locale, moment, named, t } from './texts.js';
+import { currentLanguage, has, locale, moment, named, t } from './texts.js';
 
 const EVERY_MS = 3000;
 // How many calls are shown at first, and how many more each time.
@@ -74,7 +74,7 @@ function clock(start) {
 
 function matches(call, text, outcome) {
   const wanted = text.trim().toLowerCase();
-  const words = [call.principal, call.action, call.key, call.address, call.access_key_id, call.request_id, call.refusal];
+  const words = [call.principal, call.action, call.key, call.address, call.access_key_id, call.request_id, call.refusal?.message];
   const isRefused = call.refusal !== null;
   return words.join('\n').toLowerCase().includes(wanted) && (outcome === '' || (outcome === 'refused') === isRefused);
 }
@@ -102,5 +102,10 @@ function keyLink(key) {
 
 function result({ refusal: why, request_id: requestId }) {
   if (why === null) return badge('enabled', t('calls.granted'));
-  return [badge('refused', t('calls.refused')), h('div', { class: 'detail', title: requestId }, why)];
+  const isTranslated = currentLanguage() !== 'en' && has(`error.${why.code}`);
+  return [
+    badge('refused', t('calls.refused')),
+    isTranslated && h('div', {}, t(`error.${why.code}`)),
+    h('div', { class: 'detail', title: requestId }, why.message),
+  ];
 }

@@ -230,7 +230,7 @@ export default {
   'dialect.service': '定时任务',
   'error.title': '请求被拒绝',
   'error.failed-title': '操作未完成',
-  'error.AccessDenied': '您没有权限执行此操作。',
+  'error.AccessDenied': '没有权限执行此操作。',
   'error.AccessKeyWrong': '访问密钥 ID 或密码错误。',
   'error.AccessKeyDisabled': '此访问密钥已被禁用，请联系管理员。',
   'error.TooManyFailures': '此地址提交了过多错误的访问密钥，请稍后再试。',
