@@ -80,5 +80,6 @@ pub(super) fn server(what: &str, error: &ServerError) -> Failure {
             .advise("see [tls] in the service's envelopekms.toml"),
         ServerError::NotLoopback(_) => Failure::usage(what, error),
         ServerError::Place(_) => Failure::new(Exit::Failure, what, chain(error)),
+        ServerError::Store(error) => refused(what, error),
     }
 }

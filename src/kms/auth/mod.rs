@@ -32,6 +32,7 @@ mod error;
 mod form;
 mod replay;
 mod request;
+mod seen;
 mod sigv4;
 mod v1;
 mod window;
@@ -45,7 +46,7 @@ use zeroize::Zeroizing;
 
 pub use error::AuthError;
 pub use form::Form;
-pub use replay::{REPEAT_MAX, Replays};
+pub use replay::{CAPACITY, REPEAT_MAX, Replays};
 pub use request::Request;
 pub use window::WINDOW;
 

@@ -51,11 +51,10 @@ use tokio::task::JoinHandle;
 pub use certificate::{CertificateError, Identity, SelfSigned};
 pub use limits::Limits;
 
-use crate::kms::api::console::Console;
 use crate::kms::api::web::AccessCheck;
 use crate::kms::api::{Place, PlaceError};
 use crate::kms::auth::Replays;
-use crate::kms::engine::Engine;
+use crate::kms::engine::{Engine, KmsError};
 use certificate::Reloading;
 use health::Readiness;
 use limits::{Connections, Rates};
@@ -87,6 +86,8 @@ pub enum ServerError {
     NotLoopback(SocketAddr),
     #[error(transparent)]
     Place(#[from] PlaceError),
+    #[error(transparent)]
+    Store(#[from] KmsError),
 }
 
 /// What every request needs.
@@ -97,10 +98,9 @@ struct Shared {
     limits: Limits,
     connections: Connections,
     rates: Rates,
-    replays: Replays,
+    replays: Arc<Replays>,
     /// Access keys that are given whole: of the REST interface and the console.
     access: AccessCheck,
-    console: Console,
     metrics: Metrics,
     readiness: Readiness,
 }
@@ -129,6 +129,7 @@ impl Server {
             Some(address) if address.ip().is_loopback() => Some(listen(address).await?),
             Some(address) => return Err(ServerError::NotLoopback(address)),
         };
+        engine.share_requests().await?;
         let shared = Arc::new(Shared::new(engine, config.limits)?);
         let (stop, stopped) = watch::channel(false);
         let mut server = Self {
@@ -194,9 +195,8 @@ impl Shared {
             place: Place::new(&names.region, &names.account)?,
             connections: Connections::new(&limits),
             rates: Rates::new(limits.requests_per_second),
-            replays: Replays::default(),
+            replays: Arc::clone(engine.replays()),
             access: AccessCheck::default(),
-            console: Console::default(),
             metrics: Metrics::default(),
             readiness: Readiness::default(),
             limits,

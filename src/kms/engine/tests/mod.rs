@@ -5,6 +5,7 @@ mod backup;
 mod data;
 mod import;
 mod servers;
+mod shared;
 mod states;
 mod trail;
 mod upkeep;
