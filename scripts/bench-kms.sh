@@ -75,7 +75,7 @@ start_openbao() {
     bao_address=127.0.0.1:$port
     bao_ca=$folder/cert.pem
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
-        -addext subjectAltName=IP:127.0.0.1 -keyout "$folder/key.pem" -out "$bao_ca" 2>/dev/null
+        -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE -keyout "$folder/key.pem" -out "$bao_ca" 2>/dev/null
     cat >"$folder/config.hcl" <<CONFIG
 storage "inmem" {}
 listener "tcp" {
@@ -142,6 +142,8 @@ check_audits() {
     local dropped noted asked
     kill "$kms_pid"
     wait "$kms_pid" || die "envelopekms ended with code $?"
+    kill "$bao_pid"
+    wait "$bao_pid" || true
     envelopekms audit verify --dir "$work/envelopekms" >"$work/verified" || die "$(cat "$work/verified")"
     dropped=$(grep -c '"event":"dropped"' "$work/envelopekms/audit/serve.log" || true)
     noted=$(grep -cE '"action":"(GenerateDataKey|Decrypt)".*"result":"granted"' "$work/envelopekms/audit/serve.log")

@@ -13,6 +13,7 @@
 mod client;
 mod requests;
 mod server;
+mod signed;
 
 use std::path::PathBuf;
 use std::sync::Arc;

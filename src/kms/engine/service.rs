@@ -90,6 +90,7 @@ impl Engine {
         caller: &Caller,
         operation: O,
     ) -> Result<O::Answer, KmsError> {
+        self.trail.wait_for_room().await;
         let mut record = Record::begin(&self.trail, O::ACTION, caller)?;
         let result = self.admit_and_run(caller, operation, &mut record).await;
         record.end(&result);

@@ -1,10 +1,9 @@
 //! Databases for tests: a file of SQLite, and a PostgreSQL server of the tests' own.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, ChildStdin, Command, Stdio};
+mod cluster;
+
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 use tempfile::TempDir;
@@ -12,81 +11,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
+use self::cluster::Cluster;
 use super::connect::{Backend, Location};
-
-/// Debian's postgresql-15.
-const BIN: &str = "/usr/lib/postgresql/15/bin";
-/// A server that ends, and leaves nothing, when whoever reads its first line is gone: its standard input ends then.
-const SCRIPT: &str = r#"
-set -eu
-folder=$(mktemp -d /tmp/envelopekms-pg.XXXXXX)
-trap 'rm -rf "$folder"' EXIT
-"$1/initdb" --auth=trust --username=postgres --no-sync --pgdata="$folder/data" >"$folder/log" 2>&1
-"$1/postgres" -D "$folder/data" -k "$folder" -c listen_addresses= -c fsync=off -c max_connections=200 \
-    >>"$folder/log" 2>&1 </dev/null &
-server=$!
-echo "$folder"
-read -r _ || true
-kill -QUIT "$server"
-wait "$server" || true
-"#;
-
-struct Cluster {
-    folder: String,
-    _server: Child,
-    /// Held for as long as this process lives.
-    _stdin: ChildStdin,
-}
 
 /// The server, started when first asked for.
 fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(|| {
-        assert!(
-            std::path::Path::new(BIN).join("initdb").exists(),
-            "PostgreSQL is not there: install Debian's package postgresql-15"
-        );
-        let mut command = if rustix::process::geteuid().is_root() {
-            // It does not run as root; Debian's package makes the user.
-            let mut command = Command::new("runuser");
-            command.args(["-u", "postgres", "--", "sh"]);
-            command
-        } else {
-            Command::new("sh")
-        };
-        let mut server = command
-            .args(["-c", SCRIPT, "sh", BIN])
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("sh, and runuser of Debian's package util-linux where tests run as root");
-        let stdin = server.stdin.take().unwrap();
-        let mut folder = String::new();
-        BufReader::new(server.stdout.take().unwrap())
-            .read_line(&mut folder)
-            .unwrap();
-        let folder = folder.trim().to_owned();
-        assert!(!folder.is_empty(), "initdb failed");
-        let until = Instant::now() + Duration::from_secs(120);
-        let is_ready = || {
-            let mut ready = Command::new(format!("{BIN}/pg_isready"));
-            ready
-                .args(["-q", "-h", &folder])
-                .status()
-                .unwrap()
-                .success()
-        };
-        while !is_ready() {
-            assert!(Instant::now() < until, "PostgreSQL does not answer");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Cluster {
-            folder,
-            _server: server,
-            _stdin: stdin,
-        }
-    })
+    CLUSTER.get_or_init(|| Cluster::start(0))
 }
 
 /// A database that nothing is in, and the folder that goes with it.
