@@ -5,6 +5,7 @@
 //! before, zeros in the first. `seal` is HMAC-SHA-256 over the hash, under a key that goes on with each line and is
 //! forgotten: who comes later, as whom ever, cannot make the seal of a line that is written.
 
+use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use data_encoding::HEXLOWER;
@@ -131,29 +132,46 @@ impl Chain {
         self.head
     }
 
-    /// The next line, with its line end.
+    /// Adds the next line, with its line end, to `text`.
     ///
     /// # Errors
     /// No locked memory is left. There is no line then, and the next call tries again.
     pub(super) fn line(
         &mut self,
+        text: &mut String,
         time: SystemTime,
         event: &Event,
-    ) -> Result<String, LockedMemoryError> {
-        let seq = self.head.seq + 1;
-        let mut line = body(seq, time, event, &self.head.hash);
-        let hash: [u8; HASH_LEN] = Sha256::digest(line.as_bytes()).into();
-        let (seal, next) = (self.key.seal(&hash)?, self.key.next()?);
+    ) -> Result<(), LockedMemoryError> {
+        let (seq, begin) = (self.head.seq + 1, text.len());
+        body(text, seq, time, event, &self.head.hash);
+        let hash: [u8; HASH_LEN] = Sha256::digest(&text.as_bytes()[begin..]).into();
+        let keys = self
+            .key
+            .seal(&hash)
+            .and_then(|seal| Ok((seal, self.key.next()?)));
+        let (seal, next) = keys.inspect_err(|_error| text.truncate(begin))?;
         for (before, bytes) in [(BEFORE_HASH, hash), (BEFORE_SEAL, seal)] {
-            line.push_str(before);
-            line.push_str(&HEXLOWER.encode(&bytes));
+            text.push_str(before);
+            HEXLOWER.encode_append(&bytes, text);
         }
-        line.push_str(END);
-        line.push('\n');
+        text.push_str(END);
+        text.push('\n');
         self.key = next;
         self.head = Head { seq, hash };
         self.made += 1;
-        Ok(line)
+        Ok(())
+    }
+
+    /// The next line alone.
+    #[cfg(test)]
+    pub(super) fn one_line(
+        &mut self,
+        time: SystemTime,
+        event: &Event,
+    ) -> Result<String, LockedMemoryError> {
+        let mut text = String::new();
+        self.line(&mut text, time, event)?;
+        Ok(text)
     }
 
     /// What the first line of a further file says, so that it can be checked alone.
@@ -164,15 +182,17 @@ impl Chain {
     }
 }
 
-/// The part of a line that is hashed.
-fn body(seq: u64, time: SystemTime, event: &Event, prev: &[u8; HASH_LEN]) -> String {
+/// Adds the part of a line that is hashed.
+fn body(text: &mut String, seq: u64, time: SystemTime, event: &Event, prev: &[u8; HASH_LEN]) {
     let (time, name) = (rfc3339(time), event.kind().name());
-    let mut body = format!(r#"{{"seq":{seq},"time":"{time}","event":"{name}""#);
+    // Writing to a String does not fail.
+    let _ = write!(text, r#"{{"seq":{seq},"time":"{time}","event":"{name}""#);
     for (field, value) in event.fields() {
-        body.push_str(&format!(r#","{}":{value}"#, field.name()));
+        let _ = write!(text, r#","{}":{value}"#, field.name());
     }
-    body.push_str(&format!(r#","prev":"{}""#, HEXLOWER.encode(prev)));
-    body
+    text.push_str(r#","prev":""#);
+    HEXLOWER.encode_append(prev, text);
+    text.push('"');
 }
 
 /// A line that was read.
@@ -284,7 +304,7 @@ pub(super) mod tests {
     fn lines(count: usize) -> Vec<String> {
         let mut chain = chain(Head::default(), &root(1));
         (0..count)
-            .map(|_| chain.line(SystemTime::UNIX_EPOCH, &event()).unwrap())
+            .map(|_| chain.one_line(SystemTime::UNIX_EPOCH, &event()).unwrap())
             .collect()
     }
 
@@ -311,7 +331,7 @@ pub(super) mod tests {
         let key = SealKey::first(&root(1), session).unwrap();
         let mut chain = Chain::new(Head::default(), session, key);
         let event = Event::new(Kind::Dropped).with(Field::Count, 7);
-        let line = chain.line(SystemTime::UNIX_EPOCH, &event).unwrap();
+        let line = chain.one_line(SystemTime::UNIX_EPOCH, &event).unwrap();
         let body = r#"{"seq":1,"time":"1970-01-01T00:00:00.000000000Z","event":"dropped","count":7,"prev":"0000000000000000000000000000000000000000000000000000000000000000""#;
         assert!(line.starts_with(body), "{line}");
         let hash = HEXLOWER.encode(&Sha256::digest(body));
@@ -330,7 +350,7 @@ pub(super) mod tests {
         let again = SealKey::first(&root(1), session).unwrap();
         let mut chain = Chain::new(Head::default(), session, again);
         for _ in 0..3 {
-            let line = chain.line(SystemTime::UNIX_EPOCH, &event()).unwrap();
+            let line = chain.one_line(SystemTime::UNIX_EPOCH, &event()).unwrap();
             let line = Line::parse(line.trim_end().as_bytes()).unwrap();
             assert!(key.sealed(&line).unwrap());
             assert!(!parsed.iter().any(|other| key.sealed(other).unwrap()));

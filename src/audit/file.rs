@@ -199,7 +199,7 @@ mod tests {
         let mut chain = chain(Head::default(), &root(1));
         let mut line = || {
             let event = Event::new(Kind::SessionEnd);
-            chain.line(SystemTime::UNIX_EPOCH, &event).unwrap()
+            chain.one_line(SystemTime::UNIX_EPOCH, &event).unwrap()
         };
         line() + &line()
     }

@@ -53,8 +53,6 @@ pub enum WhenFull {
 pub const QUEUE: usize = 8192;
 /// What one permit sets aside: the attempts of one open, each slot of each epoch an event.
 const PER_PERMIT: usize = 16;
-/// Lines written between two looks at the queue.
-const BATCH: usize = 256;
 /// How long the writer waits before it tries again where a line could not be written.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -226,11 +224,19 @@ impl Audit {
     /// # Errors
     /// There is none, so it must not be done.
     pub fn permit(&self) -> Result<Permit, QueueFull> {
+        self.permit_for(PER_PERMIT)
+    }
+
+    /// As [`Audit::permit`], for so many events.
+    ///
+    /// # Errors
+    /// There is no room for them.
+    pub fn permit_for(&self, events: usize) -> Result<Permit, QueueFull> {
         let mut state = self.shared.state.lock();
         let left = match self.when_full {
-            WhenFull::Drop => PER_PERMIT.min(state.room()),
-            WhenFull::Fail if state.room() < PER_PERMIT => return Err(QueueFull),
-            WhenFull::Fail => PER_PERMIT,
+            WhenFull::Drop => events.min(state.room()),
+            WhenFull::Fail if state.room() < events => return Err(QueueFull),
+            WhenFull::Fail => events,
         };
         state.reserved += left;
         drop(state);
@@ -238,6 +244,12 @@ impl Audit {
             shared: Arc::clone(&self.shared),
             left,
         })
+    }
+
+    /// Whether there is no room, and lines are being written: soon there will be some.
+    pub fn is_busy(&self) -> bool {
+        let state = self.shared.state.lock();
+        state.room() == 0 && state.report.failure.is_none()
     }
 
     /// Where lines go.
@@ -327,8 +339,8 @@ impl Shared {
             let reopen = std::mem::take(&mut state.reopen);
             let dropped = std::mem::take(&mut state.dropped);
             if reopen || dropped > 0 || !state.queue.is_empty() {
-                let count = state.queue.len().min(BATCH);
-                let mut events: Vec<_> = state.queue.drain(..count).collect();
+                // All that waits: the more it is, the less of the time goes into telling the disk to keep it.
+                let mut events: Vec<_> = state.queue.drain(..).collect();
                 if dropped > 0 {
                     let lost = Event::new(Kind::Dropped).with(Field::Count, dropped);
                     events.push((SystemTime::now(), lost));
@@ -343,9 +355,14 @@ impl Shared {
         }
     }
 
-    fn wrote_one(&self, head: Head) {
+    /// A line that was not in the queue is to be written.
+    fn takes_one_more(&self) {
+        self.state.lock().in_flight += 1;
+    }
+
+    fn wrote(&self, lines: usize, head: Head) {
         let mut state = self.state.lock();
-        state.in_flight = state.in_flight.saturating_sub(1);
+        state.in_flight = state.in_flight.saturating_sub(lines);
         state.report.head = head;
         state.report.failure = None;
     }

@@ -7,6 +7,7 @@
 pub mod recent;
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -17,6 +18,10 @@ use crate::kms::engine::model::KeyId;
 use crate::kms::engine::{Caller, EncryptionContext, ErrorKind, KmsError};
 use crate::kms::root::Root;
 use recent::{Noted, Recent};
+
+/// How long a call waits for room in the trail, and between two looks.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Where the trail goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +85,8 @@ impl Trail {
         let audit = self.audit.as_ref();
         audit
             .filter(|audit| audit.when_full() == WhenFull::Fail)
-            .map(Audit::permit)
+            // A call is one line.
+            .map(|audit| audit.permit_for(1))
             .transpose()
             .map_err(|_full| {
                 KmsError::new(
@@ -102,6 +108,16 @@ impl Trail {
             .with(Field::Count, count);
         self.note(permit.as_mut(), event);
         Ok(())
+    }
+
+    /// Waits for room, for a while and for as long as lines are being written, where a call must not be done without one:
+    /// a disk that is slow for a moment has nobody refused.
+    pub async fn wait_for_room(&self) {
+        let is_busy = |audit: &Audit| audit.when_full() == WhenFull::Fail && audit.is_busy();
+        let begun = Instant::now();
+        while self.audit.as_ref().is_some_and(is_busy) && begun.elapsed() < PATIENCE {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// The last calls, whether there is a file or not.

@@ -194,6 +194,24 @@ impl Root {
     pub fn audit(&self) -> Result<SecretKey, LockedMemoryError> {
         derive(&self.key, "audit")
     }
+
+    /// Of the cookies of the console.
+    ///
+    /// # Errors
+    ///
+    /// No locked memory is left.
+    pub fn sessions(&self) -> Result<MacKey, LockedMemoryError> {
+        derive(&self.key, "sessions").map(MacKey::new)
+    }
+
+    /// With which the requests that were seen are told apart: the same on every server.
+    ///
+    /// # Errors
+    ///
+    /// No locked memory is left.
+    pub fn requests(&self) -> Result<MacKey, LockedMemoryError> {
+        derive(&self.key, "requests").map(MacKey::new)
+    }
 }
 
 fn unseal_one(

@@ -273,7 +273,7 @@ fn lines_that_cannot_be_written_wait() {
     });
     assert!(!shared.failed("full"), "the session goes on");
     assert_eq!(shared.state.lock().report.failure.as_deref(), Some("full"));
-    shared.wrote_one(Head::default());
+    shared.wrote(1, Head::default());
     assert_eq!(shared.state.lock().report.failure, None);
     shared.state.lock().closed = true;
     assert!(shared.failed("full"), "and ends");

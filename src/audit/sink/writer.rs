@@ -47,10 +47,15 @@ pub(super) fn open(
     }
 }
 
-/// A line on its way out.
+/// Lines are written together up to so many bytes.
+const TOGETHER: usize = 64 << 10;
+
+/// Lines on their way out.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    line: String,
+    text: String,
+    lines: usize,
+    /// Bytes.
     written: usize,
 }
 
@@ -70,36 +75,56 @@ impl Writer {
             if work.reopen {
                 self.reopen();
             }
-            for (time, event) in work.events {
-                if !self.write(time, &event) {
-                    return;
-                }
-                self.shared.wrote_one(self.chain.head());
+            if !self.write_all(&work.events) {
+                return;
             }
             self.sync();
         }
     }
 
-    /// Writes one line, however long it takes; false where the session ends without it.
-    fn write(&mut self, time: SystemTime, event: &Event) -> bool {
+    /// Writes all of them, however long it takes; false where the session ends without that.
+    fn write_all(&mut self, events: &[(SystemTime, Event)]) -> bool {
+        for (nth, (time, event)) in events.iter().enumerate() {
+            if !self.until_done(|writer| writer.make(*time, event)) {
+                return false;
+            }
+            let is_last = nth + 1 == events.len();
+            let is_enough = match self.output {
+                Output::File(_) => self.pending.text.len() >= TOGETHER,
+                // An entry for each line.
+                Output::Journal(_) => true,
+            };
+            if (is_last || is_enough) && !self.send(event.kind().name()) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn make(&mut self, time: SystemTime, event: &Event) -> Result<(), String> {
+        let made = self.chain.line(&mut self.pending.text, time, event);
+        made.map_err(|error| error.to_string())?;
+        self.pending.lines += 1;
+        Ok(())
+    }
+
+    /// Writes what is pending, however long it takes; false where the session ends without it.
+    fn send(&mut self, event: &str) -> bool {
+        if !self.until_done(|writer| writer.try_send(event).map_err(|error| error.to_string())) {
+            return false;
+        }
+        self.shared.wrote(self.pending.lines, self.chain.head());
+        self.pending.text.clear();
+        self.pending.lines = 0;
+        self.pending.written = 0;
+        true
+    }
+
+    /// Tries until it goes well; false where the session ends before.
+    fn until_done(&mut self, mut attempt: impl FnMut(&mut Self) -> Result<(), String>) -> bool {
         let mut given_up = None;
         loop {
-            let made = if self.pending.line.is_empty() {
-                let made = self.chain.line(time, event);
-                made.map(|line| self.pending = Pending { line, written: 0 })
-            } else {
-                Ok(())
-            };
-            let why = match made {
-                Err(error) => error.to_string(),
-                Ok(()) => match self.send(event.kind().name()) {
-                    Ok(()) => {
-                        self.pending = Pending::default();
-                        return true;
-                    }
-                    Err(error) => error.to_string(),
-                },
-            };
+            let Err(why) = attempt(self) else { return true };
             if self.shared.failed(&why) {
                 let end = *given_up.get_or_insert_with(|| Instant::now() + LAST_TRIES);
                 if Instant::now() >= end {
@@ -110,13 +135,13 @@ impl Writer {
         }
     }
 
-    /// Goes on with the pending line where it stopped.
-    fn send(&mut self, event: &str) -> io::Result<()> {
-        let Pending { line, written } = &mut self.pending;
+    /// Goes on with what is pending where it stopped.
+    fn try_send(&mut self, event: &str) -> io::Result<()> {
+        let Pending { text, written, .. } = &mut self.pending;
         match &mut self.output {
-            Output::Journal(journal) => journal.send(line, event),
+            Output::Journal(journal) => journal.send(text, event),
             Output::File(file) => {
-                while let Some(rest) = line
+                while let Some(rest) = text
                     .as_bytes()
                     .get(*written..)
                     .filter(|rest| !rest.is_empty())
@@ -151,7 +176,8 @@ impl Writer {
                 self.sync();
                 self.output = Output::File(other);
                 let continued = self.chain.continued();
-                self.write(SystemTime::now(), &continued);
+                self.shared.takes_one_more();
+                self.write_all(&[(SystemTime::now(), continued)]);
             }
             Err(error) => tracing::error!(%error, "the audit goes on in the file that it has"),
         }

@@ -34,7 +34,7 @@ impl Writer {
         let told = (0..events).map(|n| Event::new(Kind::Dropped).with(Field::Count, n));
         let end = ends.then(|| Event::new(Kind::SessionEnd));
         for event in std::iter::once(start).chain(told).chain(end) {
-            let line = chain.line(SystemTime::now(), &event).unwrap();
+            let line = chain.one_line(SystemTime::now(), &event).unwrap();
             self.lines.push(line);
         }
         self.head = chain.head();
@@ -147,7 +147,7 @@ fn a_chain_made_anew_deceives_the_hashes_and_not_the_seals() {
         let start = start()
             .with(Field::Session, session.show())
             .with(Field::Volume, VOLUME);
-        let mut line = |event| chain.line(SystemTime::now(), event).unwrap();
+        let mut line = |event| chain.one_line(SystemTime::now(), event).unwrap();
         line(&start) + &line(&Event::new(Kind::SessionEnd))
     };
     let forged = forge(&root(2), SessionId([7; 16]));
@@ -167,7 +167,7 @@ fn a_later_key_makes_no_earlier_seal() {
     let start = start()
         .with(Field::Session, session.show())
         .with(Field::Volume, VOLUME);
-    let text = chain.line(SystemTime::now(), &start).unwrap();
+    let text = chain.one_line(SystemTime::now(), &start).unwrap();
     assert!(!sealed(&text).intact);
 }
 
@@ -243,10 +243,10 @@ fn a_file_that_goes_on_within_a_session_is_checked_alone() {
     let start = start()
         .with(Field::Session, session.show())
         .with(Field::Volume, VOLUME);
-    let mut line = |event: &Event| chain.line(SystemTime::now(), event).unwrap();
+    let mut line = |event: &Event| chain.one_line(SystemTime::now(), event).unwrap();
     let old = line(&start) + &line(&Event::new(Kind::Dropped).with(Field::Count, 1));
     let continued = chain.continued();
-    let mut line = |event: &Event| chain.line(SystemTime::now(), event).unwrap();
+    let mut line = |event: &Event| chain.one_line(SystemTime::now(), event).unwrap();
     let new = line(&continued) + &line(&Event::new(Kind::SessionEnd));
     let alone = sealed(&new);
     assert!(alone.intact && alone.notes.len() == 1, "{alone:?}");
@@ -284,7 +284,7 @@ fn numbers_beyond_reason_cost_no_time() {
     let first = Writer::new().session(start(), 1, false).lines.concat();
     let mut chain = Chain::new(head, session, SealKey::first(&root(1), session).unwrap());
     let far = chain
-        .line(SystemTime::now(), &Event::new(Kind::SessionEnd))
+        .one_line(SystemTime::now(), &Event::new(Kind::SessionEnd))
         .unwrap();
     assert!(!sealed(&(first + &far)).intact);
 }
@@ -313,7 +313,7 @@ fn line_of(seq: u64) -> String {
     let key = SealKey::first(&root(1), session).unwrap();
     let event = Event::new(Kind::Dropped).with(Field::Count, 1);
     Chain::new(head, session, key)
-        .line(SystemTime::now(), &event)
+        .one_line(SystemTime::now(), &event)
         .unwrap()
 }
 

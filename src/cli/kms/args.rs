@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::cmd::{
-    audit, backup, credential, init, key, policy, principal, restore, root_key, serve, status,
+    audit, backup, credential, init, join, key, policy, principal, restore, root_key, serve, status,
 };
 use crate::cli::args::{GlobalArgs, PassphraseArgs};
 use crate::cli::exit::{self, Program};
@@ -54,7 +54,8 @@ EXAMPLES:
 ENVIRONMENT:
   ENVELOPEKMS_DIR  the service's folder, in place of --dir
   ENVELOPEFS_LOG   what is logged, in place of -v and -q, as with envelopefs
-  PGPASSWORD       the password of a PostgreSQL store; ~/.pgpass (PGPASSFILE) does too
+  PGPASSFILE       the file with the password of a PostgreSQL store, mode 0600; default: ~/.pgpass
+  PGPASSWORD       the password itself, which everything that this user runs could read: better a file
   CREDENTIALS_DIRECTORY  where systemd puts the key file of `--root-key credential:NAME`
   ENVELOPEFS_PKCS11_MODULE, ENVELOPEFS_PKCS11_PIN_FILE, …  what a root key's provider needs, as with envelopefs";
 
@@ -133,6 +134,12 @@ pub enum Command {
     ///
     /// Makes the root key, the store, a certificate, and a first administrator, whose access key is printed this once.
     Init(init::InitArgs),
+
+    /// Make a folder for one server more of a service in a PostgreSQL database
+    ///
+    /// What opens the root key must open it here too: a key file is copied beforehand. The other servers' certificate is
+    /// given by --tls-cert where all have one name; else this server gets one of its own.
+    Join(join::JoinArgs),
 
     /// Serve clients, until SIGTERM or SIGINT
     ///

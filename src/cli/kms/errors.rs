@@ -47,6 +47,8 @@ pub(super) fn store(what: &str, error: &StoreError) -> Failure {
             Failure::new(Exit::StoreUnavailable, what, chain(error))
                 .advise("see that the database runs, and that this user may use it")
         }
+        StoreError::Refused(_) => Failure::new(Exit::StoreUnavailable, what, chain(error))
+            .advise("see the database's own log; the password is taken from ~/.pgpass (PGPASSFILE), or PGPASSWORD"),
         StoreError::Migrate(_) => Failure::new(Exit::NewerVolume, what, chain(error))
             .advise("use the version of envelopekms that wrote it, or a newer one"),
         StoreError::Corrupt(_) | StoreError::Exists => {
@@ -80,5 +82,6 @@ pub(super) fn server(what: &str, error: &ServerError) -> Failure {
             .advise("see [tls] in the service's envelopekms.toml"),
         ServerError::NotLoopback(_) => Failure::usage(what, error),
         ServerError::Place(_) => Failure::new(Exit::Failure, what, chain(error)),
+        ServerError::Store(error) => refused(what, error),
     }
 }

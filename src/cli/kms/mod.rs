@@ -59,6 +59,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let place = cli.place;
     match cli.command {
         Command::Init(args) => cmd::init::run(&place, &args),
+        Command::Join(args) => cmd::join::run(&place, &args),
         Command::Serve(args) => cmd::serve::run(&place, &args),
         Command::Status(args) => cmd::status::run(&place, &args),
         Command::Principal(args) => cmd::principal::run(&place, &args),

@@ -32,6 +32,7 @@ mod error;
 mod form;
 mod replay;
 mod request;
+mod seen;
 mod sigv4;
 mod v1;
 mod window;

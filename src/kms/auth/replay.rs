@@ -10,17 +10,19 @@
 //! A signature may come again within [`REPEAT_MAX`] of its first coming, which is as long as a client
 //! or a proxy takes to send the same again, and is refused after.
 //!
-//! The memory is this process's: of several servers on one store, each has its own.
+//! Servers on one store tell each other what they took: [`Replays::take_fresh`] gives what is new here as bytes, and
+//! [`Replays::learn`] takes what is new elsewhere. How soon that happens is for who calls them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::{Mutex, RwLock};
 
+use super::seen::{self, Seen};
 use super::window::WINDOW;
 use super::{AuthError, Once, Proven};
+use crate::crypto::MacKey;
 
 /// For how long a request of a scheme without nonce may come again.
 pub const REPEAT_MAX: SignedDuration = SignedDuration::from_secs(60);
@@ -32,26 +34,20 @@ pub const REMEMBERED: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Replays {
     keys: RwLock<HashMap<String, Arc<Mutex<Memory>>>>,
-    /// Seeded at random: nobody can choose nonces that collide with another's.
-    hasher: RandomState,
+    /// Secret: nobody can choose nonces that collide with another's.
+    hash: MacKey,
     /// How many requests are remembered, of all keys together.
     capacity: usize,
 }
 
-impl Default for Replays {
-    /// Of [`REMEMBERED`] requests.
-    fn default() -> Self {
-        Self::new(REMEMBERED)
-    }
-}
-
 impl Replays {
-    /// A memory of at most so many requests, of all access keys together.
+    /// A memory of at most so many requests, of all access keys together. Only those that hash by the same key can tell
+    /// each other of requests.
     #[must_use]
-    pub fn new(capacity: usize) -> Self {
+    pub fn new(capacity: usize, hash: MacKey) -> Self {
         Self {
             keys: RwLock::default(),
-            hasher: RandomState::new(),
+            hash,
             capacity,
         }
     }
@@ -63,8 +59,8 @@ impl Replays {
     /// known.
     pub fn admit(&self, request: &Proven, now: Timestamp) -> Result<(), AuthError> {
         let (id, repeatable) = match &request.once {
-            Once::Nonce(nonce) => (self.hasher.hash_one(nonce), false),
-            Once::Signature(signature) => (self.hasher.hash_one(signature), true),
+            Once::Nonce(nonce) => (self.id(nonce.as_bytes()), false),
+            Once::Signature(signature) => (self.id(signature), true),
         };
         self.remember(&request.access_key_id, id, repeatable, request.time, now)
     }
@@ -81,8 +77,13 @@ impl Replays {
         time: Timestamp,
         now: Timestamp,
     ) -> Result<(), AuthError> {
-        let id = self.hasher.hash_one(nonce);
+        let id = self.id(nonce.as_bytes());
         self.remember(access_key_id, id, false, time, now)
+    }
+
+    fn id(&self, bytes: &[u8]) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.hash.tag(&[bytes]);
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
     fn remember(
@@ -97,9 +98,49 @@ impl Replays {
         let share = (self.capacity / keys.max(1)).max(1);
         let mut memory = memory.lock();
         memory.forget(now);
-        memory.admit(id, repeatable, time.as_second(), now.as_second())?;
+        let seen = Seen {
+            id,
+            repeatable,
+            signed: time.as_second(),
+            arrived: now.as_second(),
+        };
+        if memory.admit(seen)? && memory.fresh.len() < share {
+            memory.fresh.push(seen);
+        }
         memory.shrink_to(share);
         Ok(())
+    }
+
+    /// What was taken here since this was last asked for; `None` for nothing. And how many requests that are.
+    pub fn take_fresh(&self) -> Option<(Vec<u8>, usize)> {
+        let (mut bytes, mut count) = (Vec::new(), 0);
+        for (access_key_id, memory) in &*self.keys.read() {
+            let fresh = std::mem::take(&mut memory.lock().fresh);
+            count += fresh.len();
+            seen::encode(&mut bytes, access_key_id, &fresh);
+        }
+        (count > 0).then_some((bytes, count))
+    }
+
+    /// Remembers what another server took. Gives the access keys of nonces that were taken here, or at a third server,
+    /// too: each is a replay that came before one server knew of the other's request.
+    ///
+    /// # Errors
+    /// The bytes are not of [`Self::take_fresh`].
+    pub fn learn(&self, bytes: &[u8], now: Timestamp) -> Result<Vec<String>, seen::Malformed> {
+        let mut twice = Vec::new();
+        for (access_key_id, requests) in seen::decode(bytes)? {
+            let (memory, keys) = self.of(access_key_id);
+            let share = (self.capacity / keys.max(1)).max(1);
+            let mut memory = memory.lock();
+            memory.forget(now);
+            let known = requests
+                .into_iter()
+                .filter(|request| memory.learn(*request));
+            twice.extend(known.map(|_request| access_key_id.to_owned()));
+            memory.shrink_to(share);
+        }
+        Ok(twice)
     }
 
     /// The memory of an access key, and how many keys there are. Only keys that signed something are
@@ -125,6 +166,14 @@ impl Replays {
     }
 }
 
+#[cfg(test)]
+impl Default for Replays {
+    fn default() -> Self {
+        let key = crate::crypto::SecretKey::from_bytes(&[7; 32]).unwrap();
+        Self::new(REMEMBERED, MacKey::new(key))
+    }
+}
+
 /// The requests of one access key.
 #[derive(Debug)]
 struct Memory {
@@ -134,6 +183,8 @@ struct Memory {
     by_second: BTreeMap<i64, Vec<u64>>,
     /// Requests signed in this second or before may have been forgotten.
     floor: i64,
+    /// Taken here, and not told to others yet.
+    fresh: Vec<Seen>,
 }
 
 impl Default for Memory {
@@ -142,24 +193,49 @@ impl Default for Memory {
             arrived: HashMap::new(),
             by_second: BTreeMap::new(),
             floor: i64::MIN,
+            fresh: Vec::new(),
         }
     }
 }
 
 impl Memory {
-    fn admit(&mut self, id: u64, repeatable: bool, signed: i64, now: i64) -> Result<(), AuthError> {
-        if signed <= self.floor {
+    /// Says whether it is new here.
+    fn admit(&mut self, seen: Seen) -> Result<bool, AuthError> {
+        if seen.signed <= self.floor {
             return Err(AuthError::Crowded);
         }
-        match self.arrived.get(&id) {
-            Some(first) if repeatable && now - first <= REPEAT_MAX.as_secs() => Ok(()),
+        let since = |first: i64| seen.arrived.saturating_sub(first);
+        match self.arrived.get(&seen.id) {
+            Some(first) if seen.repeatable && since(*first) <= REPEAT_MAX.as_secs() => Ok(false),
             Some(_first) => Err(AuthError::Replayed),
             None => {
-                self.arrived.insert(id, now);
-                self.by_second.entry(signed).or_default().push(id);
-                Ok(())
+                self.insert(seen);
+                Ok(true)
             }
         }
+    }
+
+    /// Takes what another server saw; says whether it is a nonce that was known here.
+    fn learn(&mut self, seen: Seen) -> bool {
+        if seen.signed <= self.floor {
+            return false;
+        }
+        match self.arrived.get_mut(&seen.id) {
+            None => {
+                self.insert(seen);
+                false
+            }
+            Some(first) => {
+                // By either server's clock: the earlier one counts.
+                *first = seen.arrived.min(*first);
+                !seen.repeatable
+            }
+        }
+    }
+
+    fn insert(&mut self, seen: Seen) {
+        self.arrived.insert(seen.id, seen.arrived);
+        self.by_second.entry(seen.signed).or_default().push(seen.id);
     }
 
     /// Forgets requests whose time is over.
@@ -205,6 +281,13 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
+    fn replays(capacity: usize) -> Replays {
+        Replays {
+            capacity,
+            ..Replays::default()
+        }
+    }
+
     fn request(key: &str, once: Once, second: i64) -> Proven {
         Proven {
             scheme: Scheme::Acs3,
@@ -223,65 +306,145 @@ mod tests {
 
     #[test]
     fn a_nonce_comes_once_whatever_the_time_that_it_is_signed_with() {
-        let replays = Replays::default();
-        assert_eq!(replays.admit(&nonce("k", "n", 5000), at(5000)), Ok(()));
+        let memory = replays(REMEMBERED);
+        assert_eq!(memory.admit(&nonce("k", "n", 5000), at(5000)), Ok(()));
         for (signed, now) in [(5000, 5000), (5000, 5899), (5001, 5001), (4800, 5000)] {
-            let again = replays.admit(&nonce("k", "n", signed), at(now));
+            let again = memory.admit(&nonce("k", "n", signed), at(now));
             assert_eq!(again, Err(AuthError::Replayed), "{signed} {now}");
         }
-        assert_eq!(replays.admit(&nonce("k", "m", 5000), at(5000)), Ok(()));
+        assert_eq!(memory.admit(&nonce("k", "m", 5000), at(5000)), Ok(()));
     }
 
     #[test]
     fn access_keys_do_not_share_nonces() {
-        let replays = Replays::default();
+        let memory = replays(REMEMBERED);
         for key in ["k", "l"] {
-            assert_eq!(replays.admit(&nonce(key, "n", 5000), at(5000)), Ok(()));
+            assert_eq!(memory.admit(&nonce(key, "n", 5000), at(5000)), Ok(()));
         }
     }
 
     /// A request signed by a clock that is ahead can come for half an hour.
     #[test]
     fn a_nonce_is_remembered_for_as_long_as_its_request_could_come() {
-        let replays = Replays::default();
+        let memory = replays(REMEMBERED);
         let ahead = nonce("k", "n", 5900);
-        assert_eq!(replays.admit(&ahead, at(5000)), Ok(()));
-        assert_eq!(replays.admit(&ahead, at(6800)), Err(AuthError::Replayed));
-        assert_eq!(replays.len(), 1);
-        assert_eq!(replays.admit(&nonce("k", "m", 6801), at(6802)), Ok(()));
-        assert_eq!(replays.len(), 1, "the first is over");
+        assert_eq!(memory.admit(&ahead, at(5000)), Ok(()));
+        assert_eq!(memory.admit(&ahead, at(6800)), Err(AuthError::Replayed));
+        assert_eq!(memory.len(), 1);
+        assert_eq!(memory.admit(&nonce("k", "m", 6801), at(6802)), Ok(()));
+        assert_eq!(memory.len(), 1, "the first is over");
     }
 
     #[test]
     fn a_full_memory_refuses_what_it_may_have_forgotten() {
-        let replays = Replays::new(4);
+        let memory = replays(4);
         for second in 0..6 {
             let request = nonce("k", &second.to_string(), 5000 + second);
-            assert_eq!(replays.admit(&request, at(5006)), Ok(()));
-            assert!(replays.len() <= 4);
+            assert_eq!(memory.admit(&request, at(5006)), Ok(()));
+            assert!(memory.len() <= 4);
         }
         for second in 0..2 {
             for text in [second.to_string(), "new".to_owned()] {
-                let late = replays.admit(&nonce("k", &text, 5000 + second), at(5006));
+                let late = memory.admit(&nonce("k", &text, 5000 + second), at(5006));
                 assert_eq!(late, Err(AuthError::Crowded));
             }
         }
-        let again = replays.admit(&nonce("k", "3", 5003), at(5006));
+        let again = memory.admit(&nonce("k", "3", 5003), at(5006));
         assert_eq!(again, Err(AuthError::Replayed));
-        let other = replays.admit(&nonce("l", "0", 5000), at(5006));
+        let other = memory.admit(&nonce("l", "0", 5000), at(5006));
         assert_eq!(other, Ok(()), "another key's window is its own");
     }
 
     #[test]
     fn a_signature_without_nonce_may_come_again_at_once_and_not_later() {
-        let replays = Replays::default();
+        let memory = replays(REMEMBERED);
         let signature = || request("k", Once::Signature(vec![1; 32]), 5000);
         for now in [5000, 5001, 5060] {
-            assert_eq!(replays.admit(&signature(), at(now)), Ok(()));
+            assert_eq!(memory.admit(&signature(), at(now)), Ok(()));
         }
         for now in [5061, 5900] {
-            let again = replays.admit(&signature(), at(now));
+            let again = memory.admit(&signature(), at(now));
             assert_eq!(again, Err(AuthError::Replayed));
         }
+    }
+
+    fn tell(from: &Replays, to: &Replays, now: i64) -> Vec<String> {
+        let (bytes, _count) = from.take_fresh().unwrap();
+        to.learn(&bytes, at(now)).unwrap()
+    }
+
+    #[test]
+    fn what_one_server_took_no_other_takes_once_it_was_told() {
+        let [one, two] = [(); 2].map(|()| replays(REMEMBERED));
+        for text in ["a", "b"] {
+            assert_eq!(one.admit(&nonce("k", text, 5000), at(5001)), Ok(()));
+        }
+        assert_eq!(tell(&one, &two, 5002), Vec::<String>::new());
+        assert_eq!(one.take_fresh(), None, "told once");
+        assert_eq!(two.take_fresh(), None, "what was learned is not told on");
+        for text in ["a", "b"] {
+            let again = two.admit(&nonce("k", text, 5000), at(5002));
+            assert_eq!(again, Err(AuthError::Replayed));
+        }
+        assert_eq!(two.admit(&nonce("l", "a", 5000), at(5002)), Ok(()));
+        assert_eq!(two.len(), 3);
+        assert_eq!(two.admit(&nonce("k", "c", 6900), at(6900)), Ok(()));
+        assert_eq!(two.len(), 2, "what was learned is forgotten in its time");
+    }
+
+    #[test]
+    fn a_nonce_that_two_servers_took_is_told() {
+        let [one, two] = [(); 2].map(|()| replays(REMEMBERED));
+        for memory in [&one, &two] {
+            assert_eq!(memory.admit(&nonce("k", "n", 5000), at(5000)), Ok(()));
+        }
+        assert_eq!(tell(&one, &two, 5001), ["k"]);
+        assert_eq!(tell(&two, &one, 5001), ["k"]);
+    }
+
+    #[test]
+    fn a_signature_may_come_again_for_a_minute_whichever_server_saw_it_first() {
+        let [one, two] = [(); 2].map(|()| replays(REMEMBERED));
+        let signature = || request("k", Once::Signature(vec![1; 32]), 5000);
+        assert_eq!(one.admit(&signature(), at(5000)), Ok(()));
+        assert_eq!(two.admit(&signature(), at(5030)), Ok(()));
+        assert_eq!(tell(&one, &two, 5031), Vec::<String>::new());
+        assert_eq!(two.admit(&signature(), at(5060)), Ok(()));
+        let late = two.admit(&signature(), at(5061));
+        assert_eq!(late, Err(AuthError::Replayed), "a minute of the first");
+    }
+
+    #[test]
+    fn what_others_took_stays_within_the_bound_and_a_forgotten_second_is_not_learned() {
+        let [one, two] = [replays(REMEMBERED), replays(4)];
+        for second in 0..6 {
+            let request = nonce("k", &second.to_string(), 5000 + second);
+            assert_eq!(one.admit(&request, at(5006)), Ok(()));
+        }
+        assert_eq!(tell(&one, &two, 5006), Vec::<String>::new());
+        assert_eq!(two.len(), 4);
+        let late = two.admit(&nonce("k", "new", 5001), at(5006));
+        assert_eq!(late, Err(AuthError::Crowded));
+    }
+
+    #[test]
+    fn who_tells_nobody_keeps_no_more_than_the_bound() {
+        let memory = replays(4);
+        for second in 0..9 {
+            let request = nonce("k", &second.to_string(), 5000 + second);
+            assert_eq!(memory.admit(&request, at(5010)), Ok(()));
+        }
+        assert_eq!(memory.take_fresh().unwrap().1, 4);
+    }
+
+    #[test]
+    fn bytes_that_nobody_told_are_refused() {
+        let [one, two] = [(); 2].map(|()| replays(REMEMBERED));
+        assert_eq!(one.admit(&nonce("k", "n", 5000), at(5000)), Ok(()));
+        let (bytes, _count) = one.take_fresh().unwrap();
+        for len in 1..bytes.len() {
+            assert!(two.learn(&bytes[..len], at(5000)).is_err(), "{len}");
+        }
+        assert!(two.learn(&[bytes, vec![1]].concat(), at(5000)).is_err());
     }
 }

@@ -193,6 +193,14 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Whose an access key is, if that is in memory.
+    pub(super) fn known_principal(&self, access_key_id: &str) -> Option<String> {
+        let credential = self.caches.credentials.get(access_key_id)??;
+        Some(credential.principal.clone())
+    }
+}
+
 pub(super) fn not_found(id: &KeyId) -> KmsError {
     let message = format!("There is no key {}.", id.0);
     KmsError::new(ErrorKind::KeyNotFound, message)

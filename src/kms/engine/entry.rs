@@ -9,6 +9,8 @@ use super::census::Uses;
 use super::error::{ErrorKind, KmsError};
 use super::ids::KeyNames;
 use super::model::{Grant, Key, KeyState, KeyVersion, KeyVersionId, Tag};
+use super::ops::SecretBytes;
+use super::worker::on_worker;
 use crate::kms::material::{Address, Material};
 use crate::kms::policy::{KeyFacts, Policy, PolicyKind};
 use crate::kms::root::{Root, Thing};
@@ -159,6 +161,29 @@ impl Version {
         if let Some(material) = self.material.get() {
             return Ok(Arc::clone(material));
         }
+        let material = Material::from_secret(spec, &self.unwrapped(root)?)?;
+        Ok(self.keep(material))
+    }
+
+    /// As [`Self::material`], for key pairs: to parse a private key takes too long for a thread that serves connections.
+    pub(super) async fn pair(
+        &self,
+        root: &Root,
+        spec: super::model::KeySpec,
+    ) -> Result<Arc<Material>, KmsError> {
+        if let Some(material) = self.material.get() {
+            return Ok(Arc::clone(material));
+        }
+        let bytes = self.unwrapped(root)?;
+        let material = on_worker(move || Material::from_secret(spec, &bytes)).await?;
+        Ok(self.keep(material))
+    }
+
+    fn keep(&self, material: Material) -> Arc<Material> {
+        Arc::clone(self.material.get_or_init(|| Arc::new(material)))
+    }
+
+    fn unwrapped(&self, root: &Root) -> Result<SecretBytes, KmsError> {
         let wrapped = self.wrapped.as_ref().ok_or_else(|| {
             KmsError::new(
                 ErrorKind::KeyPendingImport,
@@ -169,14 +194,12 @@ impl Version {
             key: &self.version.key.0,
             version: &self.version.id.0,
         };
-        let bytes = root.unwrap(thing, wrapped).map_err(|_error| {
+        root.unwrap(thing, wrapped).map_err(|_error| {
             tracing::error!(
                 version = self.version.id.0,
                 "material in the store does not unwrap"
             );
             KmsError::internal()
-        })?;
-        let material = Arc::new(Material::from_secret(spec, &bytes)?);
-        Ok(Arc::clone(self.material.get_or_init(|| material)))
+        })
     }
 }

@@ -126,7 +126,7 @@ impl KmsError {
 impl From<StoreError> for KmsError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) | StoreError::Raced => {
+            StoreError::Raced | StoreError::Refused(_) | StoreError::Unavailable(_) => {
                 tracing::warn!(%error, "the store did not do it");
                 Self::new(
                     ErrorKind::Unavailable,

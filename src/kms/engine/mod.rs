@@ -20,9 +20,12 @@ pub mod open;
 pub mod operation;
 pub mod ops;
 pub mod service;
+pub mod sessions;
+mod sharing;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod worker;
 
 pub use caller::{Caller, Dialect};
 pub use context::EncryptionContext;

@@ -155,7 +155,7 @@ impl Engine {
         let trail = Trail::start(&options.trail, &root, &service)?;
         let asked = Instant::now();
         let seq = store.change_number().await?;
-        let engine = Self::new(store, root, trail, names, service, options.keys_cached);
+        let engine = Self::new(store, root, trail, names, service, options.keys_cached)?;
         let engine = Arc::new(engine);
         engine.note_asked(asked);
         upkeep::start(&engine, seq);

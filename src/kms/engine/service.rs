@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use super::admit::Admitted;
 use super::caches::Caches;
@@ -14,10 +14,12 @@ use super::census::Census;
 use super::error::{ErrorKind, KmsError};
 use super::ids::KeyNames;
 use super::operation::{Call, Operation};
-use crate::crypto::{LockedMemoryError, SecretKey};
+use super::sharing::Sharing;
+use crate::crypto::{LockedMemoryError, MacKey, SecretKey};
 use crate::kms::audit::{Record, Trail};
+use crate::kms::auth::{REMEMBERED, Replays};
 use crate::kms::root::Root;
-use crate::kms::store::{Change, Store, Write};
+use crate::kms::store::{Backend, Change, Store, Write};
 
 /// Within this time a server sees what another one changed, while the store answers.
 pub const SEEN_WITHIN: Duration = Duration::from_secs(1);
@@ -34,11 +36,18 @@ pub struct Engine {
     pub(super) caches: Caches,
     pub(super) census: Census,
     pub(super) names: KeyNames,
+    pub(super) replays: Arc<Replays>,
+    /// `None` where no requests are taken.
+    pub(super) sharing: Mutex<Option<Sharing>>,
+    /// Of the console's cookies.
+    pub(super) seals: MacKey,
     /// 32 hexadecimal digits.
     pub(super) service: String,
     started: Instant,
     /// Milliseconds after `started` at which the store was last asked for changes, and answered.
     asked: AtomicU64,
+    /// The same of the requests that other servers took; `u64::MAX` while none are shared.
+    shared: AtomicU64,
     /// Says `true` once it is closed.
     pub(super) closing: watch::Sender<bool>,
 }
@@ -51,8 +60,11 @@ impl Engine {
         names: KeyNames,
         service: String,
         keys_cached: usize,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, LockedMemoryError> {
+        Ok(Self {
+            replays: Arc::new(Replays::new(REMEMBERED, root.requests()?)),
+            sharing: Mutex::default(),
+            seals: root.sessions()?,
             store,
             root,
             trail,
@@ -62,8 +74,9 @@ impl Engine {
             service,
             started: Instant::now(),
             asked: AtomicU64::new(0),
+            shared: AtomicU64::new(u64::MAX),
             closing: watch::Sender::new(false),
-        }
+        })
     }
 
     /// Does what is asked, if the caller may: finds the keys, asks policies and grants, looks at the keys' states, does
@@ -77,6 +90,7 @@ impl Engine {
         caller: &Caller,
         operation: O,
     ) -> Result<O::Answer, KmsError> {
+        self.trail.wait_for_room().await;
         let mut record = Record::begin(&self.trail, O::ACTION, caller)?;
         let result = self.admit_and_run(caller, operation, &mut record).await;
         record.end(&result);
@@ -172,15 +186,34 @@ impl Engine {
 
     /// The store was asked for changes at this moment, and what it told is forgotten.
     pub(super) fn note_asked(&self, at: Instant) {
-        let after = at.saturating_duration_since(self.started);
-        let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-        self.asked.fetch_max(after, Ordering::Release);
+        self.asked
+            .fetch_max(self.since_start(at), Ordering::Release);
     }
 
-    /// Whether what is in memory is young enough to act upon.
+    /// Other servers know what was taken here before this moment, and what they took is known here.
+    pub(super) fn note_shared(&self, at: Instant) {
+        self.shared.store(self.since_start(at), Ordering::Release);
+    }
+
+    fn since_start(&self, at: Instant) -> u64 {
+        let after = at.saturating_duration_since(self.started);
+        u64::try_from(after.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// When the store was last asked for changes.
+    #[cfg(test)]
+    pub(super) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    /// Whether what is in memory is young enough to act upon. A file of SQLite has one server, which need not tell others.
     pub(super) fn check_fresh(&self) -> Result<(), KmsError> {
-        let asked = Duration::from_millis(self.asked.load(Ordering::Acquire));
-        if self.started.elapsed().saturating_sub(asked) <= STALE_AT_MOST {
+        let mut known = self.asked.load(Ordering::Acquire);
+        if self.store.backend() == Backend::Postgres {
+            known = known.min(self.shared.load(Ordering::Acquire));
+        }
+        let known = Duration::from_millis(known);
+        if self.started.elapsed().saturating_sub(known) <= STALE_AT_MOST {
             return Ok(());
         }
         Err(KmsError::new(
@@ -206,6 +239,7 @@ impl Engine {
     pub async fn close(self: &Arc<Self>) -> bool {
         self.closing.send_replace(true);
         self.add_census().await;
+        self.tell_the_rest().await;
         self.store.close().await;
         let engine = Arc::clone(self);
         tokio::task::spawn_blocking(move || engine.trail.finish())

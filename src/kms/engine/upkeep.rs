@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::caller::{Caller, Dialect};
@@ -20,9 +21,9 @@ use crate::kms::audit::Record;
 use crate::kms::store::keys::Due;
 
 /// How often the store is asked for changes: half of what is promised.
-const ASK: Duration = SEEN_WITHIN.checked_div(2).unwrap();
+pub(super) const ASK: Duration = SEEN_WITHIN.checked_div(2).unwrap();
 /// How long one question may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is looked for what is due, and uses are added up.
 const LOOK: Duration = Duration::from_secs(5);
 /// How often what is old is cleared away.
@@ -30,11 +31,15 @@ const CLEAR: u32 = 120;
 
 /// Starts what is done by itself; it ends when the engine is closed or dropped.
 pub(super) fn start(engine: &Arc<Engine>, seq: i64) {
-    tokio::spawn(until_closed(engine, hear(Arc::downgrade(engine), seq)));
+    let told = Arc::new(Notify::new());
+    let listening = listen(Arc::downgrade(engine), Arc::clone(&told));
+    tokio::spawn(until_closed(engine, listening));
+    let hearing = hear(Arc::downgrade(engine), seq, told);
+    tokio::spawn(until_closed(engine, hearing));
     tokio::spawn(until_closed(engine, look(Arc::downgrade(engine))));
 }
 
-fn until_closed(
+pub(super) fn until_closed(
     engine: &Arc<Engine>,
     work: impl Future<Output = ()> + Send + 'static,
 ) -> impl Future<Output = ()> + Send + 'static {
@@ -58,14 +63,30 @@ async fn closed(engine: Weak<Engine>) {
     drop(closing.wait_for(|closing| *closing).await);
 }
 
-/// Asks for changes for as long as there is an engine.
-async fn hear(engine: Weak<Engine>, mut seq: i64) {
-    let mut listener = None;
+/// Has changes asked for as soon as the database tells of one, where it can. Nobody waits for this: a listener that
+/// hangs costs the moment that it would have saved, and no more.
+async fn listen(engine: Weak<Engine>, told: Arc<Notify>) {
     while let Some(engine) = engine.upgrade() {
-        if listener.is_none() {
-            let asked = timeout(PATIENCE, engine.store.listener()).await;
-            listener = asked.ok().and_then(Result::ok).flatten();
+        let listener = timeout(PATIENCE, engine.store.listener()).await;
+        drop(engine);
+        match listener {
+            // The database tells nobody.
+            Ok(Ok(None)) => return,
+            Ok(Ok(Some(mut listener))) => {
+                while listener.recv().await.is_ok() {
+                    told.notify_one();
+                }
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "the store does not tell of changes"),
+            Err(_late) => tracing::debug!("the store is late to tell of changes"),
         }
+        sleep(PATIENCE).await;
+    }
+}
+
+/// Asks for changes for as long as there is an engine: every so often, and when it was told of one.
+async fn hear(engine: Weak<Engine>, mut seq: i64, told: Arc<Notify>) {
+    while let Some(engine) = engine.upgrade() {
         let asked = Instant::now();
         match timeout(PATIENCE, engine.store.changes_since(seq)).await {
             Ok(Ok(changes)) => {
@@ -80,14 +101,8 @@ async fn hear(engine: Weak<Engine>, mut seq: i64) {
             Err(_late) => tracing::warn!("the store is late to say what was changed"),
         }
         drop(engine);
-        match &mut listener {
-            None => sleep(ASK).await,
-            Some(told) => {
-                if let Ok(Err(_lost)) = timeout(ASK, told.recv()).await {
-                    listener = None;
-                }
-            }
-        }
+        // Late or not, it is asked again.
+        let _told = timeout(ASK, told.notified()).await.is_ok();
     }
 }
 
@@ -217,6 +232,7 @@ impl Engine {
     async fn clear_old(&self, now: Timestamp) {
         let cleared = async {
             self.store.drop_old_changes(now).await?;
+            self.store.drop_old_seen(now).await?;
             self.store.drop_old_import_tokens(now).await
         };
         if let Err(error) = cleared.await {

@@ -53,12 +53,11 @@ use tokio::time::timeout;
 pub use certificate::{CertificateError, Identity, SelfSigned};
 pub use limits::Limits;
 
-use crate::kms::api::console::Console;
 use crate::kms::api::failures::SUM_EVERY;
 use crate::kms::api::web::AccessCheck;
 use crate::kms::api::{Place, PlaceError};
 use crate::kms::auth::Replays;
-use crate::kms::engine::Engine;
+use crate::kms::engine::{Engine, KmsError};
 use certificate::Reloading;
 use health::Readiness;
 use limits::{Rates, Shares};
@@ -90,6 +89,8 @@ pub enum ServerError {
     NotLoopback(SocketAddr),
     #[error(transparent)]
     Place(#[from] PlaceError),
+    #[error(transparent)]
+    Store(#[from] KmsError),
 }
 
 /// What every request needs.
@@ -102,10 +103,9 @@ struct Shared {
     bodies: Shares,
     connections: Shares,
     rates: Rates,
-    replays: Replays,
+    replays: Arc<Replays>,
     /// Access keys that are given whole: of the REST interface and the console.
     access: AccessCheck,
-    console: Console,
     metrics: Metrics,
     readiness: Readiness,
 }
@@ -135,6 +135,7 @@ impl Server {
             Some(address) if address.ip().is_loopback() => Some(listen(address).await?),
             Some(address) => return Err(ServerError::NotLoopback(address)),
         };
+        engine.share_requests().await?;
         let shared = Arc::new(Shared::new(engine, config.limits)?);
         let (stop, stopped) = watch::channel(false);
         let mut server = Self {
@@ -205,9 +206,8 @@ impl Shared {
             bodies: Shares::new(limits.bodies, limits.bodies_per_source),
             connections: Shares::new(limits.connections, limits.connections_per_source),
             rates: Rates::new(limits.requests_per_second),
-            replays: Replays::default(),
+            replays: Arc::clone(engine.replays()),
             access: AccessCheck::default(),
-            console: Console::default(),
             metrics: Metrics::default(),
             readiness: Readiness::default(),
             limits,

@@ -86,6 +86,6 @@ async fn ask(shared: &Shared, caller: Caller, parts: &Parts, body: &[u8]) -> Web
     if caller.dialect == Dialect::Rest {
         rest::answer(door, &shared.replays, caller, request).await
     } else {
-        shared.console.answer(door, caller, request).await
+        console::answer(door, caller, request).await
     }
 }

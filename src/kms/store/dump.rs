@@ -23,7 +23,7 @@ use Kind::{Bytes, Number, Text};
 
 type Table = (&'static str, &'static [(&'static str, Kind)]);
 
-/// Every table but those that are of one database alone (`counter`, `change`), each after those that it refers to.
+/// Every table but those that are of one database alone (`counter`, `change`, `seen`, `session`), each after those that it refers to.
 const TABLES: &[Table] = &[
     ("setting", &[("name", Text), ("value", Text)]),
     (

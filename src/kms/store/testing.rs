@@ -1,89 +1,23 @@
 //! Databases for tests: a file of SQLite, and a PostgreSQL server of the tests' own.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, ChildStdin, Command, Stdio};
+mod cluster;
+
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 
+use self::cluster::Cluster;
 use super::connect::{Backend, Location};
-
-/// Debian's postgresql-15.
-const BIN: &str = "/usr/lib/postgresql/15/bin";
-/// A server that ends, and leaves nothing, when whoever reads its first line is gone: its standard input ends then.
-const SCRIPT: &str = r#"
-set -eu
-folder=$(mktemp -d /tmp/envelopekms-pg.XXXXXX)
-trap 'rm -rf "$folder"' EXIT
-"$1/initdb" --auth=trust --username=postgres --no-sync --pgdata="$folder/data" >"$folder/log" 2>&1
-"$1/postgres" -D "$folder/data" -k "$folder" -c listen_addresses= -c fsync=off -c max_connections=200 \
-    >>"$folder/log" 2>&1 </dev/null &
-server=$!
-echo "$folder"
-read -r _ || true
-kill -QUIT "$server"
-wait "$server" || true
-"#;
-
-struct Cluster {
-    folder: String,
-    _server: Child,
-    /// Held for as long as this process lives.
-    _stdin: ChildStdin,
-}
 
 /// The server, started when first asked for.
 fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(|| {
-        assert!(
-            std::path::Path::new(BIN).join("initdb").exists(),
-            "PostgreSQL is not there: install Debian's package postgresql-15"
-        );
-        let mut command = if rustix::process::geteuid().is_root() {
-            // It does not run as root; Debian's package makes the user.
-            let mut command = Command::new("runuser");
-            command.args(["-u", "postgres", "--", "sh"]);
-            command
-        } else {
-            Command::new("sh")
-        };
-        let mut server = command
-            .args(["-c", SCRIPT, "sh", BIN])
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("sh, and runuser of Debian's package util-linux where tests run as root");
-        let stdin = server.stdin.take().unwrap();
-        let mut folder = String::new();
-        BufReader::new(server.stdout.take().unwrap())
-            .read_line(&mut folder)
-            .unwrap();
-        let folder = folder.trim().to_owned();
-        assert!(!folder.is_empty(), "initdb failed");
-        let until = Instant::now() + Duration::from_secs(120);
-        let is_ready = || {
-            let mut ready = Command::new(format!("{BIN}/pg_isready"));
-            ready
-                .args(["-q", "-h", &folder])
-                .status()
-                .unwrap()
-                .success()
-        };
-        while !is_ready() {
-            assert!(Instant::now() < until, "PostgreSQL does not answer");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Cluster {
-            folder,
-            _server: server,
-            _stdin: stdin,
-        }
-    })
+    CLUSTER.get_or_init(|| Cluster::start(0))
 }
 
 /// A database that nothing is in, and the folder that goes with it.
@@ -107,6 +41,46 @@ pub(crate) async fn database(backend: Backend) -> (Location, TempDir) {
     let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
     connection.execute(sqlx::raw_sql(create)).await.unwrap();
     (Location::Postgres(url(&name)), folder)
+}
+
+/// Another way to the database at this URL, on which connections that ask to be told of changes get no answer; and how
+/// many those are.
+pub(crate) async fn without_listeners(url: &str) -> (String, watch::Receiver<usize>) {
+    let (before, folder) = url.split_once("?host=").unwrap();
+    let (counts, counted) = watch::channel(0);
+    let own = tempfile::tempdir().unwrap();
+    let name = ".s.PGSQL.5432";
+    let there = std::path::Path::new(folder).join(name);
+    let listener = UnixListener::bind(own.path().join(name)).unwrap();
+    let url = format!("{before}?host={}", own.path().display());
+    tokio::spawn(async move {
+        let _own = own;
+        while let Ok((client, _address)) = listener.accept().await {
+            let server = UnixStream::connect(&there).await.unwrap();
+            tokio::spawn(pass(client, server, counts.clone()));
+        }
+    });
+    (url, counted)
+}
+
+/// Passes on what either says, until the client asks to be told of changes.
+async fn pass(client: UnixStream, server: UnixStream, counts: watch::Sender<usize>) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let answers = tokio::spawn(async move {
+        let _ended = tokio::io::copy(&mut from_server, &mut to_client).await;
+    });
+    let mut bytes = [0; 8192];
+    while let Ok(len @ 1..) = from_client.read(&mut bytes).await {
+        if bytes[..len].windows(7).any(|part| part == b"LISTEN ") {
+            counts.send_modify(|count| *count += 1);
+            let _hung: () = std::future::pending().await;
+        }
+        if to_server.write_all(&bytes[..len]).await.is_err() {
+            break;
+        }
+    }
+    answers.abort();
 }
 
 /// Runs a test on either database.

@@ -22,6 +22,15 @@ pub struct Write<'a> {
 }
 
 impl Store {
+    /// A transaction that is about to write.
+    pub(super) async fn begin(&self) -> Result<Transaction<'static, Any>, StoreError> {
+        Ok(match self.backend() {
+            // The lock is taken at once: one that is taken later can fail in the middle.
+            Backend::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await?,
+            Backend::Postgres => self.pool.begin().await?,
+        })
+    }
+
     /// Begins a change. Waits for others that are being made.
     ///
     /// # Errors
@@ -30,11 +39,7 @@ impl Store {
     pub async fn write(&self) -> Result<Write<'_>, StoreError> {
         let gate = self.gate.lock().await;
         let backend = self.backend();
-        let mut tx = match backend {
-            // The lock is taken at once: one that is taken later can fail in the middle.
-            Backend::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await?,
-            Backend::Postgres => self.pool.begin().await?,
-        };
+        let mut tx = self.begin().await?;
         let seq = sqlx::query_scalar(
             "UPDATE counter SET value = value + 1 WHERE name = 'change' RETURNING value",
         )

@@ -74,7 +74,8 @@ pub struct InitArgs {
 pub struct NewPlaceArgs {
     /// The store: a file, or postgres://USER@HOST/DATABASE
     ///
-    /// No password belongs in it, where every user of the machine could read it: PGPASSWORD and ~/.pgpass are for that.
+    /// No password belongs in it, where every user of the machine could read it: ~/.pgpass (or PGPASSFILE) is for that.
+    /// With ?sslmode=verify-full&sslrootcert=FILE the database must prove its name; docs/kms/POSTGRESQL.md has more.
     #[arg(long, value_name = "STORE", default_value = "store.db", value_parser = parse_store)]
     pub store: String,
 
@@ -111,7 +112,8 @@ fn parse_store(text: &str) -> Result<String, String> {
     let (user, _host) = rest.rsplit_once('@').unwrap_or_default();
     if user.contains(':') || rest.contains("password=") {
         return Err(
-            "no password belongs on a command line: PGPASSWORD or ~/.pgpass are for it".to_owned(),
+            "no password belongs on a command line: ~/.pgpass (PGPASSFILE) or PGPASSWORD are for it"
+                .to_owned(),
         );
     }
     Ok(text.to_owned())

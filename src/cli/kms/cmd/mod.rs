@@ -4,6 +4,7 @@ pub mod audit;
 pub mod backup;
 pub mod credential;
 pub mod init;
+pub mod join;
 pub mod key;
 mod key_run;
 pub mod policy;

@@ -25,21 +25,15 @@ use zeroize::Zeroizing;
 
 use super::answer::Body;
 use super::web::{Door, UNKNOWN, WebAnswer, WebError, WebRequest, members};
+use crate::kms::engine::sessions::{IDLE_MAX, Session};
 use crate::kms::engine::{Caller, Operation};
-pub use session::{AGE_MAX, IDLE_MAX, SESSIONS_MAX, SESSIONS_PER_KEY_MAX};
-use session::{COOKIE, Session, Sessions};
+use session::COOKIE;
 
 /// The longest body: a policy in JSON, and what is beside it.
 pub const BODY_MAX: usize = 128 * 1024;
 
 const ROOT: &str = "/console";
 const API: &str = "/console/api/";
-
-/// Who is signed in.
-#[derive(Debug, Default)]
-pub struct Console {
-    sessions: Sessions,
-}
 
 /// Whether a path is the console's.
 #[must_use]
@@ -56,110 +50,103 @@ struct Asking<'a> {
 
 type Done = Result<Body, WebError>;
 
-impl Console {
-    /// Does what a request asks. `caller` is nobody yet.
-    pub async fn answer(
-        &self,
-        door: Door<'_>,
-        caller: Caller,
-        request: WebRequest<'_>,
-    ) -> WebAnswer {
-        let Some(name) = request.path.strip_prefix(API) else {
-            return assets::answer(caller.request_id, request);
-        };
-        let answer = self.api(door, caller, name, request).await;
-        answer.with(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
-    }
+/// Does what a request asks. `caller` is nobody yet.
+pub async fn answer(door: Door<'_>, caller: Caller, request: WebRequest<'_>) -> WebAnswer {
+    let Some(name) = request.path.strip_prefix(API) else {
+        return assets::answer(caller.request_id, request);
+    };
+    let answer = api(door, caller, name, request).await;
+    answer.with(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
+}
 
-    async fn api(
-        &self,
-        door: Door<'_>,
-        caller: Caller,
-        name: &str,
-        request: WebRequest<'_>,
-    ) -> WebAnswer {
-        let request_id = caller.request_id.clone();
-        if let Err(error) = check_origin(&request) {
-            return WebAnswer::refusal(&error, UNKNOWN, request_id);
-        }
-        match name {
-            "SignIn" => self.sign_in(door, caller, request).await,
-            "SignOut" => self.sign_out(request_id, request),
-            _ => match self.resume(door, caller, name, request).await {
-                Err(error) => WebAnswer::refusal(&error, UNKNOWN, request_id),
-                Ok((asking, session)) if name == "Session" => {
-                    WebAnswer::new("Session", request_id, welcome(&asking, &session))
-                }
-                Ok((asking, _session)) => {
-                    let (operation, done) = operations::dispatch(name, asking, request.body).await;
-                    match done {
-                        Ok(body) => WebAnswer::new(operation, request_id, body),
-                        Err(error) => WebAnswer::refusal(&error, operation, request_id),
-                    }
-                }
-            },
-        }
+async fn api(door: Door<'_>, caller: Caller, name: &str, request: WebRequest<'_>) -> WebAnswer {
+    let request_id = caller.request_id.clone();
+    if let Err(error) = check_origin(&request) {
+        return WebAnswer::refusal(&error, UNKNOWN, request_id);
     }
-
-    async fn sign_in(&self, door: Door<'_>, caller: Caller, request: WebRequest<'_>) -> WebAnswer {
-        let request_id = caller.request_id.clone();
-        let proven = async {
-            let given: SignIn = members(request.body)?;
-            let secret = Zeroizing::new(given.secret);
-            let id = given.id.trim();
-            let engine = door.engine;
-            door.access
-                .prove(engine, caller, id, secret.as_bytes())
-                .await
-        };
-        match proven.await {
-            Err(error) => WebAnswer::refusal(&error, "SignIn", request_id),
-            Ok(caller) => {
-                let (cookie, session) = self.sessions.begin(&caller);
-                let asking = Asking { door, caller };
-                let mut answer = WebAnswer::new("SignIn", request_id, welcome(&asking, &session));
-                set_cookie(&mut answer, &cookie, IDLE_MAX.as_secs());
-                answer
+    match name {
+        "SignIn" => sign_in(door, caller, request).await,
+        "SignOut" => sign_out(door, request_id, request).await,
+        _ => match resume(door, caller, name, request).await {
+            Err(error) => WebAnswer::refusal(&error, UNKNOWN, request_id),
+            Ok((asking, session)) if name == "Session" => {
+                WebAnswer::new("Session", request_id, welcome(&asking, &session))
             }
-        }
+            Ok((asking, _session)) => {
+                let (operation, done) = operations::dispatch(name, asking, request.body).await;
+                match done {
+                    Ok(body) => WebAnswer::new(operation, request_id, body),
+                    Err(error) => WebAnswer::refusal(&error, operation, request_id),
+                }
+            }
+        },
     }
+}
 
-    /// Ends the session, if the request is of one.
-    fn sign_out(&self, request_id: String, request: WebRequest<'_>) -> WebAnswer {
-        if let Ok((cookie, _session)) = self.sessions.find(&request) {
-            self.sessions.end(cookie);
+async fn sign_in(door: Door<'_>, caller: Caller, request: WebRequest<'_>) -> WebAnswer {
+    let request_id = caller.request_id.clone();
+    let begun = async {
+        let given: SignIn = members(request.body)?;
+        let secret = Zeroizing::new(given.secret);
+        let (engine, id) = (door.engine, given.id.trim());
+        let caller = door
+            .access
+            .prove(engine, caller, id, secret.as_bytes())
+            .await?;
+        let (cookie, session) = engine.begin_session(&caller).await?;
+        Ok::<_, WebError>((caller, cookie, session))
+    };
+    match begun.await {
+        Err(error) => WebAnswer::refusal(&error, "SignIn", request_id),
+        Ok((caller, cookie, session)) => {
+            let asking = Asking { door, caller };
+            let mut answer = WebAnswer::new("SignIn", request_id, welcome(&asking, &session));
+            set_cookie(&mut answer, &cookie, IDLE_MAX.as_secs());
+            answer
         }
-        let mut answer = WebAnswer::new("SignOut", request_id, Body::json(&()));
-        set_cookie(&mut answer, "", 0);
-        answer
     }
+}
 
-    /// Goes on with a session whose access key still is what it was.
-    async fn resume<'a>(
-        &self,
-        door: Door<'a>,
-        mut caller: Caller,
-        name: &str,
-        request: WebRequest<'_>,
-    ) -> Result<(Asking<'a>, Session), WebError> {
-        let (cookie, session) = self.sessions.find(&request)?;
-        // Who comes back to an open page has its cookie alone, and is told the token.
-        if name != "Session" {
-            session.check_token(&request)?;
-        }
-        let credential = door.engine.credential(&session.access_key_id).await?;
-        let is_good = credential.is_some_and(|credential| {
-            credential.enabled && credential.principal == session.principal
-        });
-        if !is_good {
-            self.sessions.end(cookie);
-            return Err(session::ended());
-        }
-        caller.access_key_id.clone_from(&session.access_key_id);
-        caller.principal.clone_from(&session.principal);
-        door.take(&caller)?;
-        Ok((Asking { door, caller }, session))
+/// Ends the session, if the request is of one.
+async fn sign_out(door: Door<'_>, request_id: String, request: WebRequest<'_>) -> WebAnswer {
+    let ended = match session::find(door.engine, &request).await {
+        Ok(session) => door.engine.end_session(&session).await.map_err(Into::into),
+        Err(error) if error.status == 401 => Ok(()),
+        Err(error) => Err(error),
+    };
+    let mut answer = match ended {
+        Ok(()) => WebAnswer::new("SignOut", request_id, Body::json(&())),
+        // The cookie goes; who else has it still has a session, which the answer does not hide.
+        Err(error) => WebAnswer::refusal(&error, "SignOut", request_id),
+    };
+    set_cookie(&mut answer, "", 0);
+    answer
+}
+
+/// Goes on with a session whose access key still is what it was.
+async fn resume<'a>(
+    door: Door<'a>,
+    mut caller: Caller,
+    name: &str,
+    request: WebRequest<'_>,
+) -> Result<(Asking<'a>, Session), WebError> {
+    let session = session::find(door.engine, &request).await?;
+    // Who comes back to an open page has its cookie alone, and is told the token.
+    if name != "Session" {
+        session::check_token(session.token(), &request)?;
     }
+    let credential = door.engine.credential(session.access_key_id()).await?;
+    let is_good = credential.is_some_and(|credential| {
+        credential.enabled && credential.principal == session.principal()
+    });
+    if !is_good {
+        door.engine.end_session(&session).await?;
+        return Err(session::ended());
+    }
+    caller.access_key_id = session.access_key_id().to_owned();
+    caller.principal = session.principal().to_owned();
+    door.take(&caller)?;
+    Ok((Asking { door, caller }, session))
 }
 
 /// The members of `SignIn`.
@@ -177,7 +164,7 @@ struct Welcome<'a> {
     account: &'a str,
     /// To be given with every request.
     token: &'a str,
-    idle_minutes: u64,
+    idle_minutes: i64,
 }
 
 fn welcome(asking: &Asking<'_>, session: &Session) -> Body {
@@ -186,13 +173,13 @@ fn welcome(asking: &Asking<'_>, session: &Session) -> Body {
         access_key_id: &asking.caller.access_key_id,
         region: asking.door.place.region(),
         account: asking.door.place.account(),
-        token: &session.token,
-        idle_minutes: IDLE_MAX.as_secs() / 60,
+        token: session.token(),
+        idle_minutes: IDLE_MAX.as_mins(),
     })
 }
 
 /// The prefix has browsers hold that it is of this host alone and came over TLS.
-fn set_cookie(answer: &mut WebAnswer, value: &str, seconds: u64) {
+fn set_cookie(answer: &mut WebAnswer, value: &str, seconds: i64) {
     let cookie =
         format!("{COOKIE}={value}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Strict");
     if let Ok(value) = HeaderValue::try_from(cookie) {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::change::on_worker;
 use super::data::Decrypted;
 use crate::kms::engine::entry::Version;
 use crate::kms::engine::error::{ErrorKind, KmsError};
 use crate::kms::engine::model::{KeyId, KeyRef, KeySpec, KeyUsage, KeyVersion, KeyVersionId};
 use crate::kms::engine::operation::{Call, Needs, Operation, States};
 use crate::kms::engine::ops::SecretBytes;
+use crate::kms::engine::worker::on_worker;
 use crate::kms::material::Material;
 
 /// How an asymmetric key encrypts.
@@ -101,7 +101,7 @@ impl Operation for AsymmetricEncrypt {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         call.check_usage(KeyUsage::EncryptDecrypt)?;
-        let (version, material) = call.asymmetric(self.version.as_ref())?;
+        let (version, material) = call.asymmetric(self.version.as_ref()).await?;
         let bytes = material.encrypt(self.algorithm, &self.plaintext)?;
         version.uses.produced(call.now);
         Ok(produced(&version.version, bytes))
@@ -162,7 +162,7 @@ impl Operation for Sign {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         call.check_usage(KeyUsage::SignVerify)?;
-        let (version, material) = call.asymmetric(self.version.as_ref())?;
+        let (version, material) = call.asymmetric(self.version.as_ref()).await?;
         let (algorithm, message) = (self.algorithm, self.message);
         let bytes = on_worker(move || material.sign(algorithm, &message)).await?;
         version.uses.produced(call.now);
@@ -195,7 +195,7 @@ impl Operation for Verify {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         call.check_usage(KeyUsage::SignVerify)?;
-        let (version, material) = call.asymmetric(self.version.as_ref())?;
+        let (version, material) = call.asymmetric(self.version.as_ref()).await?;
         let valid = material.verify(self.algorithm, &self.message, &self.signature)?;
         version.uses.opened(call.now);
         Ok(verified(&version.version, valid))
@@ -226,7 +226,7 @@ impl Operation for GenerateMac {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         call.check_usage(KeyUsage::GenerateVerifyMac)?;
-        let (version, material) = call.material(None)?;
+        let (version, material) = call.material(None).await?;
         let bytes = material.mac(self.algorithm, &self.message)?;
         version.uses.produced(call.now);
         Ok(produced(&version.version, bytes))
@@ -257,7 +257,7 @@ impl Operation for VerifyMac {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         call.check_usage(KeyUsage::GenerateVerifyMac)?;
-        let (version, material) = call.material(None)?;
+        let (version, material) = call.material(None).await?;
         let valid = material.verify_mac(self.algorithm, &self.message, &self.mac)?;
         version.uses.opened(call.now);
         Ok(verified(&version.version, valid))
@@ -297,7 +297,7 @@ impl Operation for GetPublicKey {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         let entry = call.key()?;
-        let (version, material) = call.asymmetric(self.version.as_ref())?;
+        let (version, material) = call.asymmetric(self.version.as_ref()).await?;
         Ok(PublicKey {
             key: entry.key.id.clone(),
             version: version.version.id.clone(),
@@ -324,7 +324,7 @@ impl Call<'_> {
     }
 
     /// A version of the call's first key, which must be a key pair.
-    fn asymmetric(
+    async fn asymmetric(
         &self,
         version: Option<&KeyVersionId>,
     ) -> Result<(&Version, Arc<Material>), KmsError> {
@@ -335,18 +335,18 @@ impl Call<'_> {
                 "The key is symmetric: it has no public and private half.",
             ));
         }
-        self.material(version)
+        self.material(version).await
     }
 
     /// A version of the call's first key that may be used, the primary where none is named, and what it does its work
     /// with.
-    fn material(
+    async fn material(
         &self,
         version: Option<&KeyVersionId>,
     ) -> Result<(&Version, Arc<Material>), KmsError> {
         let entry = self.key()?;
         let version = entry.usable(version)?;
-        let material = version.material(&self.engine.root, entry.key.spec)?;
+        let material = version.pair(&self.engine.root, entry.key.spec).await?;
         Ok((version, material))
     }
 
@@ -358,14 +358,14 @@ impl Call<'_> {
         ciphertext: Vec<u8>,
     ) -> Result<Decrypted, KmsError> {
         let entry = self.key()?;
-        let (named, _) = self.asymmetric(version)?;
+        let (named, _) = self.asymmetric(version).await?;
         let others = entry.versions.iter().filter(|other| {
             version.is_none() && other.version.enabled && other.version.id != named.version.id
         });
         let ciphertext = Arc::new(ciphertext);
         let mut last = KmsError::internal();
         for version in std::iter::once(named).chain(others) {
-            let material = version.material(&self.engine.root, entry.key.spec)?;
+            let material = version.pair(&self.engine.root, entry.key.spec).await?;
             let ciphertext = Arc::clone(&ciphertext);
             match on_worker(move || material.decrypt(algorithm, &ciphertext)).await {
                 Ok(plaintext) => {

@@ -8,6 +8,7 @@ use crate::kms::engine::error::KmsError;
 use crate::kms::engine::model::{Key, KeyVersion, KeyVersionId, PageRequest, VersionCause};
 use crate::kms::engine::operation::{Call, States};
 use crate::kms::engine::service::Engine;
+use crate::kms::engine::worker::on_worker;
 use crate::kms::material::Material;
 use crate::kms::root::Thing;
 use crate::kms::store::Write;
@@ -43,18 +44,6 @@ impl<'a> Call<'a> {
         write.update_key(&record).await?;
         self.engine.commit(write).await
     }
-}
-
-/// Does what takes long on a thread that serves no connections.
-pub(super) async fn on_worker<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, KmsError> + Send + 'static,
-) -> Result<T, KmsError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| {
-            tracing::error!(%error, "an operation broke off");
-            Err(KmsError::internal())
-        })
 }
 
 /// A new version of a key, with material of its own. Its id is the key's primary version where that is new too.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::change::{on_worker, random_bytes};
+use super::change::random_bytes;
 use crate::kms::engine::EncryptionContext;
 use crate::kms::engine::entry::Entry;
 use crate::kms::engine::error::{ErrorKind, KmsError};
@@ -10,6 +10,7 @@ use crate::kms::engine::model::{KeyId, KeyRef, KeySpec, KeyUsage, KeyVersionId};
 use crate::kms::engine::operation::{Call, Need, Needs, Operation, States};
 use crate::kms::engine::ops::SecretBytes;
 use crate::kms::engine::ops::export::ExportAlgorithm;
+use crate::kms::engine::worker::on_worker;
 use crate::kms::material::{Material, blob, wrapping};
 
 /// The most random bytes at once.

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::change::{on_worker, random_bytes};
+use super::change::random_bytes;
 use crate::kms::engine::error::{ErrorKind, KmsError};
 use crate::kms::engine::ids;
 use crate::kms::engine::model::named;
@@ -14,6 +14,7 @@ use crate::kms::engine::model::{
 };
 use crate::kms::engine::operation::{Call, Needs, Operation, States};
 use crate::kms::engine::ops::export::ExportAlgorithm;
+use crate::kms::engine::worker::on_worker;
 use crate::kms::material::{Material, wrapping};
 use crate::kms::root::Thing;
 use crate::kms::store::Write;

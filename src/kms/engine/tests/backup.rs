@@ -6,6 +6,7 @@ use crate::kms::engine::backup::{Backup, BackupError};
 use crate::kms::engine::model::Tag;
 use crate::kms::engine::ops::access::CreateGrant;
 use crate::kms::engine::ops::names::{CreateAlias, ListResourceTags, TagResource};
+use crate::kms::engine::ops::versions::RotateKeyOnDemand;
 
 #[test]
 fn a_backup_of_one_database_is_restored_into_the_other() {
@@ -71,6 +72,52 @@ fn a_backup_of_one_database_is_restored_into_the_other() {
             restored.close().await;
         }
         bench.engine.close().await;
+    });
+}
+
+/// From SQLite to PostgreSQL and back, and the trail goes on in its file all the way.
+#[test]
+fn a_service_that_moves_to_the_other_database_and_back_is_the_same_and_its_trail_goes_on() {
+    on_both(async |backend| {
+        let there = match backend {
+            Backend::Postgres => Backend::Sqlite,
+            Backend::Sqlite => Backend::Postgres,
+        };
+        let bench = Bench::new(backend).await;
+        let key = bench.key(symmetric()).await;
+        let mut blobs = vec![bench.run(encrypt(id(&key), b"0")).await.unwrap().blob];
+        let mut file = bench.run(Backup).await.unwrap();
+        let root = bench.engine.root.audit().unwrap();
+        let service = bench.engine.service_id().to_owned();
+        assert!(bench.engine.close().await);
+        for (step, into) in (1_u8..).zip([there, backend, there]) {
+            let (location, _folder) = database(into).await;
+            let trail = TrailOptions {
+                file: Some(bench.audit_file()),
+                when_full: WhenFull::Fail,
+            };
+            let engine = Engine::restore(options(location, trail), &file)
+                .await
+                .unwrap();
+            for (at, blob) in (b'0'..).zip(&blobs) {
+                let opened = engine.perform(&bench.admin, decrypt(blob)).await.unwrap();
+                assert_eq!(&opened.plaintext[..], [at]);
+            }
+            let rotate = RotateKeyOnDemand { key: id(&key) };
+            engine.perform(&bench.admin, rotate).await.unwrap();
+            let next = encrypt(id(&key), &[b'0' + step]);
+            blobs.push(engine.perform(&bench.admin, next).await.unwrap().blob);
+            file = engine.perform(&bench.admin, Backup).await.unwrap();
+            assert!(engine.close().await);
+        }
+        let text = std::fs::read(bench.audit_file()).unwrap();
+        let mut verifier = crate::audit::Verifier::new(None).with_seals(root, service);
+        verifier.read("audit.log", &text[..]).unwrap();
+        let report = verifier.finish();
+        assert!(report.intact && report.findings.is_empty(), "{report:?}");
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(text.matches("session-start").count(), 4);
+        assert_eq!(text.matches("\"action\":\"RotateKeyOnDemand\"").count(), 3);
     });
 }
 

@@ -6,6 +6,7 @@ mod data;
 mod import;
 mod names;
 mod servers;
+mod shared;
 mod states;
 mod trail;
 mod upkeep;

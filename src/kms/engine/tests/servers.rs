@@ -14,7 +14,7 @@ use crate::kms::engine::ops::versions::{ListKeyVersions, RotateKeyOnDemand};
 use crate::kms::engine::service::STALE_AT_MOST;
 
 /// Waits until something is so. The bound is that of a machine under load, not the one that is published.
-async fn until(what: &str, is_so: impl AsyncFn() -> bool) -> Duration {
+pub(super) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) -> Duration {
     let begin = Instant::now();
     while !is_so().await {
         assert!(
@@ -175,6 +175,34 @@ fn two_servers_that_change_one_key_lose_nothing() {
         for engine in [fresh, other, bench.engine] {
             engine.close().await;
         }
+    });
+}
+
+/// Changes are asked for twice a second. Each question that waited for a listener would be two seconds late.
+#[test]
+fn a_listener_that_hangs_keeps_nobody_from_asking() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let bench = Bench::new(Backend::Postgres).await;
+        let Location::Postgres(url) = &bench.location else {
+            panic!("{:?}", bench.location)
+        };
+        let (url, listeners) = crate::kms::store::testing::without_listeners(url).await;
+        let engine = Engine::open(options(Location::Postgres(url), TrailOptions::none()))
+            .await
+            .unwrap();
+        until("a listener hangs", async || *listeners.borrow() > 0).await;
+        let begun = Instant::now();
+        let mut asked = engine.asked();
+        for _ in 0..8 {
+            until("it is asked for changes", async || engine.asked() > asked).await;
+            asked = engine.asked();
+        }
+        let took = begun.elapsed();
+        eprintln!("asked 8 times in {took:?}");
+        assert!(took < Duration::from_secs(12), "{took:?}");
+        engine.close().await;
+        bench.engine.close().await;
     });
 }
 

@@ -11,6 +11,7 @@ use crate::kms::auth::{REMEMBERED, REPEAT_MAX, WINDOW};
 use crate::kms::engine::EncryptionContext;
 use crate::kms::engine::ops::{access, admin, data, import, names, versions};
 use crate::kms::engine::service::{SEEN_WITHIN, STALE_AT_MOST};
+use crate::kms::engine::sessions;
 use crate::kms::material::blob;
 use crate::kms::policy::document;
 use crate::kms::server::Limits;
@@ -51,7 +52,7 @@ fn limits() -> Vec<(&'static str, String)> {
     };
     let rate = of.requests_per_second.unwrap();
     let (total, own) = (bytes(of.bodies), bytes(of.bodies_per_source));
-    let (sessions, of_key) = (console::SESSIONS_MAX, console::SESSIONS_PER_KEY_MAX);
+    let (sessions, of_key) = (sessions::SESSIONS_MAX, sessions::SESSIONS_PER_KEY_MAX);
     vec![
         ("request line and headers", bytes(of.head)),
         ("body of a signed request", bytes(of.body)),
@@ -126,8 +127,8 @@ fn limits() -> Vec<(&'static str, String)> {
             "console session",
             format!(
                 "{} without a request, {} in all",
-                time(console::IDLE_MAX),
-                time(console::AGE_MAX)
+                signed(sessions::IDLE_MAX),
+                signed(sessions::AGE_MAX)
             ),
         ),
         (
