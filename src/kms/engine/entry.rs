@@ -7,11 +7,14 @@ use jiff::Timestamp;
 
 use super::census::Uses;
 use super::error::{ErrorKind, KmsError};
+use super::holder::Holder;
 use super::ids::KeyNames;
-use super::model::{Grant, Key, KeyState, KeyVersion, KeyVersionId, Tag};
+use super::model::{Grant, Key, KeyState, KeyVersion, KeyVersionId, ProtectionLevel, Tag};
+use super::service::Engine;
+use crate::kms::hsm::HsmKey;
 use crate::kms::material::{Address, Material};
 use crate::kms::policy::{KeyFacts, Policy, PolicyKind};
-use crate::kms::root::{Root, Thing};
+use crate::kms::root::Thing;
 use crate::kms::store::access::GrantRecord;
 use crate::kms::store::keys::{KeyRecord, VersionRecord};
 
@@ -33,10 +36,12 @@ pub(super) struct Version {
     pub(super) version: KeyVersion,
     pub(super) address: Address,
     pub(super) uses: Arc<Uses>,
-    /// Wrapped; `None` where there is none.
+    /// Wrapped: the material, or what is known of a key in the HSM; `None` where there is none.
     wrapped: Option<Vec<u8>>,
+    /// What it had made when it was read.
+    produced: u64,
     /// Made when it is first needed: to parse a private key takes a while.
-    material: OnceLock<Arc<Material>>,
+    holder: OnceLock<Holder>,
 }
 
 impl fmt::Debug for Version {
@@ -74,7 +79,8 @@ impl Entry {
                 uses: uses(&record.version.id),
                 version: record.version,
                 wrapped: record.material,
-                material: OnceLock::new(),
+                produced: record.counts.produced,
+                holder: OnceLock::new(),
             })
         });
         Ok(Self {
@@ -151,13 +157,9 @@ impl Version {
     }
 
     /// What the version does its work with.
-    pub(super) fn material(
-        &self,
-        root: &Root,
-        spec: super::model::KeySpec,
-    ) -> Result<Arc<Material>, KmsError> {
-        if let Some(material) = self.material.get() {
-            return Ok(Arc::clone(material));
+    pub(super) fn holder(&self, engine: &Engine, key: &Key) -> Result<Holder, KmsError> {
+        if let Some(holder) = self.holder.get() {
+            return Ok(holder.clone());
         }
         let wrapped = self.wrapped.as_ref().ok_or_else(|| {
             KmsError::new(
@@ -165,18 +167,25 @@ impl Version {
                 "The version has no material: it waits for its import.",
             )
         })?;
-        let thing = Thing::Material {
-            key: &self.version.key.0,
-            version: &self.version.id.0,
+        let (id, version) = (&self.version.key.0, &self.version.id.0);
+        let thing = match key.protection {
+            ProtectionLevel::Hsm => Thing::HsmKey { key: id, version },
+            ProtectionLevel::Software => Thing::Material { key: id, version },
         };
-        let bytes = root.unwrap(thing, wrapped).map_err(|_error| {
-            tracing::error!(
-                version = self.version.id.0,
-                "material in the store does not unwrap"
-            );
+        let bytes = engine.root.unwrap(thing, wrapped).map_err(|_error| {
+            tracing::error!(version, "material in the store does not unwrap");
             KmsError::internal()
         })?;
-        let material = Arc::new(Material::from_secret(spec, &bytes)?);
-        Ok(Arc::clone(self.material.get_or_init(|| material)))
+        let holder = match key.protection {
+            ProtectionLevel::Hsm => {
+                let (hsm, version) = (engine.hsm.clone(), &self.version.id);
+                let key = HsmKey::new(hsm, version, key.spec, &bytes, self.produced)?;
+                Holder::Hsm(Arc::new(key))
+            }
+            ProtectionLevel::Software => {
+                Holder::Software(Arc::new(Material::from_secret(key.spec, &bytes)?))
+            }
+        };
+        Ok(self.holder.get_or_init(|| holder).clone())
     }
 }

@@ -16,6 +16,7 @@ use super::ids::KeyNames;
 use super::operation::{Call, Operation};
 use crate::crypto::{LockedMemoryError, SecretKey};
 use crate::kms::audit::{Record, Trail};
+use crate::kms::hsm::Hsm;
 use crate::kms::root::Root;
 use crate::kms::store::{Change, Store, Write};
 
@@ -30,6 +31,7 @@ pub const STALE_AT_MOST: Duration = Duration::from_secs(5);
 pub struct Engine {
     pub(super) store: Store,
     pub(super) root: Root,
+    pub(super) hsm: Option<Arc<Hsm>>,
     pub(super) trail: Trail,
     pub(super) caches: Caches,
     pub(super) census: Census,
@@ -46,7 +48,7 @@ pub struct Engine {
 impl Engine {
     pub(super) fn new(
         store: Store,
-        root: Root,
+        (root, hsm): (Root, Option<Arc<Hsm>>),
         trail: Trail,
         names: KeyNames,
         service: String,
@@ -55,6 +57,7 @@ impl Engine {
         Self {
             store,
             root,
+            hsm,
             trail,
             caches: Caches::new(keys_cached),
             census: Census::default(),
@@ -128,6 +131,12 @@ impl Engine {
     #[must_use]
     pub fn names(&self) -> &KeyNames {
         &self.names
+    }
+
+    /// Whether keys can be made in an HSM.
+    #[must_use]
+    pub fn has_hsm(&self) -> bool {
+        self.hsm.is_some()
     }
 
     /// The service's own id: 32 hexadecimal digits.

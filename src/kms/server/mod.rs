@@ -48,7 +48,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-pub use certificate::{CertificateError, Identity, SelfSigned};
+pub use certificate::{CertificateError, Identity, Issued};
 pub use limits::Limits;
 
 use crate::kms::api::console::Console;

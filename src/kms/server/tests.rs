@@ -4,6 +4,7 @@ mod alibaba;
 mod aws;
 mod console;
 mod hostile;
+mod hsm;
 mod http;
 mod rest;
 
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::{Identity, Limits, SelfSigned, Server, ServerConfig};
+use super::{Identity, Issued, Limits, Server, ServerConfig};
 use crate::keys::service::python;
 use crate::keys::{FileProvider, KeyProvider as _, ProviderOptions, Providers};
 use crate::kms::audit::TrailOptions;
@@ -21,6 +22,7 @@ use crate::kms::engine::ids::KeyNames;
 use crate::kms::engine::open::KEYS_CACHED;
 use crate::kms::engine::ops::admin::{CreateCredential, CreatePrincipal, NewAccessKey};
 use crate::kms::engine::{Caller, Engine, EngineOptions, Initial};
+use crate::kms::hsm::Hsm;
 use crate::kms::store::Location;
 
 /// A service with its certificate, an administrator and somebody who may do nothing.
@@ -39,6 +41,10 @@ impl Service {
     }
 
     fn start_with(limits: Limits) -> Self {
+        Self::start_with_hsm(limits, None)
+    }
+
+    fn start_with_hsm(limits: Limits, hsm: Option<Arc<Hsm>>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -50,6 +56,7 @@ impl Service {
             location: Location::Sqlite(folder.path().join("kms.db")),
             providers: Arc::new(Providers::new(ProviderOptions::default())),
             trail: TrailOptions::none(),
+            hsm,
             keys_cached: KEYS_CACHED,
         };
         let initial = Initial {
@@ -92,7 +99,7 @@ impl Service {
         json!({
             "address": self.server().address().to_string(),
             "port": self.server().address().port(),
-            "ca": self.folder.path().join("tls.pem"),
+            "ca": self.folder.path().join("ca.pem"),
             "admin": of(&self.administrator),
             "nobody": of(&self.nobody),
         })
@@ -118,13 +125,14 @@ impl Drop for Service {
 
 fn identity(folder: &TempDir) -> Identity {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let made = SelfSigned::new(names).unwrap();
+    let made = Issued::new(names).unwrap();
     let identity = Identity {
         certificate: folder.path().join("tls.pem"),
         key: folder.path().join("tls.key"),
     };
     std::fs::write(&identity.certificate, &made.certificate).unwrap();
     std::fs::write(&identity.key, made.key.as_bytes()).unwrap();
+    std::fs::write(folder.path().join("ca.pem"), &made.authority).unwrap();
     identity
 }
 

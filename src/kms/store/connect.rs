@@ -21,7 +21,14 @@ const CONNECTIONS: u32 = 8;
 /// How long a caller waits for a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
 /// The schema's steps, in their order; a step that was released never changes.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "first", include_str!("migrations/0001_first.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "first", include_str!("migrations/0001_first.sql")),
+    (
+        2,
+        "hsm objects",
+        include_str!("migrations/0002_hsm_objects.sql"),
+    ),
+];
 /// The channel on which PostgreSQL tells of changes.
 pub(super) const CHANNEL: &str = "envelopekms";
 

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use super::change::on_worker;
 use super::data::Decrypted;
 use crate::kms::engine::entry::Version;
 use crate::kms::engine::error::{ErrorKind, KmsError};
+use crate::kms::engine::holder::Holder;
 use crate::kms::engine::model::{KeyId, KeyRef, KeySpec, KeyUsage, KeyVersion, KeyVersionId};
 use crate::kms::engine::operation::{Call, Needs, Operation, States};
 use crate::kms::engine::ops::SecretBytes;
-use crate::kms::material::Material;
 
 /// How an asymmetric key encrypts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,8 +100,8 @@ impl Operation for AsymmetricEncrypt {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         call.check_usage(KeyUsage::EncryptDecrypt)?;
-        let (version, material) = call.asymmetric(self.version.as_ref())?;
-        let bytes = material.encrypt(self.algorithm, &self.plaintext)?;
+        let (version, holder) = call.asymmetric(self.version.as_ref())?;
+        let bytes = holder.encrypt(self.algorithm, &self.plaintext)?;
         version.uses.produced(call.now);
         Ok(produced(&version.version, bytes))
     }
@@ -162,9 +161,9 @@ impl Operation for Sign {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         call.check_usage(KeyUsage::SignVerify)?;
-        let (version, material) = call.asymmetric(self.version.as_ref())?;
+        let (version, holder) = call.asymmetric(self.version.as_ref())?;
         let (algorithm, message) = (self.algorithm, self.message);
-        let bytes = on_worker(move || material.sign(algorithm, &message)).await?;
+        let bytes = holder.sign(algorithm, message).await?;
         version.uses.produced(call.now);
         Ok(produced(&version.version, bytes))
     }
@@ -195,8 +194,8 @@ impl Operation for Verify {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         call.check_usage(KeyUsage::SignVerify)?;
-        let (version, material) = call.asymmetric(self.version.as_ref())?;
-        let valid = material.verify(self.algorithm, &self.message, &self.signature)?;
+        let (version, holder) = call.asymmetric(self.version.as_ref())?;
+        let valid = holder.verify(self.algorithm, &self.message, &self.signature)?;
         version.uses.opened(call.now);
         Ok(verified(&version.version, valid))
     }
@@ -228,8 +227,10 @@ impl Operation for GenerateMac {
         call.check_usage(KeyUsage::GenerateVerifyMac)?;
         let entry = call.key()?;
         let version = entry.usable(None)?;
-        let material = version.material(&call.engine.root, entry.key.spec)?;
-        let bytes = material.mac(self.algorithm, &self.message)?;
+        let holder = version.holder(call.engine, &entry.key)?;
+        let bytes = holder
+            .mac(entry.key.spec, self.algorithm, self.message)
+            .await?;
         version.uses.produced(call.now);
         Ok(produced(&version.version, bytes))
     }
@@ -261,8 +262,10 @@ impl Operation for VerifyMac {
         call.check_usage(KeyUsage::GenerateVerifyMac)?;
         let entry = call.key()?;
         let version = entry.usable(None)?;
-        let material = version.material(&call.engine.root, entry.key.spec)?;
-        let valid = material.verify_mac(self.algorithm, &self.message, &self.mac)?;
+        let holder = version.holder(call.engine, &entry.key)?;
+        let valid = holder
+            .verify_mac(entry.key.spec, self.algorithm, self.message, &self.mac)
+            .await?;
         version.uses.opened(call.now);
         Ok(verified(&version.version, valid))
     }
@@ -301,13 +304,13 @@ impl Operation for GetPublicKey {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         let entry = call.key()?;
-        let (version, material) = call.asymmetric(self.version.as_ref())?;
+        let (version, holder) = call.asymmetric(self.version.as_ref())?;
         Ok(PublicKey {
             key: entry.key.id.clone(),
             version: version.version.id.clone(),
             spec: entry.key.spec,
             usage: entry.key.usage,
-            der: material.public_key_der()?.to_vec(),
+            der: holder.public_key_der()?.to_vec(),
         })
     }
 }
@@ -328,10 +331,7 @@ impl Call<'_> {
     }
 
     /// A version of the call's first key, which must be a key pair.
-    fn asymmetric(
-        &self,
-        version: Option<&KeyVersionId>,
-    ) -> Result<(&Version, Arc<Material>), KmsError> {
+    fn asymmetric(&self, version: Option<&KeyVersionId>) -> Result<(&Version, Holder), KmsError> {
         let entry = self.key()?;
         if !entry.key.spec.is_asymmetric() {
             return Err(KmsError::new(
@@ -340,8 +340,8 @@ impl Call<'_> {
             ));
         }
         let version = entry.usable(version)?;
-        let material = version.material(&self.engine.root, entry.key.spec)?;
-        Ok((version, material))
+        let holder = version.holder(self.engine, &entry.key)?;
+        Ok((version, holder))
     }
 
     /// Decrypts with the version that is named, or with the first live one that can.
@@ -359,9 +359,8 @@ impl Call<'_> {
         let ciphertext = Arc::new(ciphertext);
         let mut last = KmsError::internal();
         for version in std::iter::once(named).chain(others) {
-            let material = version.material(&self.engine.root, entry.key.spec)?;
-            let ciphertext = Arc::clone(&ciphertext);
-            match on_worker(move || material.decrypt(algorithm, &ciphertext)).await {
+            let holder = version.holder(self.engine, &entry.key)?;
+            match holder.decrypt(algorithm, Arc::clone(&ciphertext)).await {
                 Ok(plaintext) => {
                     version.uses.opened(self.now);
                     return Ok(Decrypted {

@@ -5,8 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::change::{on_worker, random_bytes};
+use super::change::random_bytes;
 use crate::kms::engine::error::{ErrorKind, KmsError};
+use crate::kms::engine::holder::on_worker;
 use crate::kms::engine::ids;
 use crate::kms::engine::model::named;
 use crate::kms::engine::model::{
