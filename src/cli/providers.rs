@@ -85,6 +85,12 @@ impl GivenKeys {
         self
     }
 
+    /// What this machine has for PKCS#11 tokens.
+    #[cfg(feature = "kms")]
+    pub(super) fn pkcs11(&self) -> &Pkcs11Options {
+        &self.options.pkcs11
+    }
+
     /// Providers that take a passphrase from where the options say; asked twice where it is new.
     pub(super) fn providers(
         &self,

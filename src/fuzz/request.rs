@@ -58,6 +58,7 @@ impl Service {
             location: Location::Sqlite(folder.join("kms.db")),
             providers: Arc::new(Providers::new(ProviderOptions::default())),
             trail: TrailOptions::none(),
+            hsm: None,
             keys_cached: 1000,
         };
         let initial = Initial {

@@ -63,6 +63,7 @@ pub use metered::{CallCount, Metered, ProviderCalls};
 pub use pace::Pace;
 pub use passphrase::PassphraseProvider;
 pub use passphrase_source::{Confirm, Passphrase, PassphraseSource};
+pub use pkcs11::hsm::Hsm;
 pub use pkcs11::{Machine, PinSource, Pkcs11Options, Pkcs11Provider};
 pub use pool::{Pool, PoolOptions, PoolStats};
 pub use provider::{EncryptionContext, KeyHealth, KeyProvider, NamedKey, WrappedDek};

@@ -10,6 +10,7 @@
 mod blob;
 mod cipher;
 mod failure;
+pub mod hsm;
 mod module;
 mod object;
 mod outside;
@@ -20,7 +21,7 @@ mod uri;
 #[cfg(test)]
 mod alone;
 #[cfg(test)]
-mod softhsm;
+pub(crate) mod softhsm;
 #[cfg(test)]
 mod swtpm;
 #[cfg(test)]
@@ -45,7 +46,7 @@ use failure::Failure;
 use module::Module;
 use object::{Key, KeySet};
 use pin::Pin;
-use token::{Epoch, Token};
+use token::{Access, Epoch, Token};
 use uri::KeyPath;
 
 pub(super) use blob::{Blob, MODULUS_MAX, aad};
@@ -89,6 +90,13 @@ impl Pkcs11Options {
         })
     }
 
+    /// The same, with what was said for one URI.
+    fn with(&self, uri: &KeyUri, machine: Machine) -> Self {
+        let mut options = self.clone();
+        options.of_key.insert(uri.clone(), machine);
+        options
+    }
+
     fn pin_of(&self, uri: &KeyUri) -> PinSource {
         let own = self
             .of_key
@@ -125,7 +133,7 @@ impl Pkcs11Provider {
             Ok(Self {
                 uri: uri.clone(),
                 wanted: wanted.clone(),
-                token: Token::new(module, wanted, pin),
+                token: Token::new(module, wanted, pin, Access::Use),
                 keys: Mutex::new(None),
                 searched: Mutex::new(None),
             })

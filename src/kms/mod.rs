@@ -3,13 +3,14 @@
 //! Its rooms, from the top down; each uses only what stands below it:
 //!
 //! ```text
-//! server → api (alibaba, aws, rest, console) → engine → { audit, policy, root, store } → { auth, material }
+//! server → api (alibaba, aws, rest, console) → engine → { audit, hsm, policy, root, store } → { auth, material }
 //! ```
 //!
 //! * [`auth`]: pure: is a signed request really from the holder of an access key
 //! * [`engine`]: keys, their lives and what is done with them; knows no wire format
 //! * [`material`]: pure: what the bytes of a key can do
 //! * [`store`]: what is kept: SQLite or PostgreSQL
+//! * [`hsm`]: keys that never leave a PKCS#11 token
 //! * [`root`]: the one key that wraps all others at rest
 //! * [`policy`]: who may do what
 //! * [`audit`]: the trail of every call
@@ -25,6 +26,7 @@ pub mod api;
 pub mod audit;
 pub mod auth;
 pub mod engine;
+pub mod hsm;
 pub mod material;
 pub mod policy;
 pub mod root;

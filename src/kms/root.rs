@@ -45,6 +45,8 @@ pub enum RootError {
 pub enum Thing<'a> {
     /// The secret of an access key.
     Credential { id: &'a str },
+    /// What is known of one version of a key that lives in the HSM.
+    HsmKey { key: &'a str, version: &'a str },
     /// The private key of an import token.
     ImportKey { token: &'a str },
     /// The material of one version of a key.
@@ -56,6 +58,7 @@ impl Thing<'_> {
     fn aad(self) -> Vec<u8> {
         let (kind, names) = match self {
             Self::Material { key, version } => ("material", [key, version]),
+            Self::HsmKey { key, version } => ("hsm-key", [key, version]),
             Self::Credential { id } => ("credential", [id, ""]),
             Self::ImportKey { token } => ("import-key", [token, ""]),
         };
@@ -74,6 +77,7 @@ pub struct Root {
     wrapping: XaesKey,
     backup: XaesKey,
     fingerprint: MacKey,
+    check: MacKey,
 }
 
 impl fmt::Debug for Root {
@@ -97,6 +101,7 @@ impl Root {
             wrapping: XaesKey::new(&derive(&key, "wrap")?),
             backup: XaesKey::new(&derive(&key, "backup")?),
             fingerprint: MacKey::new(derive(&key, "fingerprint")?),
+            check: MacKey::new(derive(&key, "context")?),
             key,
         })
     }
@@ -184,6 +189,13 @@ impl Root {
     #[must_use]
     pub fn fingerprint(&self, key: &str, material: &[u8]) -> [u8; 32] {
         self.fingerprint.tag(&[key.as_bytes(), b"\0", material])
+    }
+
+    /// Tells whether an encryption context is the one of a blob of the HSM's; see
+    /// [`token_blob`](crate::kms::material::token_blob).
+    #[must_use]
+    pub fn check(&self, parts: &[&[u8]]) -> [u8; 32] {
+        self.check.tag(parts)
     }
 
     /// Of which the keys of the audit trail's lines come.
@@ -328,6 +340,10 @@ mod tests {
             Thing::Material {
                 key: "v",
                 version: "k",
+            },
+            Thing::HsmKey {
+                key: "k",
+                version: "v",
             },
             Thing::Credential { id: "k" },
             Thing::ImportKey { token: "k" },

@@ -170,10 +170,13 @@ pub enum Command {
 
     /// Write the whole service into one encrypted file
     ///
-    /// While it serves, or not. What opens the root key opens the backup too, and nothing else does.
+    /// While it serves, or not. What opens the root key opens the backup too, and nothing else does. Keys that live in the
+    /// HSM are not in it: it is said how many there are.
     Backup(backup::BackupArgs),
 
     /// Make a service of a backup, in a new folder and an empty store
+    ///
+    /// Keys that live in an HSM are looked for in the one that --hsm names, and those that are not there are told.
     Restore(restore::RestoreArgs),
 }
 

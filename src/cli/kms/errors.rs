@@ -67,6 +67,7 @@ pub(super) fn refused(what: &str, error: &KmsError) -> Failure {
         | ErrorKind::KeyNotFound
         | ErrorKind::KeyVersionNotFound
         | ErrorKind::PrincipalNotFound => Exit::NotFound,
+        ErrorKind::HsmUnavailable => Exit::KeyUnavailable,
         ErrorKind::Unavailable => Exit::StoreUnavailable,
         ErrorKind::Internal => Exit::Failure,
         _ => Exit::Refused,

@@ -39,7 +39,9 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.number()));
         }
     };
-    match run(cli) {
+    let done = run(cli);
+    crate::keys::pkcs11::finalize_all();
+    match done {
         Ok(()) => Exit::Ok.into(),
         Err(failure) => {
             // Nowhere is left to say that this failed.

@@ -21,6 +21,7 @@ use crate::audit::WhenFull;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::kms::store::Location;
+use crate::units::KeyUri;
 
 /// Of the settings.
 const SETTINGS: &str = "envelopekms.toml";
@@ -40,6 +41,11 @@ pub(super) struct Settings {
     pub(super) metrics: Option<SocketAddr>,
     /// Of one access key.
     pub(super) requests_per_second: Option<NonZeroU32>,
+    /// The PKCS#11 token that keys may live in, with what this machine has for it.
+    pub(super) hsm: Option<KeyUri>,
+    /// What this machine has for the keys that open the root key, where that is more than the environment says.
+    #[serde(default)]
+    pub(super) root_keys: Vec<KeyUri>,
     pub(super) tls: TlsFiles,
     #[serde(default)]
     pub(super) audit: AuditSettings,
@@ -86,19 +92,21 @@ impl Folder {
     /// The folder that was named, else the default one.
     ///
     /// # Errors
-    /// None was named and there is no home.
+    /// None was named and there is no home, or what was named is no path.
     pub(super) fn of(place: &PlaceArgs, positional: Option<&Path>) -> Result<Self, Failure> {
         let named = positional.or(place.dir.as_deref()).map(Path::to_owned);
         let root = rustix::process::geteuid().is_root();
         let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
         let default = || default_folder(root, variable("XDG_DATA_HOME"), variable("HOME"));
-        named.or_else(default).map(Self).ok_or_else(|| {
-            Failure::usage(
-                "cannot tell the service's folder",
-                "there is no home folder",
-            )
-            .advise("name it: --dir DIR")
-        })
+        let what = "cannot tell the service's folder";
+        let folder = named.or_else(default).ok_or_else(|| {
+            Failure::usage(what, "there is no home folder").advise("name it: --dir DIR")
+        })?;
+        // What is printed of it is for other programs, which are somewhere else.
+        let absolute = std::path::absolute(&folder);
+        absolute
+            .map(Self)
+            .map_err(|error| Failure::usage(what, format!("{}: {error}", folder.display())))
     }
 
     /// A file of the folder.

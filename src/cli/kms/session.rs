@@ -8,6 +8,7 @@ use super::args::PlaceArgs;
 use super::errors;
 use super::place::{Folder, Settings};
 use crate::cli::args::{PassphraseArgs, PassphraseFrom};
+use crate::cli::errors::key;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::providers::{GivenKeys, lock_memory};
@@ -16,6 +17,7 @@ use crate::keys::{Confirm, Providers};
 use crate::kms::audit::TrailOptions;
 use crate::kms::engine::open::KEYS_CACHED;
 use crate::kms::engine::{Caller, Engine, EngineOptions, Operation};
+use crate::kms::hsm::Hsm;
 use crate::kms::store::Location;
 
 /// An open service, and who asks.
@@ -40,7 +42,7 @@ impl Session {
         let lock = folder.lock();
         let _lock = lock.map_err(|error| Failure::new(Exit::Failure, what, error))?;
         lock_keys(what, place)?;
-        let options = options(&folder, &settings, place, Confirm::No);
+        let options = options(what, &folder, &settings, place)?;
         let runtime = runtime(what)?;
         let opened = runtime.block_on(Engine::open(options));
         let session = Self {
@@ -54,6 +56,8 @@ impl Session {
 
     fn close<T>(self, what: &str, done: Result<T, Failure>) -> Result<T, Failure> {
         let is_noted = self.runtime.block_on(self.engine.close());
+        // A call of an HSM that does not answer keeps nobody waiting.
+        self.runtime.shutdown_background();
         let done = done?;
         if is_noted {
             return Ok(done);
@@ -113,32 +117,49 @@ pub(super) fn passphrase(place: &PlaceArgs) -> PassphraseFrom {
 }
 
 /// What a command opens the engine with.
-pub(super) fn options(
+fn options(
+    what: &str,
     folder: &Folder,
     settings: &Settings,
     place: &PlaceArgs,
-    confirm: Confirm,
-) -> EngineOptions {
-    let providers = GivenKeys::none().providers(&passphrase(place), confirm);
-    options_with(
+) -> Result<EngineOptions, Failure> {
+    let keys = GivenKeys::parse(what, &settings.root_keys)?;
+    Ok(options_with(
         folder.location(settings),
-        providers,
+        keys.providers(&passphrase(place), Confirm::No),
+        hsm(what, settings, &keys)?,
         command_trail(folder, settings),
-    )
+    ))
 }
 
 /// What the engine is opened with.
 pub(super) fn options_with(
     location: Location,
     providers: Arc<Providers>,
+    hsm: Option<Arc<Hsm>>,
     trail: TrailOptions,
 ) -> EngineOptions {
     EngineOptions {
         location,
         providers,
         trail,
+        hsm,
         keys_cached: KEYS_CACHED,
     }
+}
+
+/// The HSM of the settings, which is not looked for yet.
+///
+/// # Errors
+/// Its URI names no token, or there is no module for it.
+pub(super) fn hsm(
+    what: &str,
+    settings: &Settings,
+    keys: &GivenKeys,
+) -> Result<Option<Arc<Hsm>>, Failure> {
+    let open = |uri| Hsm::new(uri, keys.pkcs11()).map(Arc::new);
+    let opened = settings.hsm.as_ref().map(open).transpose();
+    opened.map_err(|error| key(what, &error))
 }
 
 /// The trail of commands: a file for each user, since only its owner may write to one.

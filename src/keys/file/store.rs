@@ -23,6 +23,7 @@ use crate::keys::error::{KeyError, KeyErrorKind};
 
 /// Rights that anyone but the owner may have: none.
 const OTHERS: u32 = 0o077;
+const GROUP_READS: u32 = 0o040;
 
 /// Where a keyring file stands, or is to stand.
 #[derive(Debug)]
@@ -158,7 +159,8 @@ impl KeyringFile {
         temp
     }
 
-    /// A regular file of the effective user, closed to all others.
+    /// A regular file of the effective user, closed to all others; or one of root's among the credentials of this
+    /// service, which systemd opens to the service by an access list, whose mask looks like a group's right to read.
     fn check_private(&self, file: &OwnedFd) -> Result<(), KeyError> {
         let stat = fstat(file).map_err(|errno| self.os_error("stat", errno))?;
         let path = self.path.display();
@@ -166,13 +168,18 @@ impl KeyringFile {
             return Err(KeyError::config(format!("{path} is not a regular file")));
         }
         let user = rustix::process::geteuid();
-        if stat.st_uid != user.as_raw() {
+        let is_credential = is_credential(&self.path);
+        if stat.st_uid != user.as_raw() && !(is_credential && stat.st_uid == 0) {
             let (owner, user) = (stat.st_uid, user.as_raw());
             return Err(KeyError::config(format!(
                 "keyring {path} belongs to user {owner}, not to user {user}: run `chown {user} {path}`"
             )));
         }
-        if stat.st_mode & OTHERS != 0 {
+        let others = match is_credential {
+            true => OTHERS & !GROUP_READS,
+            false => OTHERS,
+        };
+        if stat.st_mode & others != 0 {
             let mode = stat.st_mode & 0o7777;
             return Err(KeyError::config(format!(
                 "keyring {path} is open to others (mode {mode:04o}): run `chmod 600 {path}`"
@@ -196,6 +203,12 @@ impl KeyringFile {
     fn io_error(&self, what: &str, error: io::Error) -> KeyError {
         failure(what, &self.path, error)
     }
+}
+
+/// Whether systemd put the file there for this service alone.
+fn is_credential(path: &Path) -> bool {
+    let folder = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty());
+    folder.is_some_and(|folder| path.parent() == Some(Path::new(&folder)))
 }
 
 fn os_error(what: &str, path: &Path, errno: Errno) -> KeyError {

@@ -196,7 +196,7 @@ pub(super) fn unwrap(
 }
 
 /// IV ‖ ciphertext ‖ tag. The IV is random; a token that makes its own (FIPS 140) puts it in its place.
-fn gcm_wrap(
+pub(super) fn gcm_wrap(
     session: &Session,
     key: ObjectHandle,
     secret: &[u8],
@@ -208,7 +208,7 @@ fn gcm_wrap(
     Ok([&iv[..], &sealed].concat())
 }
 
-fn gcm_unwrap(
+pub(super) fn gcm_unwrap(
     session: &Session,
     key: ObjectHandle,
     wrapped: &[u8],
@@ -223,7 +223,7 @@ fn gcm_unwrap(
 }
 
 /// C_WrapKey wraps objects only, so the bytes become one of this session for the time.
-fn wrap_object(
+pub(super) fn wrap_object(
     session: &Session,
     call: &Call<'_>,
     key: ObjectHandle,
@@ -241,7 +241,7 @@ fn wrap_object(
     Ok(wrapped?)
 }
 
-fn unwrap_object(
+pub(super) fn unwrap_object(
     session: &Session,
     call: &Call<'_>,
     key: ObjectHandle,
@@ -268,11 +268,11 @@ fn session_secret() -> [Attribute; 5] {
     ]
 }
 
-fn oaep_sha256() -> Call<'static> {
+pub(super) fn oaep_sha256() -> Call<'static> {
     oaep(MechanismType::SHA256, PkcsMgfType::MGF1_SHA256)
 }
 
-fn oaep_sha1() -> Call<'static> {
+pub(super) fn oaep_sha1() -> Call<'static> {
     oaep(MechanismType::SHA1, PkcsMgfType::MGF1_SHA1)
 }
 

@@ -69,6 +69,14 @@ impl Failure {
         self.is_of_call() && !self.is_stale()
     }
 
+    /// Whether the module says that it has no such mechanism, or not for keys of this kind.
+    pub(super) fn is_unsupported(&self) -> bool {
+        let Self::Call(error) = self else {
+            return false;
+        };
+        code(error).is_some_and(is_unsupported)
+    }
+
     /// The failure for whoever asked; `what` was being done.
     pub(super) fn into_error(self, what: &str) -> KeyError {
         match self {
@@ -140,6 +148,23 @@ fn is_bad_data(code: RvError) -> bool {
             | RvError::EncryptedDataLenRange
             | RvError::WrappedKeyInvalid
             | RvError::WrappedKeyLenRange
+    )
+}
+
+fn is_unsupported(code: RvError) -> bool {
+    matches!(
+        code,
+        RvError::ArgumentsBad
+            | RvError::AttributeTypeInvalid
+            | RvError::AttributeValueInvalid
+            | RvError::CurveNotSupported
+            | RvError::DomainParamsInvalid
+            | RvError::FunctionNotSupported
+            | RvError::KeySizeRange
+            | RvError::KeyTypeInconsistent
+            | RvError::MechanismInvalid
+            | RvError::MechanismParamInvalid
+            | RvError::TemplateInconsistent
     )
 }
 

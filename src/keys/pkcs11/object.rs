@@ -54,6 +54,20 @@ pub(super) struct KeySet {
 }
 
 impl Key {
+    /// A secret AES key that was made just now.
+    pub(super) fn of_secret(id: Vec<u8>, handle: ObjectHandle) -> Self {
+        Self {
+            class: Class::Aes,
+            id,
+            start: String::new(),
+            wraps: Some(handle),
+            public: None,
+            unwraps: handle,
+            mechanism: OnceLock::new(),
+            leaves_token: false,
+        }
+    }
+
     /// What stands in a slot as the key's version.
     pub(super) fn version(&self) -> String {
         hex(&self.id)

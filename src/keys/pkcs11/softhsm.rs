@@ -14,12 +14,12 @@ use crate::units::KeyUri;
 
 /// Names the folder of the tokens, in the process of a test.
 const HOME: &str = "ENVELOPEFS_TEST_SOFTHSM";
-pub(in crate::keys) const PIN: &str = "648219";
-pub(in crate::keys) const TOKEN: &str = "efs test";
-pub(in crate::keys) const KEY: &str = "kek";
+pub(crate) const PIN: &str = "648219";
+pub(crate) const TOKEN: &str = "efs test";
+pub(crate) const KEY: &str = "kek";
 
 /// Runs a test in a process of its own, with a fresh token.
-pub(in crate::keys) fn with_token<F: Fn(&SoftHsm)>(test: F) {
+pub(crate) fn with_token<F: Fn(&SoftHsm)>(test: F) {
     if let Some(home) = std::env::var_os(HOME) {
         let hsm = SoftHsm { home: home.into() };
         hsm.add_token(TOKEN);
@@ -42,13 +42,13 @@ pub(in crate::keys) fn with_token<F: Fn(&SoftHsm)>(test: F) {
 }
 
 /// The tokens of a test.
-pub(in crate::keys) struct SoftHsm {
+pub(crate) struct SoftHsm {
     home: PathBuf,
 }
 
 impl SoftHsm {
     /// The module; without it the test fails.
-    pub(in crate::keys) fn module() -> PathBuf {
+    pub(crate) fn module() -> PathBuf {
         let known = [
             "/usr/lib/softhsm/libsofthsm2.so",
             "/usr/lib64/softhsm/libsofthsm2.so",
@@ -57,7 +57,7 @@ impl SoftHsm {
         found.expect("these tests need SoftHSM2: apt-get install softhsm2 (scripts/test.sh does)")
     }
 
-    pub(in crate::keys) fn add_token(&self, label: &str) {
+    pub(crate) fn add_token(&self, label: &str) {
         let made = Command::new("softhsm2-util")
             .args(["--init-token", "--free", "--label", label])
             .args(["--so-pin", "87654321", "--pin", PIN])
@@ -71,36 +71,53 @@ impl SoftHsm {
     }
 
     /// Takes every token out of its slot.
-    pub(in crate::keys) fn take_out(&self) {
+    pub(crate) fn take_out(&self) {
         std::fs::rename(self.tokens(), self.home.join("away")).unwrap();
         std::fs::create_dir(self.tokens()).unwrap();
     }
 
-    pub(in crate::keys) fn put_back(&self) {
+    pub(crate) fn put_back(&self) {
         std::fs::remove_dir_all(self.tokens()).unwrap();
         std::fs::rename(self.home.join("away"), self.tokens()).unwrap();
     }
 
-    pub(in crate::keys) fn options(&self, pin: &str) -> Pkcs11Options {
+    pub(crate) fn options(&self, pin: &str) -> Pkcs11Options {
         options(&self.home, Self::module(), pin)
     }
 
-    pub(in crate::keys) fn open(&self, path: &str) -> Pkcs11Provider {
+    pub(crate) fn open(&self, path: &str) -> Pkcs11Provider {
         Pkcs11Provider::open(&uri(path), &self.options(PIN)).unwrap()
     }
 
+    /// The URI of the token, with all that this machine has for it; the PIN is this one.
+    pub(crate) fn token_uri(&self, pin: &str) -> KeyUri {
+        let options = self.options(pin);
+        let PinSource::File(pin) = options.pin else {
+            unreachable!("the PIN is in a file")
+        };
+        uri(&format!(
+            "token=efs%20test?module-path={}&pin-source={}",
+            Self::module().display(),
+            pin.display()
+        ))
+    }
+
     /// The provider of [`KEY`].
-    pub(in crate::keys) fn provider(&self) -> Pkcs11Provider {
+    pub(crate) fn provider(&self) -> Pkcs11Provider {
         self.open(&format!("token=efs%20test;object={KEY}"))
     }
 
     /// Runs `work` as another user of the token: a session that may write.
-    pub(in crate::keys) fn as_admin<T>(&self, work: impl FnOnce(&Session) -> T) -> T {
+    pub(crate) fn as_admin<T>(&self, work: impl FnOnce(&Session) -> T) -> T {
         let pkcs11 = Pkcs11::new(Self::module()).unwrap();
         // Initialised already where a provider is open.
         drop(pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)));
-        let slot = |slot: &_| pkcs11.get_token_info(*slot).unwrap().label() == TOKEN;
-        let slots = pkcs11.get_slots_with_initialized_token().unwrap();
+        // A slot may be what is left of a token that was taken out.
+        let slot = |slot: &_| {
+            let info = pkcs11.get_token_info(*slot);
+            info.is_ok_and(|info| info.label() == TOKEN)
+        };
+        let slots = pkcs11.get_slots_with_token().unwrap();
         let slot = slots.into_iter().find(slot).unwrap();
         let session = pkcs11.open_rw_session(slot).unwrap();
         let pin = AuthPin::from(PIN.to_owned());
@@ -108,7 +125,7 @@ impl SoftHsm {
         work(&session)
     }
 
-    pub(in crate::keys) fn add_aes(&self, id: &[u8], more: &[Attribute]) {
+    pub(crate) fn add_aes(&self, id: &[u8], more: &[Attribute]) {
         let mut template = vec![
             Attribute::Token(true),
             Attribute::Private(true),
@@ -136,7 +153,7 @@ impl SoftHsm {
     }
 
     /// An RSA key pair of 2048 bits.
-    pub(in crate::keys) fn add_rsa(&self, id: &[u8]) {
+    pub(crate) fn add_rsa(&self, id: &[u8]) {
         let both = |class: [Attribute; 2]| {
             let mut template = vec![
                 Attribute::Token(true),
@@ -158,7 +175,7 @@ impl SoftHsm {
     }
 
     /// Does something to each object of this class and id.
-    pub(in crate::keys) fn change(
+    pub(crate) fn change(
         &self,
         id: &[u8],
         class: ObjectClass,
@@ -186,10 +203,10 @@ pub(super) fn options(home: &Path, module: PathBuf, pin: &str) -> Pkcs11Options 
     }
 }
 
-pub(in crate::keys) fn uri(path: &str) -> KeyUri {
+pub(crate) fn uri(path: &str) -> KeyUri {
     format!("pkcs11:{path}").parse().unwrap()
 }
 
-pub(in crate::keys) fn date(year: &str) -> Attribute {
+pub(crate) fn date(year: &str) -> Attribute {
     Attribute::StartDate(Date::new_from_str_slice(year, "01", "01").unwrap())
 }

@@ -10,7 +10,7 @@ use super::*;
 use crate::keys::conformance::{self, CONTEXT, assert_hides};
 use crate::keys::error::KeyErrorKind;
 
-fn kind<T>(result: Result<T, KeyError>) -> (KeyErrorKind, String) {
+pub(super) fn kind<T>(result: Result<T, KeyError>) -> (KeyErrorKind, String) {
     match result {
         Ok(_) => panic!("must be refused, and was not"),
         Err(error) => {

@@ -14,7 +14,7 @@ use super::uri::KeyPath;
 use crate::keys::error::KeyError;
 
 /// Sessions at once, at most. An HSM serves a few; smart cards have one that works.
-const SESSIONS_MAX: usize = 8;
+pub(super) const SESSIONS_MAX: usize = 8;
 
 /// Names what handles are good for: they end with the module's initialisation, the token's absence or the login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +23,22 @@ pub(super) struct Epoch {
     token: u64,
 }
 
+/// What is done in a token's sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Its keys are used.
+    Use,
+    /// They are made and destroyed besides.
+    Change,
+}
+
 /// The token that a URI names.
 #[derive(Debug)]
 pub(super) struct Token {
     module: Arc<Module>,
     wanted: KeyPath,
     pin: Pin,
+    access: Access,
     pool: Mutex<Sessions>,
     freed: Condvar,
 }
@@ -54,7 +64,7 @@ impl Drop for Token {
 
 impl Token {
     /// The token is looked for when it is first used: it may not be there yet.
-    pub(super) fn new(module: Arc<Module>, wanted: KeyPath, pin: Pin) -> Self {
+    pub(super) fn new(module: Arc<Module>, wanted: KeyPath, pin: Pin, access: Access) -> Self {
         let pool = Sessions {
             idle: Vec::new(),
             epoch: Epoch {
@@ -69,6 +79,7 @@ impl Token {
             module,
             wanted,
             pin,
+            access,
             pool: Mutex::new(pool),
             freed: Condvar::new(),
         }
@@ -135,14 +146,19 @@ impl Token {
 
     fn open(&self, live: &Live) -> Result<(Session, Epoch), Failure> {
         let (slot, info) = self.find(&live.pkcs11)?;
-        if let Limit::Max(most) = info.max_session_count() {
+        let most = match self.access {
+            Access::Use => info.max_session_count(),
+            Access::Change => info.max_rw_session_count(),
+        };
+        if let Limit::Max(most) = most {
             let most = usize::try_from(most).unwrap_or(SESSIONS_MAX);
             self.pool.lock().most = most.clamp(1, SESSIONS_MAX);
         }
         // Sessions are closed by `close`: one of an earlier generation must not close another's.
-        let session = self
-            .module
-            .opened(|| live.pkcs11.open_ro_session_no_drop(slot))?;
+        let session = self.module.opened(|| match self.access {
+            Access::Use => live.pkcs11.open_ro_session_no_drop(slot),
+            Access::Change => live.pkcs11.open_rw_session_no_drop(slot),
+        })?;
         // The epoch as it is from here on: it does not end by the login while this session is open.
         let epoch = {
             let mut pool = self.pool.lock();
@@ -183,6 +199,14 @@ impl Token {
             }
         }
         self.module.close(session);
+    }
+
+    /// Whether the token is in its slot at this moment.
+    ///
+    /// # Errors
+    /// [`Failure::Away`].
+    pub(super) fn check_there(&self) -> Result<(), Failure> {
+        self.find(&self.module.live().pkcs11).map(drop)
     }
 
     /// Has the module initialised anew, unless that has just happened.

@@ -120,6 +120,30 @@ impl KeyPath {
     }
 
     fn parse(path: &str) -> Result<Self, KeyError> {
+        let path = Self::attributes(path)?;
+        if path.text("object").is_none_or(str::is_empty) && path.id().is_none_or(<[u8]>::is_empty) {
+            return Err(KeyError::config(
+                "it names no key: expected object=LABEL or id=BYTES",
+            ));
+        }
+        Ok(path)
+    }
+
+    /// The path of a URI that names a token, and no key of it.
+    fn token(path: &str) -> Result<Self, KeyError> {
+        let path = Self::attributes(path)?;
+        match ["object", "id", "type"]
+            .into_iter()
+            .find(|name| path.values.contains_key(name))
+        {
+            None => Ok(path),
+            Some(name) => Err(KeyError::config(format!(
+                "it names a key: expected a token alone, without {name}="
+            ))),
+        }
+    }
+
+    fn attributes(path: &str) -> Result<Self, KeyError> {
         let mut values = BTreeMap::new();
         for attribute in path.split(';') {
             let (name, value) = split(attribute)?;
@@ -134,13 +158,7 @@ impl KeyPath {
                 return Err(twice(name));
             }
         }
-        let path = Self { values };
-        if path.text("object").is_none_or(str::is_empty) && path.id().is_none_or(<[u8]>::is_empty) {
-            return Err(KeyError::config(
-                "it names no key: expected object=LABEL or id=BYTES",
-            ));
-        }
-        Ok(path)
+        Ok(Self { values })
     }
 }
 
@@ -154,6 +172,24 @@ pub fn given(uri: &KeyUri) -> Result<(KeyUri, Machine), KeyError> {
         let (path, query) = query::split(uri);
         let machine = query.map_or_else(|| Ok(Machine::default()), parse_query)?;
         Ok((KeyPath::parse(path)?.canonical()?, machine))
+    };
+    parsed().map_err(|error: KeyError| error.at(&without_query(uri)))
+}
+
+/// A URI of a token that a person of this machine gave: which token, its URI without a query, and what the query said.
+///
+/// # Errors
+/// As [`given`], and where it names a key.
+pub(super) fn given_token(uri: &KeyUri) -> Result<(KeyPath, KeyUri, Machine), KeyError> {
+    let parsed = || {
+        if uri.scheme() != SCHEME {
+            return Err(KeyError::config("expected pkcs11:token=LABEL"));
+        }
+        let (path, query) = query::split(uri);
+        let machine = query.map_or_else(|| Ok(Machine::default()), parse_query)?;
+        let path = KeyPath::token(path)?;
+        let canonical = path.canonical()?;
+        Ok((path, canonical, machine))
     };
     parsed().map_err(|error: KeyError| error.at(&without_query(uri)))
 }

@@ -7,13 +7,16 @@ use jiff::Timestamp;
 
 use super::census::Uses;
 use super::error::{ErrorKind, KmsError};
+use super::holder::Holder;
 use super::ids::KeyNames;
-use super::model::{Grant, Key, KeyState, KeyVersion, KeyVersionId, Tag};
+use super::model::{Grant, Key, KeySpec, KeyState, KeyVersion, KeyVersionId, ProtectionLevel, Tag};
 use super::ops::SecretBytes;
+use super::service::Engine;
 use super::worker::on_worker;
+use crate::kms::hsm::HsmKey;
 use crate::kms::material::{Address, Material};
 use crate::kms::policy::{KeyFacts, Policy, PolicyKind};
-use crate::kms::root::{Root, Thing};
+use crate::kms::root::Thing;
 use crate::kms::store::access::GrantRecord;
 use crate::kms::store::keys::{KeyRecord, VersionRecord};
 
@@ -35,10 +38,12 @@ pub(super) struct Version {
     pub(super) version: KeyVersion,
     pub(super) address: Address,
     pub(super) uses: Arc<Uses>,
-    /// Wrapped; `None` where there is none.
+    /// Wrapped: the material, or what is known of a key in the HSM; `None` where there is none.
     wrapped: Option<Vec<u8>>,
+    /// What it had made when it was read.
+    produced: u64,
     /// Made when it is first needed: to parse a private key takes a while.
-    material: OnceLock<Arc<Material>>,
+    holder: OnceLock<Holder>,
 }
 
 impl fmt::Debug for Version {
@@ -76,7 +81,8 @@ impl Entry {
                 uses: uses(&record.version.id),
                 version: record.version,
                 wrapped: record.material,
-                material: OnceLock::new(),
+                produced: record.counts.produced,
+                holder: OnceLock::new(),
             })
         });
         Ok(Self {
@@ -153,53 +159,61 @@ impl Version {
     }
 
     /// What the version does its work with.
-    pub(super) fn material(
-        &self,
-        root: &Root,
-        spec: super::model::KeySpec,
-    ) -> Result<Arc<Material>, KmsError> {
-        if let Some(material) = self.material.get() {
-            return Ok(Arc::clone(material));
+    pub(super) fn holder(&self, engine: &Engine, key: &Key) -> Result<Holder, KmsError> {
+        if let Some(holder) = self.holder.get() {
+            return Ok(holder.clone());
         }
-        let material = Material::from_secret(spec, &self.unwrapped(root)?)?;
-        Ok(self.keep(material))
+        let bytes = self.unwrapped(engine, key)?;
+        let holder = match key.protection {
+            ProtectionLevel::Hsm => self.in_hsm(engine, key, &bytes)?,
+            ProtectionLevel::Software => in_memory(key.spec, &bytes)?,
+        };
+        Ok(self.keep(holder))
     }
 
-    /// As [`Self::material`], for key pairs: to parse a private key takes too long for a thread that serves connections.
-    pub(super) async fn pair(
-        &self,
-        root: &Root,
-        spec: super::model::KeySpec,
-    ) -> Result<Arc<Material>, KmsError> {
-        if let Some(material) = self.material.get() {
-            return Ok(Arc::clone(material));
+    /// As [`Self::holder`], for key pairs: to parse a private key takes too long for a thread that serves connections.
+    pub(super) async fn pair(&self, engine: &Engine, key: &Key) -> Result<Holder, KmsError> {
+        if let Some(holder) = self.holder.get() {
+            return Ok(holder.clone());
         }
-        let bytes = self.unwrapped(root)?;
-        let material = on_worker(move || Material::from_secret(spec, &bytes)).await?;
-        Ok(self.keep(material))
+        let (bytes, spec) = (self.unwrapped(engine, key)?, key.spec);
+        let holder = match key.protection {
+            ProtectionLevel::Hsm => self.in_hsm(engine, key, &bytes)?,
+            ProtectionLevel::Software => on_worker(move || in_memory(spec, &bytes)).await?,
+        };
+        Ok(self.keep(holder))
     }
 
-    fn keep(&self, material: Material) -> Arc<Material> {
-        Arc::clone(self.material.get_or_init(|| Arc::new(material)))
+    fn keep(&self, holder: Holder) -> Holder {
+        self.holder.get_or_init(|| holder).clone()
     }
 
-    fn unwrapped(&self, root: &Root) -> Result<SecretBytes, KmsError> {
+    fn in_hsm(&self, engine: &Engine, key: &Key, record: &[u8]) -> Result<Holder, KmsError> {
+        let (hsm, version) = (engine.hsm.clone(), &self.version.id);
+        let key = HsmKey::new(hsm, version, key.spec, record, self.produced)?;
+        Ok(Holder::Hsm(Arc::new(key)))
+    }
+
+    fn unwrapped(&self, engine: &Engine, key: &Key) -> Result<SecretBytes, KmsError> {
         let wrapped = self.wrapped.as_ref().ok_or_else(|| {
             KmsError::new(
                 ErrorKind::KeyPendingImport,
                 "The version has no material: it waits for its import.",
             )
         })?;
-        let thing = Thing::Material {
-            key: &self.version.key.0,
-            version: &self.version.id.0,
+        let (id, version) = (&self.version.key.0, &self.version.id.0);
+        let thing = match key.protection {
+            ProtectionLevel::Hsm => Thing::HsmKey { key: id, version },
+            ProtectionLevel::Software => Thing::Material { key: id, version },
         };
-        root.unwrap(thing, wrapped).map_err(|_error| {
-            tracing::error!(
-                version = self.version.id.0,
-                "material in the store does not unwrap"
-            );
+        engine.root.unwrap(thing, wrapped).map_err(|_error| {
+            tracing::error!(version, "material in the store does not unwrap");
             KmsError::internal()
         })
     }
+}
+
+fn in_memory(spec: KeySpec, bytes: &[u8]) -> Result<Holder, KmsError> {
+    let material = Material::from_secret(spec, bytes)?;
+    Ok(Holder::Software(Arc::new(material)))
 }

@@ -18,6 +18,8 @@ pub enum ErrorKind {
     /// A dry run that would have succeeded.
     DryRun,
     GrantNotFound,
+    /// The HSM that the key lives in cannot be reached, or does not have it now; to be tried again.
+    HsmUnavailable,
     ImportTokenExpired,
     ImportTokenInvalid,
     /// The ciphertext is of another key than the one that was named.
@@ -57,6 +59,8 @@ pub enum ErrorKind {
     UnsupportedOrigin,
     /// The service has no such operation for such a key.
     UnsupportedOperation,
+    /// The service keeps no keys in an HSM, or none of this kind.
+    UnsupportedProtection,
     /// A ciphertext of this service under another encryption context.
     WrongContext,
 }
@@ -96,6 +100,15 @@ impl KmsError {
         Self::new(
             ErrorKind::Internal,
             "The service failed to do this. The request id finds it in the service's log.",
+        )
+    }
+
+    /// A ciphertext that is not of its key, or was changed: which of these is not told.
+    #[must_use]
+    pub(in crate::kms) fn of_changed_ciphertext() -> Self {
+        Self::new(
+            ErrorKind::CiphertextInvalid,
+            "The ciphertext is not one of this service, or it was changed.",
         )
     }
 

@@ -17,6 +17,7 @@ use crate::audit::AuditError;
 use crate::crypto::{LockedMemoryError, random};
 use crate::keys::Providers;
 use crate::kms::audit::{Trail, TrailOptions};
+use crate::kms::hsm::Hsm;
 use crate::kms::root::{Root, RootError};
 use crate::kms::store::settings::RootSlot;
 use crate::kms::store::{Location, Store, StoreError};
@@ -34,6 +35,8 @@ pub struct EngineOptions {
     /// With which the root key is unsealed; good for that alone.
     pub providers: Arc<Providers>,
     pub trail: TrailOptions,
+    /// Where keys of [`ProtectionLevel::Hsm`](super::model::ProtectionLevel::Hsm) live; `None`: there are none.
+    pub hsm: Option<Arc<Hsm>>,
     /// Keys kept in memory; [`KEYS_CACHED`].
     pub keys_cached: usize,
 }
@@ -155,7 +158,15 @@ impl Engine {
         let trail = Trail::start(&options.trail, &root, &service)?;
         let asked = Instant::now();
         let seq = store.change_number().await?;
-        let engine = Self::new(store, root, trail, names, service, options.keys_cached)?;
+        let keys_cached = options.keys_cached;
+        let engine = Self::new(
+            store,
+            (root, options.hsm),
+            trail,
+            names,
+            service,
+            keys_cached,
+        )?;
         let engine = Arc::new(engine);
         engine.note_asked(asked);
         upkeep::start(&engine, seq);

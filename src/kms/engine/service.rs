@@ -18,6 +18,7 @@ use super::sharing::Sharing;
 use crate::crypto::{LockedMemoryError, MacKey, SecretKey};
 use crate::kms::audit::{Record, Trail};
 use crate::kms::auth::{REMEMBERED, Replays};
+use crate::kms::hsm::Hsm;
 use crate::kms::root::Root;
 use crate::kms::store::{Backend, Change, Store, Write};
 
@@ -32,6 +33,7 @@ pub const STALE_AT_MOST: Duration = Duration::from_secs(5);
 pub struct Engine {
     pub(super) store: Store,
     pub(super) root: Root,
+    pub(super) hsm: Option<Arc<Hsm>>,
     pub(super) trail: Trail,
     pub(super) caches: Caches,
     pub(super) census: Census,
@@ -55,7 +57,7 @@ pub struct Engine {
 impl Engine {
     pub(super) fn new(
         store: Store,
-        root: Root,
+        (root, hsm): (Root, Option<Arc<Hsm>>),
         trail: Trail,
         names: KeyNames,
         service: String,
@@ -67,6 +69,7 @@ impl Engine {
             seals: root.sessions()?,
             store,
             root,
+            hsm,
             trail,
             caches: Caches::new(keys_cached),
             census: Census::default(),
@@ -148,6 +151,12 @@ impl Engine {
     #[must_use]
     pub fn names(&self) -> &KeyNames {
         &self.names
+    }
+
+    /// Whether keys can be made in an HSM.
+    #[must_use]
+    pub fn has_hsm(&self) -> bool {
+        self.hsm.is_some()
     }
 
     /// The service's own id: 32 hexadecimal digits.

@@ -11,13 +11,16 @@ use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::caller::{Caller, Dialect};
-use super::error::KmsError;
+use super::error::{ErrorKind, KmsError};
 use super::ids;
-use super::model::{KeyId, KeyState, VersionCause};
+use super::model::{KeyId, KeyState, ProtectionLevel, VersionCause};
+use super::ops::change::no_hsm;
 use super::ops::import::forget_material;
 use super::ops::versions::rotate;
 use super::service::{Engine, SEEN_WITHIN, now};
 use crate::kms::audit::Record;
+use crate::kms::hsm::Hsm;
+use crate::kms::store::hsm_objects::HsmObject;
 use crate::kms::store::keys::Due;
 
 /// How often the store is asked for changes: half of what is promised.
@@ -116,6 +119,7 @@ async fn look(engine: Weak<Engine>) {
             return;
         };
         engine.do_what_is_due(now()).await;
+        engine.clear_hsm(now()).await;
         engine.add_census().await;
         if round.is_multiple_of(CLEAR) {
             engine.clear_old(now()).await;
@@ -123,9 +127,31 @@ async fn look(engine: Weak<Engine>) {
     }
 }
 
+/// What is where of the keys that live in the HSM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InHsm {
+    /// Versions that are in it.
+    pub there: u64,
+    /// Those that are not.
+    pub missing: Vec<HsmObject>,
+}
+
+fn service_itself() -> Caller {
+    Caller {
+        principal: "service".to_owned(),
+        access_key_id: String::new(),
+        dialect: Dialect::Service,
+        request_id: ids::uuid(),
+        address: None,
+        grant_tokens: Vec::new(),
+    }
+}
+
 impl Engine {
     /// Does all that is due at this time.
     pub(super) async fn do_what_is_due(&self, now: Timestamp) {
+        // An HSM that does not answer is asked once: other keys are waiting.
+        let mut hsm_is_away = false;
         for due in [Due::Deletion, Due::MaterialExpiry, Due::Rotation] {
             let keys = match self.store.keys_due(due, now).await {
                 Ok(keys) => keys,
@@ -135,38 +161,43 @@ impl Engine {
                 }
             };
             for key in keys {
-                if let Err(error) = self.do_one(due, &key, now).await {
+                if let Err(error) = self.do_one(due, &key, now, hsm_is_away).await {
+                    hsm_is_away |= error.kind() == ErrorKind::HsmUnavailable;
                     tracing::error!(key = key.0, ?due, %error, "what is due was not done");
                 }
             }
         }
     }
 
-    async fn do_one(&self, due: Due, key: &KeyId, now: Timestamp) -> Result<(), KmsError> {
+    async fn do_one(
+        &self,
+        due: Due,
+        key: &KeyId,
+        now: Timestamp,
+        hsm_is_away: bool,
+    ) -> Result<(), KmsError> {
         let action = match due {
             Due::Deletion => "DeleteKey",
             Due::MaterialExpiry => "ExpireKeyMaterial",
             Due::Rotation => "RotateKey",
         };
-        let caller = Caller {
-            principal: "service".to_owned(),
-            access_key_id: String::new(),
-            dialect: Dialect::Service,
-            request_id: ids::uuid(),
-            address: None,
-            grant_tokens: Vec::new(),
-        };
+        let caller = service_itself();
         let mut record = Record::begin(&self.trail, action, &caller)?;
         record.key(key);
         let result = match due {
             Due::Deletion => self.destroy(key, now).await,
             Due::MaterialExpiry => self.expire_material(key, now).await,
-            Due::Rotation => self.rotate_if_due(key, now).await,
+            Due::Rotation => self.rotate_if_due(key, now, hsm_is_away).await,
         };
         match result {
             // Another server came first.
             Ok(false) => record.withdraw(),
             Ok(true) => record.end(&Ok(())),
+            // It is looked for again in a moment, and the trail is not to be filled with that.
+            Err(error) if error.kind() == ErrorKind::HsmUnavailable => {
+                record.withdraw();
+                return Err(error);
+            }
             Err(error) => {
                 record.end::<()>(&Err(error.clone()));
                 return Err(error);
@@ -186,9 +217,86 @@ impl Engine {
         if !is_due {
             return Ok(false);
         }
+        if record.key.protection == ProtectionLevel::Hsm {
+            for version in write.versions(key).await? {
+                let object = HsmObject {
+                    version: version.version.id,
+                    key: key.clone(),
+                };
+                write.drop_hsm_object(&object, now).await?;
+            }
+        }
         write.delete_key(key).await?;
         self.commit(write).await?;
         Ok(true)
+    }
+
+    /// Looks in the HSM for every version that is to be there; `None` where no key lives in one.
+    ///
+    /// # Errors
+    ///
+    /// `HsmUnavailable`, `Unavailable`.
+    pub async fn look_in_hsm(&self) -> Result<Option<InHsm>, KmsError> {
+        let objects = self.store.hsm_versions().await?;
+        if objects.is_empty() {
+            return Ok(None);
+        }
+        let hsm = self.hsm.as_ref().ok_or_else(no_hsm)?;
+        let mut found = InHsm {
+            there: 0,
+            missing: Vec::new(),
+        };
+        for object in objects {
+            match hsm.has(&object.version).await? {
+                true => found.there += 1,
+                false => found.missing.push(object),
+            }
+        }
+        Ok(Some(found))
+    }
+
+    /// How many versions of keys live in the HSM, by what the store knows.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`.
+    pub async fn count_in_hsm(&self) -> Result<u64, KmsError> {
+        let objects = self.store.hsm_versions().await?;
+        Ok(u64::try_from(objects.len()).unwrap_or(u64::MAX))
+    }
+
+    /// Destroys what is left in the HSM of keys that are no more. While the HSM is away, it waits.
+    pub(super) async fn clear_hsm(&self, now: Timestamp) {
+        let Some(hsm) = &self.hsm else { return };
+        let objects = match self.store.hsm_objects_due(now).await {
+            Ok(objects) => objects,
+            Err(error) => {
+                tracing::warn!(%error, "it was not looked for what is left in the HSM");
+                return;
+            }
+        };
+        for object in objects {
+            if let Err(error) = self.destroy_in_hsm(hsm, &object).await {
+                tracing::warn!(version = object.version.0, %error, "a key is still in the HSM");
+                return;
+            }
+        }
+    }
+
+    async fn destroy_in_hsm(&self, hsm: &Arc<Hsm>, object: &HsmObject) -> Result<(), KmsError> {
+        let caller = service_itself();
+        let mut record = Record::begin(&self.trail, "DestroyKeyInHsm", &caller)?;
+        record.key(&object.key);
+        match hsm.destroy(&object.version).await {
+            Ok(true) => record.end(&Ok(())),
+            // It never came to be, or another server was here first.
+            Ok(false) => record.withdraw(),
+            Err(error) => {
+                record.withdraw();
+                return Err(error);
+            }
+        }
+        Ok(self.store.forget_hsm_object(&object.version).await?)
     }
 
     async fn expire_material(&self, key: &KeyId, now: Timestamp) -> Result<bool, KmsError> {
@@ -204,13 +312,22 @@ impl Engine {
         Ok(true)
     }
 
-    async fn rotate_if_due(&self, key: &KeyId, now: Timestamp) -> Result<bool, KmsError> {
+    async fn rotate_if_due(
+        &self,
+        key: &KeyId,
+        now: Timestamp,
+        hsm_is_away: bool,
+    ) -> Result<bool, KmsError> {
         let is_due = |record: &crate::kms::store::keys::KeyRecord| {
             record.key.state == KeyState::Enabled
                 && record.key.rotation.next.is_some_and(|next| next <= now)
         };
         match self.store.key(key).await? {
-            Some(record) if is_due(&record) => {}
+            Some(record) if is_due(&record) => {
+                if hsm_is_away && record.key.protection == ProtectionLevel::Hsm {
+                    return Ok(false);
+                }
+            }
             _ => return Ok(false),
         }
         let rotated = rotate(self, key, now, VersionCause::Schedule, is_due).await?;

@@ -56,7 +56,9 @@ impl Address {
         &self.key
     }
 
-    pub(super) fn version_bytes(&self) -> &[u8; Self::ID_LEN] {
+    /// The version's id as the bytes of its UUID.
+    #[must_use]
+    pub fn version_bytes(&self) -> &[u8; Self::ID_LEN] {
         &self.version
     }
 }

@@ -41,9 +41,10 @@ use crate::kms::engine::ops::SecretBytes;
 use crate::kms::engine::{EncryptionContext, KmsError};
 use crate::kms::material::address::Address;
 use crate::kms::material::gcm::{BlobKey, GcmNonce, Prefix, Subkey, TAG_LEN};
-use crate::kms::material::{Material, errors};
+use crate::kms::material::token_blob::{self, TokenBlob};
+use crate::kms::material::{Material, check_plaintext, errors};
 
-/// The only format there is.
+/// Of keys whose material the service holds; those in an HSM have [another](token_blob).
 const FORMAT: u8 = 1;
 
 const HEADER_LEN: usize = 1 + 2 * Address::ID_LEN + 12 + 12 + TAG_LEN;
@@ -92,6 +93,38 @@ impl fmt::Debug for Blob<'_> {
     }
 }
 
+/// A blob of either kind of key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnyBlob<'a> {
+    /// Of a key whose material the service holds.
+    Software(Blob<'a>),
+    /// Of one in an HSM.
+    Token(TokenBlob<'a>),
+}
+
+impl AnyBlob<'_> {
+    /// Which version of which key it says that it is under.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        match self {
+            Self::Software(blob) => blob.address(),
+            Self::Token(blob) => blob.address(),
+        }
+    }
+}
+
+/// Takes a blob of either kind of key apart.
+///
+/// # Errors
+/// `CiphertextInvalid` for anything that is none, as far as its form tells.
+pub fn parse_any(bytes: &[u8]) -> Result<AnyBlob<'_>, KmsError> {
+    match bytes.first() {
+        Some(&token_blob::FORMAT) => TokenBlob::split(bytes).map(AnyBlob::Token),
+        Some(_) | None => split(bytes).map(AnyBlob::Software),
+    }
+    .ok_or_else(errors::ciphertext)
+}
+
 /// Takes a blob apart.
 ///
 /// # Errors
@@ -135,9 +168,7 @@ pub fn seal(
     plaintext: &[u8],
 ) -> Result<Vec<u8>, KmsError> {
     let key = material.blob_key()?;
-    if !(1..=PLAINTEXT_LEN_MAX).contains(&plaintext.len()) {
-        return Err(errors::length("Plaintext", plaintext.len(), "1 to 6144"));
-    }
+    check_plaintext(plaintext)?;
     let mut halves = [[0; 12]; 2];
     random::fill(halves.as_flattened_mut());
     let [prefix, nonce] = halves;

@@ -59,11 +59,66 @@ impl Curve {
 
 /// A private key, parsed; aws-lc wipes what it frees.
 pub(super) struct EcKey {
-    scheme: Scheme,
     signing: EcdsaKeyPair,
+    public: EcPublic,
+}
+
+/// A public key, parsed.
+pub(super) struct EcPublic {
+    scheme: Scheme,
     verifying: ParsedPublicKey,
     /// SubjectPublicKeyInfo.
-    public: Vec<u8>,
+    der: Vec<u8>,
+}
+
+impl EcPublic {
+    /// Of a SubjectPublicKeyInfo in DER or an uncompressed point; `None` for one that is not on the curve.
+    pub(super) fn new(curve: Curve, bytes: &[u8]) -> Option<Self> {
+        Self::of(curve.scheme(), bytes)
+    }
+
+    fn of(scheme: Scheme, bytes: &[u8]) -> Option<Self> {
+        let verifying = ParsedPublicKey::new(scheme.verifying, bytes).ok()?;
+        let der = verifying.as_der().ok()?.as_ref().to_vec();
+        Some(Self {
+            scheme,
+            verifying,
+            der,
+        })
+    }
+
+    pub(super) fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// What is signed; `None` for an algorithm of other keys.
+    pub(super) fn digest(
+        &self,
+        algorithm: SigningAlgorithm,
+        message: &Message,
+    ) -> Option<Result<Vec<u8>, KmsError>> {
+        (algorithm == self.scheme.algorithm)
+            .then(|| Ok(digest::of(self.scheme.hash, message)?.as_ref().to_vec()))
+    }
+
+    /// `None` for an algorithm of other keys.
+    pub(super) fn verify(
+        &self,
+        algorithm: SigningAlgorithm,
+        message: &Message,
+        signature: &[u8],
+    ) -> Option<Result<bool, KmsError>> {
+        (algorithm == self.scheme.algorithm).then(|| {
+            let digest = digest::of(self.scheme.hash, message)?;
+            Ok(self.verifying.verify_digest_sig(&digest, signature).is_ok())
+        })
+    }
+}
+
+impl fmt::Debug for EcPublic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EcPublic(..)")
+    }
 }
 
 impl EcKey {
@@ -87,14 +142,9 @@ impl EcKey {
     }
 
     fn of(scheme: Scheme, signing: EcdsaKeyPair) -> Option<Self> {
-        let public = signing.public_key().as_der().ok()?.as_ref().to_vec();
-        let verifying = ParsedPublicKey::new(scheme.verifying, &public).ok()?;
-        Some(Self {
-            scheme,
-            signing,
-            verifying,
-            public,
-        })
+        let der = signing.public_key().as_der().ok()?;
+        let public = EcPublic::of(scheme, der.as_ref())?;
+        Some(Self { signing, public })
     }
 
     pub(super) fn pkcs8(&self) -> Result<SecretBytes, KmsError> {
@@ -104,7 +154,7 @@ impl EcKey {
     }
 
     pub(super) fn public(&self) -> &[u8] {
-        &self.public
+        self.public.der()
     }
 
     /// `None` for an algorithm of other keys.
@@ -113,8 +163,9 @@ impl EcKey {
         algorithm: SigningAlgorithm,
         message: &Message,
     ) -> Option<Result<Vec<u8>, KmsError>> {
-        (algorithm == self.scheme.algorithm).then(|| {
-            let digest = digest::of(self.scheme.hash, message)?;
+        let scheme = &self.public.scheme;
+        (algorithm == scheme.algorithm).then(|| {
+            let digest = digest::of(scheme.hash, message)?;
             let signature = self.signing.sign_digest(&digest);
             let signature =
                 signature.map_err(|_unspecified| errors::internal("ECDSA did not sign."))?;
@@ -129,10 +180,7 @@ impl EcKey {
         message: &Message,
         signature: &[u8],
     ) -> Option<Result<bool, KmsError>> {
-        (algorithm == self.scheme.algorithm).then(|| {
-            let digest = digest::of(self.scheme.hash, message)?;
-            Ok(self.verifying.verify_digest_sig(&digest, signature).is_ok())
-        })
+        self.public.verify(algorithm, message, signature)
     }
 }
 

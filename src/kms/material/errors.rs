@@ -26,10 +26,7 @@ pub(super) fn length(parameter: &'static str, len: usize, allowed: &str) -> KmsE
 
 /// A ciphertext that is not of this key, or was changed: which of these is not told.
 pub(super) fn ciphertext() -> KmsError {
-    KmsError::new(
-        ErrorKind::CiphertextInvalid,
-        "The ciphertext is not one of this service, or it was changed.",
-    )
+    KmsError::of_changed_ciphertext()
 }
 
 /// A key that cannot be of its spec.

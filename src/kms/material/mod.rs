@@ -3,6 +3,7 @@
 //! * [`Material`]: one version of a key: signs, verifies, encrypts, decrypts, authenticates
 //! * [`algorithms`](mod@algorithms): which key does what
 //! * [`blob`]: what symmetric keys make, and how it is bound to an encryption context
+//! * [`PublicHalf`], [`oaep`] and [`token_blob`]: what is left to do here for a key that lives in an HSM
 //! * [`wrapping`]: keys under public keys, to come in and to leave
 //!
 //! AES-GCM, RSA, ECDSA, HMAC and AES-KWP are aws-lc's; SM2, SM3, SM4 and GCM over SM4 are
@@ -32,12 +33,15 @@ mod ec;
 mod errors;
 mod gcm;
 mod mac;
+pub mod oaep;
 mod pkcs8;
+pub mod public_half;
 mod rsa;
 mod secret;
 mod sm2_key;
 #[cfg(test)]
 mod tests;
+pub mod token_blob;
 pub mod wrapping;
 
 use std::fmt;
@@ -49,6 +53,9 @@ pub use address::Address;
 pub use algorithms::{Algorithms, algorithms, usages};
 pub use blob::Blob;
 pub use digest::MESSAGE_LEN_MAX;
+pub use oaep::OaepHash;
+pub use public_half::PublicHalf;
+pub use token_blob::TokenBlob;
 
 use crate::crypto::random;
 use crate::kms::engine::KmsError;
@@ -374,6 +381,31 @@ impl fmt::Debug for Material {
 
 fn is_sm2_dsa(algorithm: SigningAlgorithm) -> bool {
     algorithm == SigningAlgorithm::Sm2Dsa
+}
+
+/// How an HSM's RSA key decrypts by this algorithm; `None` for one of other keys.
+#[must_use]
+pub fn oaep_hash(algorithm: EncryptionAlgorithm) -> Option<OaepHash> {
+    Padding::of(algorithm).and_then(OaepHash::of)
+}
+
+/// Refuses an empty or overlong message.
+///
+/// # Errors
+/// `InvalidParameter("Message")`.
+pub fn check_message(message: &[u8]) -> Result<(), KmsError> {
+    digest::check_len(message)
+}
+
+/// Refuses an empty or overlong plaintext of a blob.
+///
+/// # Errors
+/// `InvalidParameter("Plaintext")`.
+pub fn check_plaintext(plaintext: &[u8]) -> Result<(), KmsError> {
+    if (1..=blob::PLAINTEXT_LEN_MAX).contains(&plaintext.len()) {
+        return Ok(());
+    }
+    Err(errors::length("Plaintext", plaintext.len(), "1 to 6144"))
 }
 
 fn check_len(bytes: &[u8], len: usize) -> Result<(), KmsError> {

@@ -116,11 +116,7 @@ impl RsaKey {
         message: &Message,
         signature: &[u8],
     ) -> Option<Result<bool, KmsError>> {
-        let scheme = Scheme::of(algorithm)?;
-        let key = UnparsedPublicKey::new(scheme.verifying, &self.public);
-        let holds = digest::of(scheme.hash, message)
-            .map(|digest| key.verify_digest(&digest, signature).is_ok());
-        Some(holds)
+        verify(&self.public, algorithm, message, signature)
     }
 
     /// # Errors
@@ -160,6 +156,29 @@ impl fmt::Debug for RsaKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RsaKey(..)")
     }
+}
+
+/// Whether a signature holds under a public key of this service's own; `None` for an algorithm of other keys.
+pub(super) fn verify(
+    public: &[u8],
+    algorithm: SigningAlgorithm,
+    message: &Message,
+    signature: &[u8],
+) -> Option<Result<bool, KmsError>> {
+    let scheme = Scheme::of(algorithm)?;
+    let key = UnparsedPublicKey::new(scheme.verifying, public);
+    let holds = digest::of(scheme.hash, message)
+        .map(|digest| key.verify_digest(&digest, signature).is_ok());
+    Some(holds)
+}
+
+/// What is signed; `None` for an algorithm of other keys.
+pub(super) fn digest_of(
+    algorithm: SigningAlgorithm,
+    message: &Message,
+) -> Option<Result<Vec<u8>, KmsError>> {
+    let scheme = Scheme::of(algorithm)?;
+    Some(digest::of(scheme.hash, message).map(|digest| digest.as_ref().to_vec()))
 }
 
 /// Encrypts under a public key: this service's own, or one that somebody gave.

@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use data_encoding::HEXLOWER;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::{Mutex, RwLock};
-use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -20,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
 use super::listener;
+use crate::crypto::random;
 
 /// How often the files are looked at.
 pub(super) const WATCHED_EVERY: Duration = Duration::from_secs(10);
@@ -66,54 +71,74 @@ pub enum CertificateError {
     },
     /// A name that could not stand in a certificate.
     #[error("the certificate cannot be made: {0}")]
-    SelfSigned(rcgen::Error),
+    Issue(rcgen::Error),
     /// The library refuses its own settings.
     #[error("TLS cannot be set up: {0}")]
     Tls(rustls::Error),
 }
 
-/// A certificate that vouches for itself, and its key: both in PEM.
-pub struct SelfSigned {
-    /// To be given to clients.
+/// A certificate, its key, and the authority that issued it and nothing else: its own key is gone.
+pub struct Issued {
+    /// What clients are to trust, in PEM.
+    pub authority: String,
+    /// In PEM.
     pub certificate: String,
-    /// PKCS#8.
+    /// PKCS#8, in PEM.
     pub key: Zeroizing<String>,
 }
 
-impl std::fmt::Debug for SelfSigned {
+impl std::fmt::Debug for Issued {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SelfSigned").finish_non_exhaustive()
+        f.debug_struct("Issued").finish_non_exhaustive()
     }
 }
 
-impl SelfSigned {
-    /// Made for these host names and addresses, with an ECDSA key. Clients are given the certificate
-    /// as the authority that they trust.
+impl Issued {
+    /// Made for these host names and addresses, with ECDSA keys.
     ///
     /// # Errors
-    /// [`CertificateError::SelfSigned`] where a name could not stand in a certificate.
+    /// [`CertificateError::Issue`] where a name could not stand in a certificate.
     pub fn new(names: Vec<String>) -> Result<Self, CertificateError> {
-        Self::made(names).map_err(CertificateError::SelfSigned)
+        Self::made(names).map_err(CertificateError::Issue)
     }
 
     fn made(names: Vec<String>) -> Result<Self, rcgen::Error> {
-        let mut parameters = CertificateParams::new(names)?;
-        let yesterday = Timestamp::now().saturating_sub(SignedDuration::from_hours(24));
-        let from = TimeZone::UTC.to_datetime(yesterday.unwrap_or(Timestamp::UNIX_EPOCH));
-        let [month, day] = [from.month(), from.day().min(28)].map(i8::unsigned_abs);
-        let year = i32::from(from.year());
-        parameters.not_before = rcgen::date_time_ymd(year, month, day);
-        parameters.not_after = rcgen::date_time_ymd(year + YEARS, month, day);
-        parameters.distinguished_name = DistinguishedName::new();
-        let subject = &mut parameters.distinguished_name;
-        subject.push(DnType::CommonName, "envelopekms");
+        let mut parameters = parameters(names, "envelopekms".to_owned())?;
+        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        parameters.use_authority_key_identifier_extension = true;
+        let authority = authority()?;
         let key = KeyPair::generate()?;
         Ok(Self {
-            certificate: parameters.self_signed(&key)?.pem(),
+            certificate: parameters.signed_by(&key, &authority)?.pem(),
+            authority: authority.pem(),
             key: Zeroizing::new(key.serialize_pem()),
         })
     }
+}
+
+/// An authority of a name of its own: a client may trust those of several services.
+fn authority() -> Result<CertifiedIssuer<'static, KeyPair>, rcgen::Error> {
+    let name = HEXLOWER.encode(&random::array::<8>());
+    let mut parameters = parameters(Vec::new(), format!("envelopekms authority {name}"))?;
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    CertifiedIssuer::self_signed(parameters, KeyPair::generate()?)
+}
+
+fn parameters(names: Vec<String>, subject: String) -> Result<CertificateParams, rcgen::Error> {
+    let mut parameters = CertificateParams::new(names)?;
+    let yesterday = Timestamp::now().saturating_sub(SignedDuration::from_hours(24));
+    let from = TimeZone::UTC.to_datetime(yesterday.unwrap_or(Timestamp::UNIX_EPOCH));
+    let [month, day] = [from.month(), from.day().min(28)].map(i8::unsigned_abs);
+    let year = i32::from(from.year());
+    parameters.not_before = rcgen::date_time_ymd(year, month, day);
+    parameters.not_after = rcgen::date_time_ymd(year + YEARS, month, day);
+    parameters.distinguished_name = DistinguishedName::new();
+    parameters
+        .distinguished_name
+        .push(DnType::CommonName, subject);
+    Ok(parameters)
 }
 
 /// The certificate that new connections get.
@@ -234,7 +259,7 @@ fn contents(path: &Path) -> Result<Zeroizing<Vec<u8>>, CertificateError> {
 mod tests {
     use super::*;
 
-    fn write(folder: &Path, made: &SelfSigned) -> Identity {
+    fn write(folder: &Path, made: &Issued) -> Identity {
         let identity = Identity {
             certificate: folder.join("tls.pem"),
             key: folder.join("tls.key"),
@@ -244,8 +269,8 @@ mod tests {
         identity
     }
 
-    fn made() -> SelfSigned {
-        SelfSigned::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap()
+    fn made() -> Issued {
+        Issued::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap()
     }
 
     #[test]
@@ -283,9 +308,37 @@ mod tests {
         assert!(matches!(error, CertificateError::File { .. }), "{error}");
     }
 
+    /// An authority that vouches for itself, and a certificate that does not.
+    #[test]
+    fn the_authority_issued_the_certificate_and_is_another() {
+        let (one, other) = (made(), made());
+        let parsed = |pem: &str| {
+            let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+            der.as_ref().to_vec()
+        };
+        assert_ne!(parsed(&one.authority), parsed(&one.certificate));
+        assert_ne!(parsed(&one.authority), parsed(&other.authority));
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("leaf"), &one.certificate).unwrap();
+        for (authority, trusted) in [
+            (&one.authority, true),
+            (&other.authority, false),
+            (&one.certificate, false),
+        ] {
+            fs::write(path("ca"), authority).unwrap();
+            let verified = std::process::Command::new("openssl")
+                .args(["verify", "-x509_strict", "-purpose", "sslserver", "-CAfile"])
+                .args([path("ca"), path("leaf")])
+                .output()
+                .expect("this test needs openssl: apt-get install openssl");
+            assert_eq!(verified.status.success(), trusted, "{verified:?}");
+        }
+    }
+
     #[test]
     fn names_that_are_none_are_refused_and_keys_not_shown() {
-        assert!(SelfSigned::new(vec!["中".to_owned()]).is_err());
-        assert_eq!(format!("{:?}", made()), "SelfSigned { .. }");
+        assert!(Issued::new(vec!["中".to_owned()]).is_err());
+        assert_eq!(format!("{:?}", made()), "Issued { .. }");
     }
 }

@@ -50,7 +50,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-pub use certificate::{CertificateError, Identity, SelfSigned};
+pub use certificate::{CertificateError, Identity, Issued};
 pub use limits::Limits;
 
 use crate::kms::api::failures::SUM_EVERY;

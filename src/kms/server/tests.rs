@@ -4,6 +4,7 @@ mod alibaba;
 mod aws;
 mod console;
 mod hostile;
+mod hsm;
 mod http;
 mod promises;
 mod rest;
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::{Identity, Limits, SelfSigned, Server, ServerConfig};
+use super::{Identity, Issued, Limits, Server, ServerConfig};
 use crate::audit::WhenFull;
 use crate::keys::service::python;
 use crate::keys::{FileProvider, KeyProvider as _, ProviderOptions, Providers};
@@ -24,6 +25,7 @@ use crate::kms::engine::ids::KeyNames;
 use crate::kms::engine::open::KEYS_CACHED;
 use crate::kms::engine::ops::admin::{CreateCredential, CreatePrincipal, NewAccessKey};
 use crate::kms::engine::{Caller, Engine, EngineOptions, Initial};
+use crate::kms::hsm::Hsm;
 use crate::kms::store::Location;
 
 /// A service with its certificate, an administrator and somebody who may do nothing.
@@ -42,18 +44,27 @@ impl Service {
     }
 
     fn start_with(limits: Limits) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        Self::start_in(folder, limits, TrailOptions::none())
+        Self::start_with_hsm(limits, None)
     }
 
     /// With a trail in `audit.log`.
     fn start_with_trail(limits: Limits, when_full: WhenFull) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = Some(folder.path().join("audit.log"));
-        Self::start_in(folder, limits, TrailOptions { file, when_full })
+        Self::start_in(folder, limits, TrailOptions { file, when_full }, None)
     }
 
-    fn start_in(folder: TempDir, limits: Limits, trail: TrailOptions) -> Self {
+    fn start_with_hsm(limits: Limits, hsm: Option<Arc<Hsm>>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(folder, limits, TrailOptions::none(), hsm)
+    }
+
+    fn start_in(
+        folder: TempDir,
+        limits: Limits,
+        trail: TrailOptions,
+        hsm: Option<Arc<Hsm>>,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -64,6 +75,7 @@ impl Service {
             location: Location::Sqlite(folder.path().join("kms.db")),
             providers: Arc::new(Providers::new(ProviderOptions::default())),
             trail,
+            hsm,
             keys_cached: KEYS_CACHED,
         };
         let initial = Initial {
@@ -106,7 +118,7 @@ impl Service {
         json!({
             "address": self.server().address().to_string(),
             "port": self.server().address().port(),
-            "ca": self.folder.path().join("tls.pem"),
+            "ca": self.folder.path().join("ca.pem"),
             "admin": of(&self.administrator),
             "nobody": of(&self.nobody),
         })
@@ -146,13 +158,14 @@ impl Drop for Service {
 
 fn identity(folder: &TempDir) -> Identity {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let made = SelfSigned::new(names).unwrap();
+    let made = Issued::new(names).unwrap();
     let identity = Identity {
         certificate: folder.path().join("tls.pem"),
         key: folder.path().join("tls.key"),
     };
     std::fs::write(&identity.certificate, &made.certificate).unwrap();
     std::fs::write(&identity.key, made.key.as_bytes()).unwrap();
+    std::fs::write(folder.path().join("ca.pem"), &made.authority).unwrap();
     identity
 }
 

@@ -24,6 +24,11 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("migrations/0001_first.sql")),
     (2, "servers", include_str!("migrations/0002_servers.sql")),
+    (
+        3,
+        "hsm objects",
+        include_str!("migrations/0003_hsm_objects.sql"),
+    ),
 ];
 /// The channel on which PostgreSQL tells of changes.
 pub(super) const CHANNEL: &str = "envelopekms";

@@ -120,6 +120,10 @@ const TABLES: &[Table] = &[
             ("expires", Number),
         ],
     ),
+    (
+        "hsm_object",
+        &[("version", Text), ("key_id", Text), ("due", Number)],
+    ),
 ];
 
 impl Store {

@@ -3,7 +3,7 @@
 //! * [`connect`]: the two databases, and how each is set up
 //! * [`write`](mod@write): a transaction that changes something and tells the other servers
 //! * [`changes`]: what others changed
-//! * `access`, `import`, `keys`, `names`, `seen`, `sessions`, `settings`: one file for each family of tables
+//! * `access`, `hsm_objects`, `import`, `keys`, `names`, `seen`, `sessions`, `settings`: one file for each family of tables
 //! * [`dump`]: all tables as one portable text, and back
 //!
 //! The SQL is one for both; what differs is in [`connect`] and [`write`](mod@write). Secrets come and go wrapped.
@@ -13,6 +13,7 @@ pub mod changes;
 pub mod connect;
 pub mod dump;
 pub mod error;
+pub mod hsm_objects;
 pub mod import;
 pub mod keys;
 pub mod names;

@@ -8,8 +8,10 @@ use crate::cli::cmd::encrypt::Existing;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::kms::args::PlaceArgs;
+use crate::cli::kms::errors;
 use crate::cli::kms::place::write_new;
 use crate::cli::kms::session::Session;
+use crate::cli::output::counted;
 use crate::cli::pending::Pending;
 use crate::kms::engine::backup::Backup;
 
@@ -36,8 +38,23 @@ pub fn run(place: &PlaceArgs, args: &BackupArgs) -> Result<(), Failure> {
         false => Existing::Keep,
     };
     let pending = Pending::new(&what, &args.file, existing)?;
-    let bytes = Session::with(&what, place, |session| session.perform(&what, Backup))?;
+    let (bytes, in_hsm) = Session::with(&what, place, |session| {
+        let bytes = session.perform(&what, Backup)?;
+        let in_hsm = session.wait(session.engine.count_in_hsm());
+        Ok((
+            bytes,
+            in_hsm.map_err(|error| errors::refused(&what, &error))?,
+        ))
+    })?;
     write_new(pending.path(), 0o600, &bytes)
         .map_err(|error| Failure::new(Exit::Failure, &what, error))?;
-    pending.finish(&what)
+    pending.finish(&what)?;
+    if in_hsm > 0 {
+        tracing::warn!(
+            "{} of keys in the HSM: not in the backup, which has only what is known of them; back the HSM up by its \
+             maker's means",
+            counted(in_hsm, "version")
+        );
+    }
+    Ok(())
 }

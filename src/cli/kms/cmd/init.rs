@@ -9,6 +9,7 @@ use data_encoding::HEXLOWER;
 use serde_json::json;
 
 use crate::cli::cmd::init::{KeyPlaces, default_key_folder};
+use crate::cli::errors::key;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::kms::args::{JsonArgs, PlaceArgs};
@@ -22,7 +23,7 @@ use crate::keys::{Confirm, Providers};
 use crate::kms::engine::ids::KeyNames;
 use crate::kms::engine::ops::admin::NewAccessKey;
 use crate::kms::engine::{Engine, Initial};
-use crate::kms::server::SelfSigned;
+use crate::kms::server::Issued;
 use crate::kms::store::Location;
 use crate::units::KeyUri;
 
@@ -83,13 +84,20 @@ pub struct NewPlaceArgs {
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8443")]
     pub listen: SocketAddr,
 
+    /// The PKCS#11 token that keys of their own may live in: pkcs11:token=LABEL
+    ///
+    /// Keys are made there when they are asked for so (`key create --hsm`, ProtectionLevel HSM), and never leave it. Its
+    /// query may say where this machine has the module (?module-path=) and the PIN (&pin-source=); see docs/kms/HSM.md.
+    #[arg(long, value_name = "URI")]
+    pub hsm: Option<KeyUri>,
+
     /// A host name or address by which clients reach the service, for the certificate; may be given several times
     ///
     /// localhost, the loopback addresses, this host's name and --listen are in it already.
     #[arg(long = "tls-name", value_name = "NAME", conflicts_with = "tls_cert")]
     pub tls_names: Vec<String>,
 
-    /// The certificate (PEM, its issuers behind it), in place of a self-signed one
+    /// The certificate (PEM, its issuers behind it), in place of one that is made
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
 
@@ -216,7 +224,11 @@ fn make(
     args: &InitArgs,
     root: &RootKey,
 ) -> Result<(NewAccessKey, Option<PathBuf>), Failure> {
-    let settings = lay_out(what, folder, &args.new)?;
+    let settings = lay_out(what, folder, &args.new, args.root_key.as_ref())?;
+    let hsm = session::hsm(what, &settings.parsed, &root.keys)?;
+    if let Some(hsm) = &hsm {
+        hsm.probe().map_err(|error| key(what, &error))?;
+    }
     let initial = Initial {
         names: KeyNames {
             account: args.account.clone(),
@@ -227,7 +239,7 @@ fn make(
     };
     let location = folder.location(&settings.parsed);
     let trail = session::command_trail(folder, &settings.parsed);
-    let options = session::options_with(location, root.providers(place), trail);
+    let options = session::options_with(location, root.providers(place), hsm, trail);
     let access_key = session::runtime(what)?.block_on(async {
         let (engine, access_key) = Engine::create(options, initial).await?;
         engine.close().await;
@@ -256,6 +268,7 @@ pub(super) fn lay_out(
     what: &str,
     folder: &Folder,
     new: &NewPlaceArgs,
+    root_key: Option<&KeyUri>,
 ) -> Result<NewSettings, Failure> {
     let failed = |error: std::io::Error| Failure::new(Exit::Failure, what, error);
     make_folder(&folder.audit(), 0o700).map_err(failed)?;
@@ -267,7 +280,7 @@ pub(super) fn lay_out(
         }
         _ => certificate(what, folder, new)?,
     };
-    let text = settings_text(new, &certificate, &key, ca.as_deref());
+    let text = settings_text(new, root_key, [&certificate, &key], ca.as_deref());
     let parsed = toml::from_str(&text);
     let mut parsed: super::super::place::Settings =
         parsed.map_err(|error| Failure::new(Exit::Failure, what, error.message()))?;
@@ -275,12 +288,26 @@ pub(super) fn lay_out(
     Ok(NewSettings { parsed, text })
 }
 
-fn settings_text(new: &NewPlaceArgs, certificate: &Path, key: &Path, ca: Option<&Path>) -> String {
+fn settings_text(
+    new: &NewPlaceArgs,
+    root_key: Option<&KeyUri>,
+    [certificate, key]: [&Path; 2],
+    ca: Option<&Path>,
+) -> String {
     let path = |path: &Path| quoted(&path.to_string_lossy());
+    let hsm = new.hsm.as_ref().map_or_else(String::new, |uri| {
+        format!("hsm = {}\n", quoted(uri.as_str()))
+    });
+    // The store has it without what it says of this machine.
+    let root_keys = root_key
+        .filter(|uri| uri.as_str().contains('?'))
+        .map_or_else(String::new, |uri| {
+            format!("root_keys = [{}]\n", quoted(uri.as_str()))
+        });
     let ca = ca.map_or_else(String::new, |ca| format!("ca = {}\n", path(ca)));
     format!(
         "# What `envelopekms serve` and every other command of this service go by. Relative paths are below this folder.\n\
-         store = {}\nlisten = \"{}\"\n\n[tls]\ncertificate = {}\nkey = {}\n{ca}\n[audit]\n\
+         store = {}\nlisten = \"{}\"\n{hsm}{root_keys}\n[tls]\ncertificate = {}\nkey = {}\n{ca}\n[audit]\n\
          # What becomes of calls while the audit trail cannot be written: \"drop\" the line, or \"refuse\" the call.\n\
          when_full = \"drop\"\n",
         quoted(&new.store),
@@ -292,9 +319,9 @@ fn settings_text(new: &NewPlaceArgs, certificate: &Path, key: &Path, ca: Option<
 
 type TlsPaths = (PathBuf, PathBuf, Option<PathBuf>);
 
-/// A self-signed certificate, which clients are given as the authority that they trust.
+/// A certificate, and an authority for it alone, which clients are given to trust.
 fn certificate(what: &str, folder: &Folder, new: &NewPlaceArgs) -> Result<TlsPaths, Failure> {
-    let made = SelfSigned::new(names(new)).map_err(|error| {
+    let made = Issued::new(names(new)).map_err(|error| {
         Failure::usage(what, error).advise("give host names and addresses: --tls-name NAME")
     })?;
     let paths = ["tls/server.pem", "tls/server.key", "tls/ca.pem"].map(PathBuf::from);
@@ -302,7 +329,7 @@ fn certificate(what: &str, folder: &Folder, new: &NewPlaceArgs) -> Result<TlsPat
     let files = [
         (certificate, 0o644, made.certificate.as_bytes()),
         (key, 0o600, made.key.as_bytes()),
-        (ca, 0o644, made.certificate.as_bytes()),
+        (ca, 0o644, made.authority.as_bytes()),
     ];
     let written = make_folder(&folder.path("tls"), 0o755).and_then(|()| {
         files

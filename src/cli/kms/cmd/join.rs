@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::init::{NewPlaceArgs, lay_out, location};
+use crate::cli::errors::key;
 use crate::cli::failure::Failure;
 use crate::cli::kms::args::PlaceArgs;
 use crate::cli::kms::place::Folder;
@@ -13,6 +14,7 @@ use crate::cli::output;
 use crate::cli::providers::GivenKeys;
 use crate::keys::Confirm;
 use crate::kms::engine::Engine;
+use crate::units::KeyUri;
 
 const AFTER: &str = "\
 EXAMPLES:
@@ -25,6 +27,12 @@ pub struct JoinArgs {
     /// The new server's folder, in place of --dir
     #[arg(value_name = "DIR")]
     pub folder: Option<PathBuf>,
+
+    /// The root key, with what is of this machine: pkcs11:…?module-path=…&pin-source=…
+    ///
+    /// The store names it without that. Default: as the store has it
+    #[arg(long, value_name = "URI")]
+    pub root_key: Option<KeyUri>,
 
     /// Where the service is reached.
     #[command(flatten)]
@@ -52,10 +60,16 @@ pub fn run(place: &PlaceArgs, args: &JoinArgs) -> Result<(), Failure> {
 }
 
 fn join(what: &str, folder: &Folder, place: &PlaceArgs, args: &JoinArgs) -> Result<(), Failure> {
-    let settings = lay_out(what, folder, &args.new)?;
-    let providers = GivenKeys::none().providers(&session::passphrase(place), Confirm::No);
+    let root_key = args.root_key.as_ref();
+    let settings = lay_out(what, folder, &args.new, root_key)?;
+    let keys = GivenKeys::parse(what, &settings.parsed.root_keys)?;
+    let providers = keys.providers(&session::passphrase(place), Confirm::No);
+    let hsm = session::hsm(what, &settings.parsed, &keys)?;
+    if let Some(hsm) = &hsm {
+        hsm.probe().map_err(|error| key(what, &error))?;
+    }
     let trail = session::command_trail(folder, &settings.parsed);
-    let options = session::options_with(location(folder, &settings), providers, trail);
+    let options = session::options_with(location(folder, &settings), providers, hsm, trail);
     let opened = session::runtime(what)?.block_on(async {
         let engine = Engine::open(options).await?;
         engine.close().await;

@@ -15,6 +15,7 @@ const AFTER: &str = "\
 EXAMPLES:
   envelopekms key create --alias alias/Apollo/WorkKey --rotate-every 90d
   envelopekms key create --spec RSA_2048 --usage SIGN_VERIFY
+  envelopekms key create --hsm --alias alias/Apollo/HsmKey
   envelopekms key list
   envelopekms key rotate alias/Apollo/WorkKey
   envelopekms key use alias/Apollo/WorkKey
@@ -99,6 +100,10 @@ pub struct CreateArgs {
     /// Its material is to be imported
     #[arg(long)]
     pub external: bool,
+
+    /// Make it in the service's HSM, which it never leaves
+    #[arg(long, conflicts_with = "external")]
+    pub hsm: bool,
 
     /// Rotate it by schedule: 7d to 2560d
     #[arg(long, value_name = "DURATION", value_parser = parse_period)]

@@ -124,7 +124,10 @@ fn create(place: &PlaceArgs, args: CreateArgs) -> Result<(), Failure> {
             true => Origin::External,
             false => Origin::Service,
         },
-        protection: ProtectionLevel::Software,
+        protection: match args.hsm {
+            true => ProtectionLevel::Hsm,
+            false => ProtectionLevel::Software,
+        },
         rotation_period: args.rotate_every,
         tags: Vec::new(),
         policy,

@@ -13,7 +13,7 @@ use crate::cli::kms::{errors, session};
 use crate::cli::output;
 use crate::cli::providers::GivenKeys;
 use crate::keys::Confirm;
-use crate::kms::engine::Engine;
+use crate::kms::engine::{Engine, InHsm, KmsError};
 
 const AFTER: &str = "\
 EXAMPLES:
@@ -33,6 +33,30 @@ pub struct RestoreArgs {
     pub new: NewPlaceArgs,
 }
 
+/// What of the service's keys is in its HSM, and not in the backup.
+fn told(looked: &Result<Option<InHsm>, KmsError>) -> String {
+    match looked {
+        Ok(None) => String::new(),
+        Ok(Some(InHsm { there, missing })) if missing.is_empty() => format!(
+            "{} of keys in the HSM: found there.\n",
+            output::counted(*there, "version")
+        ),
+        Ok(Some(InHsm { there, missing })) => {
+            let missing: String = missing
+                .iter()
+                .map(|object| format!("  key {}, version {}\n", object.key.0, object.version.0))
+                .collect();
+            format!(
+                "{} of keys in the HSM: found there. Not in it, and of no use until they are:\n{missing}",
+                output::counted(*there, "version")
+            )
+        }
+        Err(error) => format!(
+            "Its keys in the HSM could not be looked for: {error} They are of no use until the HSM is there.\n"
+        ),
+    }
+}
+
 /// Makes the service anew.
 ///
 /// # Errors
@@ -48,9 +72,9 @@ pub fn run(place: &PlaceArgs, args: &RestoreArgs) -> Result<(), Failure> {
     if restored.is_err() {
         folder.take_back(is_made);
     }
-    restored?;
+    let in_hsm = restored?;
     output::print(&format!(
-        "Restored a key service in {0}\nServe it: envelopekms serve {0}\n",
+        "Restored a key service in {0}\n{in_hsm}Serve it: envelopekms serve {0}\n",
         folder.0.display()
     ))
 }
@@ -61,16 +85,25 @@ fn restore(
     place: &PlaceArgs,
     args: &RestoreArgs,
     bytes: &[u8],
-) -> Result<(), Failure> {
-    let settings = lay_out(what, folder, &args.new)?;
-    let providers = GivenKeys::none().providers(&session::passphrase(place), Confirm::No);
+) -> Result<String, Failure> {
+    let settings = lay_out(what, folder, &args.new, None)?;
+    let keys = GivenKeys::none();
+    let providers = keys.providers(&session::passphrase(place), Confirm::No);
+    let hsm = session::hsm(what, &settings.parsed, &keys)?;
+    if let Some(hsm) = &hsm {
+        // Asks for the PIN while there is time to enter it; that it is away is told at the end.
+        let found = hsm.probe();
+        tracing::debug!(?found, "the HSM was looked for");
+    }
     let trail = session::command_trail(folder, &settings.parsed);
-    let options = session::options_with(location(folder, &settings), providers, trail);
+    let options = session::options_with(location(folder, &settings), providers, hsm, trail);
     let restored = session::runtime(what)?.block_on(async {
         let engine = Engine::restore(options, bytes).await?;
+        let in_hsm = engine.look_in_hsm().await;
         engine.close().await;
-        Ok(())
+        Ok(in_hsm)
     });
-    restored.map_err(|error| errors::open(what, &error))?;
-    settings.write(what, folder)
+    let in_hsm = restored.map_err(|error| errors::open(what, &error))?;
+    settings.write(what, folder)?;
+    Ok(told(&in_hsm))
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::cli::errors::key;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, chain};
 use crate::cli::kms::args::{JsonArgs, PlaceArgs};
@@ -17,9 +18,10 @@ use crate::cli::kms::{errors, session};
 use crate::cli::output;
 use crate::cli::providers::GivenKeys;
 use crate::daemon::{harden, notify};
-use crate::keys::Confirm;
+use crate::keys::{Confirm, KeyErrorKind};
 use crate::kms::audit::TrailOptions;
 use crate::kms::engine::Engine;
+use crate::kms::hsm::Hsm;
 use crate::kms::server::{Identity, Limits, Server, ServerConfig};
 
 /// Arguments of `serve`.
@@ -52,12 +54,17 @@ pub fn run(place: &PlaceArgs, args: &ServeArgs) -> Result<(), Failure> {
     let what = format!("cannot serve {}", folder.0.display());
     harden(&what)?;
     session::lock_keys(&what, place)?;
-    let providers = GivenKeys::none().providers(&session::passphrase(place), Confirm::No);
+    let keys = GivenKeys::parse(&what, &settings.root_keys)?;
+    let providers = keys.providers(&session::passphrase(place), Confirm::No);
+    let hsm = session::hsm(&what, &settings, &keys)?;
+    if let Some(hsm) = &hsm {
+        look_for(&what, hsm)?;
+    }
     let trail = TrailOptions {
         file: Some(folder.audit().join("serve.log")),
         when_full: settings.audit.when_full.into(),
     };
-    let options = session::options_with(folder.location(&settings), providers, trail);
+    let options = session::options_with(folder.location(&settings), providers, hsm, trail);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
@@ -73,6 +80,18 @@ pub fn run(place: &PlaceArgs, args: &ServeArgs) -> Result<(), Failure> {
     });
     runtime.shutdown_background();
     served
+}
+
+/// Asks for the PIN while there is somebody to ask. An HSM that is away keeps nobody from using the other keys.
+fn look_for(what: &str, hsm: &Hsm) -> Result<(), Failure> {
+    match hsm.probe() {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == KeyErrorKind::Unavailable => {
+            tracing::warn!(%error, "the HSM is away: its keys cannot be used until it is there");
+            Ok(())
+        }
+        Err(error) => Err(key(what, &error)),
+    }
 }
 
 fn harden(what: &str) -> Result<(), Failure> {

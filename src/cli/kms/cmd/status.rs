@@ -16,6 +16,7 @@ use crate::cli::output;
 use crate::kms::engine::model::{KeyState, PageRequest};
 use crate::kms::engine::ops::keys::KeyFilter;
 use crate::kms::store::{Backend, Store, StoreError};
+use crate::units::KeyUri;
 
 /// For the server to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -190,6 +191,7 @@ fn as_json(
         "region": kept.region,
         "account": kept.account,
         "root_keys": kept.root_keys,
+        "hsm": settings.hsm.as_ref().map(KeyUri::as_str),
         "keys": keys,
         "principals": kept.principals,
         "access_keys": kept.access_keys,
@@ -229,6 +231,13 @@ fn as_text(folder: &Folder, settings: &Settings, kept: &Kept, server: Server) ->
             format!("{}, account {}", kept.region, kept.account),
         ),
         ("root key", kept.root_keys.join(", ")),
+        (
+            "hsm",
+            settings
+                .hsm
+                .as_ref()
+                .map_or_else(|| "none".to_owned(), |uri| uri.as_str().to_owned()),
+        ),
         ("keys", keys),
         (
             "access keys",

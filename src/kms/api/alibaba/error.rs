@@ -133,8 +133,9 @@ fn code(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::LimitExceeded => (400, "Rejected.LimitExceeded"),
         ErrorKind::MissingParameter(_) => (400, "MissingParameter"),
         ErrorKind::Throttled => (429, "Rejected.Throttling"),
-        ErrorKind::Unavailable => (503, "ServiceUnavailableTemporary"),
+        ErrorKind::HsmUnavailable | ErrorKind::Unavailable => (503, "ServiceUnavailableTemporary"),
         ErrorKind::UnsupportedOrigin => (400, "Unsupported.Origin"),
+        ErrorKind::UnsupportedProtection => (400, "Unsupported.ProtectionLevel"),
     }
 }
 

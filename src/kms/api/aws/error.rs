@@ -89,6 +89,7 @@ fn code(kind: ErrorKind) -> (u16, &'static str) {
         }
         ErrorKind::DryRun => "DryRunOperationException",
         ErrorKind::GrantNotFound => "InvalidGrantIdException",
+        ErrorKind::HsmUnavailable => return (500, "KeyUnavailableException"),
         ErrorKind::ImportTokenExpired => "ExpiredImportTokenException",
         ErrorKind::ImportTokenInvalid => "InvalidImportTokenException",
         ErrorKind::IncorrectKey => "IncorrectKeyException",
@@ -110,9 +111,9 @@ fn code(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::TagInvalid => "TagException",
         ErrorKind::Throttled => "ThrottlingException",
         ErrorKind::Unavailable => return (500, "DependencyTimeoutException"),
-        ErrorKind::UnsupportedOperation | ErrorKind::UnsupportedOrigin => {
-            "UnsupportedOperationException"
-        }
+        ErrorKind::UnsupportedOperation
+        | ErrorKind::UnsupportedOrigin
+        | ErrorKind::UnsupportedProtection => "UnsupportedOperationException",
     };
     (400, code)
 }

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::AwsError;
 use super::names::{
-    KEY_SPECS, ORIGINS, STATES, USAGES, encryption_algorithms, mac_algorithms, signing_algorithms,
+    HSM_STORE, IN_HSM, KEY_SPECS, ORIGINS, STATES, USAGES, encryption_algorithms, mac_algorithms,
+    signing_algorithms,
 };
 use super::wire::{Epoch, More, Paging, absent, one_of, text, within};
 use crate::kms::api::place::Cloud;
@@ -95,6 +96,8 @@ struct Metadata {
     valid_to: Option<Epoch>,
     origin: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    custom_key_store_id: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     expiration_model: Option<&'static str>,
     key_manager: &'static str,
     customer_master_key_spec: &'static str,
@@ -127,7 +130,11 @@ impl Described {
             key_state: STATES.name(key.state),
             deletion_date: key.deletion.map(Epoch),
             valid_to: key.material_expires.map(Epoch),
-            origin: ORIGINS.name(key.origin),
+            origin: match key.protection {
+                ProtectionLevel::Hsm => IN_HSM,
+                ProtectionLevel::Software => ORIGINS.name(key.origin),
+            },
+            custom_key_store_id: (key.protection == ProtectionLevel::Hsm).then_some(HSM_STORE),
             expiration_model: expiration,
             key_manager: "CUSTOMER",
             customer_master_key_spec: spec,
@@ -147,7 +154,6 @@ pub(super) async fn create_key(
     asking: Asking<'_>,
     input: CreateKey,
 ) -> Result<Described, AwsError> {
-    absent(input.custom_key_store_id.as_ref(), "CustomKeyStoreId")?;
     absent(input.xks_key_id.as_ref(), "XksKeyId")?;
     absent(
         input.multi_region.filter(|yes| *yes).as_ref(),
@@ -161,10 +167,8 @@ pub(super) async fn create_key(
         Some(name) => one_of(&USAGES, &name, "keyUsage")?,
         None => KeyUsage::EncryptDecrypt,
     };
-    let origin = match input.origin {
-        Some(name) => one_of(&ORIGINS, &name, "origin")?,
-        None => Origin::Service,
-    };
+    let (origin, store) = (input.origin.as_deref(), input.custom_key_store_id);
+    let (origin, protection) = place_of_key(&asking, origin, store.as_deref())?;
     let operation = engine::CreateKey {
         description: text(
             Some(input.description.unwrap_or_default()),
@@ -175,7 +179,7 @@ pub(super) async fn create_key(
         spec,
         usage,
         origin,
-        protection: ProtectionLevel::Software,
+        protection,
         rotation_period: None,
         tags: input
             .tags
@@ -187,6 +191,32 @@ pub(super) async fn create_key(
     };
     let key = asking.engine.perform(&asking.caller, operation).await?;
     Ok(Described::of(key, asking.place))
+}
+
+/// Where a key is to be made. The HSM is what AWS calls a custom key store of CloudHSM: there is one, and keys of every
+/// kind are in it.
+fn place_of_key(
+    asking: &Asking<'_>,
+    origin: Option<&str>,
+    store: Option<&str>,
+) -> Result<(Origin, ProtectionLevel), AwsError> {
+    match (origin, store) {
+        (Some(IN_HSM), Some(HSM_STORE)) if asking.engine.has_hsm() => {
+            Ok((Origin::Service, ProtectionLevel::Hsm))
+        }
+        (Some(IN_HSM), Some(_)) => Err(AwsError::new(
+            "CustomKeyStoreNotFoundException",
+            format!("The only custom key store is {HSM_STORE}, where the service has an HSM."),
+        )),
+        (Some(IN_HSM), None) => Err(AwsError::validation(format!(
+            "A key of Origin {IN_HSM} needs a CustomKeyStoreId."
+        ))),
+        (_, Some(_)) => Err(AwsError::validation(format!(
+            "A key in a custom key store has the Origin {IN_HSM}."
+        ))),
+        (Some(name), None) => Ok((one_of(&ORIGINS, name, "origin")?, ProtectionLevel::Software)),
+        (None, None) => Ok((Origin::Service, ProtectionLevel::Software)),
+    }
 }
 
 pub(super) async fn describe_key(asking: Asking<'_>, input: OneKey) -> Result<Described, AwsError> {

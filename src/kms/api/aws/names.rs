@@ -34,6 +34,12 @@ pub(super) const USAGES: Spelling<KeyUsage> = Spelling(&[
 pub(super) const ORIGINS: Spelling<Origin> =
     Spelling(&[("AWS_KMS", Origin::Service), ("EXTERNAL", Origin::External)]);
 
+/// The origin of keys in the HSM.
+pub(super) const IN_HSM: &str = "AWS_CLOUDHSM";
+
+/// The HSM, as a custom key store.
+pub(super) const HSM_STORE: &str = "cks-hsm";
+
 /// The one algorithm of symmetric keys.
 pub(super) const SYMMETRIC: &str = "SYMMETRIC_DEFAULT";
 

@@ -144,6 +144,9 @@ pub(super) struct NewKey {
     /// Whether its owner brings the material.
     #[serde(default)]
     external: bool,
+    /// Whether it is to live in the HSM.
+    #[serde(default)]
+    hsm: bool,
     /// `None` for no schedule.
     rotation_days: Option<u32>,
 }
@@ -166,7 +169,10 @@ pub(super) async fn create_key(asking: Asking<'_>, new: NewKey) -> Result<MadeKe
         } else {
             Origin::Service
         },
-        protection: ProtectionLevel::Software,
+        protection: match new.hsm {
+            true => ProtectionLevel::Hsm,
+            false => ProtectionLevel::Software,
+        },
         rotation_period: new.rotation_days.map(days),
         tags: Vec::new(),
         policy: None,

@@ -162,6 +162,8 @@ struct Welcome<'a> {
     access_key_id: &'a str,
     region: &'a str,
     account: &'a str,
+    /// Whether keys can be made in an HSM.
+    hsm: bool,
     /// To be given with every request.
     token: &'a str,
     idle_minutes: i64,
@@ -173,6 +175,7 @@ fn welcome(asking: &Asking<'_>, session: &Session) -> Body {
         access_key_id: &asking.caller.access_key_id,
         region: asking.door.place.region(),
         account: asking.door.place.account(),
+        hsm: asking.door.engine.has_hsm(),
         token: session.token(),
         idle_minutes: IDLE_MAX.as_mins(),
     })

@@ -63,6 +63,7 @@ fn code(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::DeletionProtected => (409, "DeletionProtected"),
         ErrorKind::DryRun => (400, "DryRun"),
         ErrorKind::GrantNotFound => (404, "GrantNotFound"),
+        ErrorKind::HsmUnavailable => (503, "HsmUnavailable"),
         ErrorKind::ImportTokenExpired => (400, "ImportTokenExpired"),
         ErrorKind::ImportTokenInvalid => (400, "ImportTokenInvalid"),
         ErrorKind::IncorrectKey => (400, "IncorrectKey"),
@@ -90,6 +91,7 @@ fn code(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::Unavailable => (503, "Unavailable"),
         ErrorKind::UnsupportedOperation => (400, "UnsupportedOperation"),
         ErrorKind::UnsupportedOrigin => (400, "UnsupportedOrigin"),
+        ErrorKind::UnsupportedProtection => (400, "UnsupportedProtection"),
         ErrorKind::WrongContext => (400, "WrongContext"),
     }
 }

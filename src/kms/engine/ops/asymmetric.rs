@@ -5,11 +5,10 @@ use std::sync::Arc;
 use super::data::Decrypted;
 use crate::kms::engine::entry::Version;
 use crate::kms::engine::error::{ErrorKind, KmsError};
+use crate::kms::engine::holder::Holder;
 use crate::kms::engine::model::{KeyId, KeyRef, KeySpec, KeyUsage, KeyVersion, KeyVersionId};
 use crate::kms::engine::operation::{Call, Needs, Operation, States};
 use crate::kms::engine::ops::SecretBytes;
-use crate::kms::engine::worker::on_worker;
-use crate::kms::material::Material;
 
 /// How an asymmetric key encrypts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,8 +100,8 @@ impl Operation for AsymmetricEncrypt {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         call.check_usage(KeyUsage::EncryptDecrypt)?;
-        let (version, material) = call.asymmetric(self.version.as_ref()).await?;
-        let bytes = material.encrypt(self.algorithm, &self.plaintext)?;
+        let (version, holder) = call.asymmetric(self.version.as_ref()).await?;
+        let bytes = holder.encrypt(self.algorithm, &self.plaintext)?;
         version.uses.produced(call.now);
         Ok(produced(&version.version, bytes))
     }
@@ -162,9 +161,9 @@ impl Operation for Sign {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         call.check_usage(KeyUsage::SignVerify)?;
-        let (version, material) = call.asymmetric(self.version.as_ref()).await?;
+        let (version, holder) = call.asymmetric(self.version.as_ref()).await?;
         let (algorithm, message) = (self.algorithm, self.message);
-        let bytes = on_worker(move || material.sign(algorithm, &message)).await?;
+        let bytes = holder.sign(algorithm, message).await?;
         version.uses.produced(call.now);
         Ok(produced(&version.version, bytes))
     }
@@ -195,8 +194,8 @@ impl Operation for Verify {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         call.check_usage(KeyUsage::SignVerify)?;
-        let (version, material) = call.asymmetric(self.version.as_ref()).await?;
-        let valid = material.verify(self.algorithm, &self.message, &self.signature)?;
+        let (version, holder) = call.asymmetric(self.version.as_ref()).await?;
+        let valid = holder.verify(self.algorithm, &self.message, &self.signature)?;
         version.uses.opened(call.now);
         Ok(verified(&version.version, valid))
     }
@@ -226,8 +225,9 @@ impl Operation for GenerateMac {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         call.check_usage(KeyUsage::GenerateVerifyMac)?;
-        let (version, material) = call.material(None).await?;
-        let bytes = material.mac(self.algorithm, &self.message)?;
+        let (version, holder) = call.holder(None).await?;
+        let spec = call.key()?.key.spec;
+        let bytes = holder.mac(spec, self.algorithm, self.message).await?;
         version.uses.produced(call.now);
         Ok(produced(&version.version, bytes))
     }
@@ -257,8 +257,11 @@ impl Operation for VerifyMac {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         call.check_usage(KeyUsage::GenerateVerifyMac)?;
-        let (version, material) = call.material(None).await?;
-        let valid = material.verify_mac(self.algorithm, &self.message, &self.mac)?;
+        let (version, holder) = call.holder(None).await?;
+        let spec = call.key()?.key.spec;
+        let valid = holder
+            .verify_mac(spec, self.algorithm, self.message, &self.mac)
+            .await?;
         version.uses.opened(call.now);
         Ok(verified(&version.version, valid))
     }
@@ -297,13 +300,13 @@ impl Operation for GetPublicKey {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         let entry = call.key()?;
-        let (version, material) = call.asymmetric(self.version.as_ref()).await?;
+        let (version, holder) = call.asymmetric(self.version.as_ref()).await?;
         Ok(PublicKey {
             key: entry.key.id.clone(),
             version: version.version.id.clone(),
             spec: entry.key.spec,
             usage: entry.key.usage,
-            der: material.public_key_der()?.to_vec(),
+            der: holder.public_key_der()?.to_vec(),
         })
     }
 }
@@ -327,7 +330,7 @@ impl Call<'_> {
     async fn asymmetric(
         &self,
         version: Option<&KeyVersionId>,
-    ) -> Result<(&Version, Arc<Material>), KmsError> {
+    ) -> Result<(&Version, Holder), KmsError> {
         let entry = self.key()?;
         if !entry.key.spec.is_asymmetric() {
             return Err(KmsError::new(
@@ -335,19 +338,16 @@ impl Call<'_> {
                 "The key is symmetric: it has no public and private half.",
             ));
         }
-        self.material(version).await
+        self.holder(version).await
     }
 
     /// A version of the call's first key that may be used, the primary where none is named, and what it does its work
     /// with.
-    async fn material(
-        &self,
-        version: Option<&KeyVersionId>,
-    ) -> Result<(&Version, Arc<Material>), KmsError> {
+    async fn holder(&self, version: Option<&KeyVersionId>) -> Result<(&Version, Holder), KmsError> {
         let entry = self.key()?;
         let version = entry.usable(version)?;
-        let material = version.pair(&self.engine.root, entry.key.spec).await?;
-        Ok((version, material))
+        let holder = version.pair(self.engine, &entry.key).await?;
+        Ok((version, holder))
     }
 
     /// Decrypts with the version that is named, or with the first live one that can.
@@ -365,9 +365,8 @@ impl Call<'_> {
         let ciphertext = Arc::new(ciphertext);
         let mut last = KmsError::internal();
         for version in std::iter::once(named).chain(others) {
-            let material = version.pair(&self.engine.root, entry.key.spec).await?;
-            let ciphertext = Arc::clone(&ciphertext);
-            match on_worker(move || material.decrypt(algorithm, &ciphertext)).await {
+            let holder = version.pair(self.engine, &entry.key).await?;
+            match holder.decrypt(algorithm, Arc::clone(&ciphertext)).await {
                 Ok(plaintext) => {
                     version.uses.opened(self.now);
                     return Ok(Decrypted {

@@ -71,7 +71,7 @@ impl Operation for Encrypt {
     }
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
-        call.seal(call.key()?, &self.context, &self.plaintext)
+        call.seal(call.key()?, &self.context, &self.plaintext).await
     }
 }
 
@@ -103,7 +103,7 @@ impl Operation for Decrypt {
     }
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
-        call.open(&self.blob, &self.context)
+        call.open(&self.blob, &self.context).await
     }
 }
 
@@ -146,7 +146,7 @@ impl Operation for GenerateDataKey {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         let plaintext = random_bytes(self.len);
-        let encrypted = call.seal(call.key()?, &self.context, &plaintext)?;
+        let encrypted = call.seal(call.key()?, &self.context, &plaintext).await?;
         Ok(DataKey {
             encrypted,
             plaintext: Some(plaintext),
@@ -177,7 +177,8 @@ impl Operation for GenerateDataKeyWithoutPlaintext {
     }
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
-        let encrypted = call.seal(call.key()?, &self.context, &random_bytes(self.len))?;
+        let plaintext = random_bytes(self.len);
+        let encrypted = call.seal(call.key()?, &self.context, &plaintext).await?;
         Ok(DataKey {
             encrypted,
             plaintext: None,
@@ -246,7 +247,7 @@ impl Operation for ReEncrypt {
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         let opened = match self.source_algorithm {
-            None => call.open(&self.blob, &self.source_context)?,
+            None => call.open(&self.blob, &self.source_context).await?,
             Some(algorithm) => {
                 call.check_usage(KeyUsage::EncryptDecrypt)?;
                 let version = self.source_version.as_ref();
@@ -255,8 +256,11 @@ impl Operation for ReEncrypt {
             }
         };
         let destination = call.other()?;
+        let encrypted = call
+            .seal(destination, &self.destination_context, &opened.plaintext)
+            .await?;
         Ok(ReEncrypted {
-            encrypted: call.seal(destination, &self.destination_context, &opened.plaintext)?,
+            encrypted,
             source: opened.key,
             source_version: opened.version,
         })
@@ -328,7 +332,7 @@ impl Operation for GenerateDataKeyPair {
         let spec = self.pair;
         check_symmetric(call.key()?)?;
         let pair = on_worker(move || Material::generate(spec)).await?;
-        let encrypted = call.seal(call.key()?, &self.context, pair.secret())?;
+        let encrypted = call.seal(call.key()?, &self.context, pair.secret()).await?;
         Ok(DataKeyPair {
             encrypted,
             private: self
@@ -399,7 +403,7 @@ impl Operation for ExportDataKey {
     }
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
-        let opened = call.open(&self.blob, &self.context)?;
+        let opened = call.open(&self.blob, &self.context).await?;
         let data_key = (self.data_key)(opened.plaintext).ok_or_else(|| {
             KmsError::invalid(
                 "CiphertextBlob",
@@ -443,7 +447,7 @@ impl Operation for GenerateAndExportDataKey {
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
         let plaintext = random_bytes(self.len);
         let exported = wrapping::wrap(self.algorithm, &self.public_key, &plaintext)?;
-        let encrypted = call.seal(call.key()?, &self.context, &plaintext)?;
+        let encrypted = call.seal(call.key()?, &self.context, &plaintext).await?;
         Ok(ExportedDataKey {
             key: encrypted.key,
             version: encrypted.version,
@@ -455,7 +459,7 @@ impl Operation for GenerateAndExportDataKey {
 
 impl Call<'_> {
     /// Encrypts under a key's primary version.
-    fn seal(
+    async fn seal(
         &self,
         entry: &Entry,
         context: &EncryptionContext,
@@ -463,8 +467,11 @@ impl Call<'_> {
     ) -> Result<Encrypted, KmsError> {
         check_symmetric(entry)?;
         let version = entry.usable(None)?;
-        let material = version.material(&self.engine.root, entry.key.spec)?;
-        let blob = blob::seal(&material, version.address, context, plaintext)?;
+        let holder = version.holder(self.engine, &entry.key)?;
+        let root = &self.engine.root;
+        let blob = holder
+            .seal(root, version.address, context, plaintext)
+            .await?;
         version.uses.produced(self.now);
         Ok(Encrypted {
             key: entry.key.id.clone(),
@@ -474,9 +481,9 @@ impl Call<'_> {
     }
 
     /// Decrypts a ciphertext, which must be of the call's first key.
-    fn open(&self, bytes: &[u8], context: &EncryptionContext) -> Result<Decrypted, KmsError> {
+    async fn open(&self, bytes: &[u8], context: &EncryptionContext) -> Result<Decrypted, KmsError> {
         let entry = self.key()?;
-        let blob = blob::parse(bytes)?;
+        let blob = blob::parse_any(bytes)?;
         let address = blob.address();
         if address.key() != entry.key.id {
             return Err(KmsError::new(
@@ -488,8 +495,8 @@ impl Call<'_> {
         let version = entry.version(&address.version());
         let version = version.map_err(|_error| KmsError::of_no_ciphertext())?;
         version.check_enabled()?;
-        let material = version.material(&self.engine.root, entry.key.spec)?;
-        let plaintext = blob::open(&material, &blob, context)?;
+        let holder = version.holder(self.engine, &entry.key)?;
+        let plaintext = holder.open(&self.engine.root, &blob, context).await?;
         version.uses.opened(self.now);
         Ok(Decrypted {
             key: entry.key.id.clone(),
@@ -516,7 +523,7 @@ fn data_key<'a>(
 
 /// The key that a ciphertext is to be opened with: the one that was named, else the one that it names.
 fn of_blob<'a>(bytes: &[u8], named: Option<&'a KeyRef>) -> Result<Cow<'a, KeyRef>, KmsError> {
-    let blob = blob::parse(bytes)?;
+    let blob = blob::parse_any(bytes)?;
     Ok(match named {
         Some(key) => Cow::Borrowed(key),
         None => Cow::Owned(KeyRef::Id(blob.address().key())),

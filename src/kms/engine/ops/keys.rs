@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::change::{check_page, new_version};
+use super::change::{check_page, keep_version, new_version};
 use super::names::check_tags;
 use super::versions::{check_period, first_rotation, rotatable};
 use crate::kms::engine::caller::Dialect;
@@ -15,6 +15,7 @@ use crate::kms::engine::model::{
     ProtectionLevel, Rotation, Tag, VersionCause,
 };
 use crate::kms::engine::operation::{Call, Needs, Operation, States};
+use crate::kms::hsm::is_for_hsm;
 use crate::kms::policy::Policy;
 use crate::kms::store::keys::KeyRecord;
 
@@ -53,10 +54,7 @@ impl Operation for CreateKey {
             return Err(KmsError::invalid("KeyUsage", message));
         }
         if self.protection == ProtectionLevel::Hsm {
-            return Err(KmsError::new(
-                ErrorKind::UnsupportedOperation,
-                "This service keeps key material in its own store, and has no HSM for it.",
-            ));
+            check_hsm(self.spec, self.origin)?;
         }
         if self.rotation_period.is_some() {
             rotatable(self.spec, self.origin)?;
@@ -74,7 +72,7 @@ impl Operation for CreateKey {
         let mut write = call.engine.store.write().await?;
         write.insert_key(&record).await?;
         if let Some(version) = &version {
-            write.insert_version(version).await?;
+            keep_version(&mut write, &record.key, version).await?;
         }
         for tag in &self.tags {
             write.put_tag(&record.key.id, tag).await?;
@@ -354,6 +352,18 @@ impl Operation for SetDeletionProtection {
         })
         .await
     }
+}
+
+/// What an HSM may be asked for.
+fn check_hsm(spec: KeySpec, origin: Origin) -> Result<(), KmsError> {
+    let why = match origin {
+        Origin::External => {
+            "Material cannot be imported into the HSM: make the key there, or import it as a software key.".to_owned()
+        }
+        Origin::Service if is_for_hsm(spec) => return Ok(()),
+        Origin::Service => format!("The HSM has no keys of spec {}.", spec.name()),
+    };
+    Err(KmsError::new(ErrorKind::UnsupportedProtection, why))
 }
 
 fn check_description(text: &str) -> Result<(), KmsError> {

@@ -4,7 +4,7 @@ pub mod access;
 pub mod admin;
 pub mod asymmetric;
 pub mod calls;
-mod change;
+pub(super) mod change;
 pub mod data;
 pub mod export;
 pub mod import;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::change::{check_page, made_version};
+use super::change::{check_page, keep_version, made_version};
 use crate::kms::engine::entry::Version;
 use crate::kms::engine::error::{ErrorKind, KmsError};
 use crate::kms::engine::ids;
@@ -329,16 +329,19 @@ pub(in crate::kms::engine) async fn rotate(
     cause: VersionCause,
     still: impl Fn(&KeyRecord) -> bool + Send,
 ) -> Result<Option<KeyVersion>, KmsError> {
+    let Some(before) = engine.store.key(key).await?.filter(|record| still(record)) else {
+        return Ok(None);
+    };
+    next_number(&engine.store.versions(key).await?)?;
+    let id = KeyVersionId(ids::uuid());
+    // Made before anybody waits for it, for an HSM may take its time; its number is known only then.
+    let mut version = made_version(engine, &before.key, id.clone(), 0, cause, now).await?;
     let mut write = engine.store.write().await?;
     let Some(mut record) = write.key(key).await?.filter(|record| still(record)) else {
         return Ok(None);
     };
-    let versions = write.versions(key).await?;
-    let number = next_number(&versions)?;
-    let id = KeyVersionId(ids::uuid());
-    // Made while others wait: only symmetric keys rotate, and theirs takes no time.
-    let version = made_version(engine, &record.key, id.clone(), number, cause, now).await?;
-    write.insert_version(&version).await?;
+    version.version.number = next_number(&write.versions(key).await?)?;
+    keep_version(&mut write, &record.key, &version).await?;
     record.key.primary = Some(id);
     record.key.rotation.last = Some(now);
     if let Some(period) = record.key.rotation.period {
@@ -359,7 +362,7 @@ async fn add_beside(call: &Call<'_>) -> Result<KeyVersion, KmsError> {
     let versions = write.versions(&record.key.id).await?;
     let mut version = made;
     version.version.number = next_number(&versions)?;
-    write.insert_version(&version).await?;
+    keep_version(&mut write, &record.key, &version).await?;
     call.engine.commit(write).await?;
     Ok(version.version)
 }

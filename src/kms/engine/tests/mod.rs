@@ -3,6 +3,7 @@
 mod access;
 mod backup;
 mod data;
+mod hsm;
 mod import;
 mod names;
 mod servers;
@@ -31,6 +32,7 @@ use super::{EncryptionContext, Engine};
 use crate::audit::WhenFull;
 use crate::keys::{FileProvider, KeyProvider as _, ProviderOptions, Providers};
 use crate::kms::audit::TrailOptions;
+use crate::kms::hsm::Hsm;
 use crate::kms::store::testing::{database, on_both};
 use crate::kms::store::{Backend, Location};
 
@@ -53,6 +55,7 @@ fn options(location: Location, trail: TrailOptions) -> EngineOptions {
         location,
         providers: Arc::new(Providers::new(ProviderOptions::default())),
         trail,
+        hsm: None,
         keys_cached: 1000,
     }
 }
@@ -70,6 +73,10 @@ fn caller(principal: &str) -> Caller {
 
 impl Bench {
     async fn new(backend: Backend) -> Self {
+        Self::with_hsm(backend, None).await
+    }
+
+    async fn with_hsm(backend: Backend, hsm: Option<Arc<Hsm>>) -> Self {
         let (location, folder) = database(backend).await;
         let root = FileProvider::create(&folder.path().join("root.json")).unwrap();
         let trail = TrailOptions {
@@ -84,9 +91,11 @@ impl Bench {
             root: root.uri().clone(),
             administrator: "admin".to_owned(),
         };
-        let (engine, access_key) = Engine::create(options(location.clone(), trail), initial)
-            .await
-            .unwrap();
+        let options = EngineOptions {
+            hsm,
+            ..options(location.clone(), trail)
+        };
+        let (engine, access_key) = Engine::create(options, initial).await.unwrap();
         Self {
             engine,
             location,

@@ -156,7 +156,7 @@ fn what_does_not_rotate_is_refused() {
         };
         assert_eq!(
             bench.kind_of(hsm).await,
-            Some(ErrorKind::UnsupportedOperation)
+            Some(ErrorKind::UnsupportedProtection)
         );
         for (spec, usage) in [
             (KeySpec::Aes256, KeyUsage::SignVerify),

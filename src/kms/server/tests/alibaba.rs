@@ -4,7 +4,7 @@ use super::Service;
 
 /// A client is a function of an action and its parameters. `each` runs a test with every client,
 /// `refused` holds a call to its error's code and status.
-const SDKS: &str = r#"
+pub(super) const SDKS: &str = r#"
 import base64, hashlib, importlib, json, re, sys, time
 from aliyunsdkcore.client import AcsClient
 from aliyunsdkcore.acs_exception.exceptions import ServerException

@@ -3,7 +3,7 @@
 use super::Service;
 
 /// `kms` is the administrator's client; `refused` holds a call to its error's name and status.
-const BOTO3: &str = r#"
+pub(super) const BOTO3: &str = r#"
 import base64, boto3, botocore.auth, botocore.config, botocore.exceptions, datetime, hashlib, json, sys
 given = json.load(sys.stdin)
 def client(key, **more):

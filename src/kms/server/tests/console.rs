@@ -3,7 +3,7 @@
 use super::Service;
 
 /// `ask` asks as the pages do, `refused` holds code and status.
-const CONSOLE: &str = r#"
+pub(super) const CONSOLE: &str = r#"
 import http.client, json, ssl, sys
 given = json.load(sys.stdin)
 admin, nobody = given['admin'], given['nobody']

@@ -193,10 +193,10 @@ except ssl.SSLError:
     // The file that clients trust is the new one already.
     service.server().reload_certificate().unwrap();
     service.judge(RAW, asked);
-    let trusted = std::fs::read(service.folder.path().join("tls.pem")).unwrap();
+    let trusted = std::fs::read(service.folder.path().join("ca.pem")).unwrap();
     identity(&service.folder);
     service.server().reload_certificate().unwrap();
-    std::fs::write(service.folder.path().join("tls.pem"), trusted).unwrap();
+    std::fs::write(service.folder.path().join("ca.pem"), trusted).unwrap();
     service.judge(RAW, other);
 }
 
@@ -232,7 +232,7 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 fn client(service: &Service) -> reqwest::blocking::Client {
-    let pem = std::fs::read(service.folder.path().join("tls.pem")).unwrap();
+    let pem = std::fs::read(service.folder.path().join("ca.pem")).unwrap();
     reqwest::blocking::Client::builder()
         .tls_certs_only([reqwest::Certificate::from_pem(&pem).unwrap()])
         .no_proxy()

@@ -22,12 +22,14 @@ export function rotationChoice(days) {
   return select([['', t('create.never')], ...options], String(days ?? ''));
 }
 
-export function createPage({ go }) {
+export function createPage({ go, session }) {
   let purpose = PURPOSES[0];
   const rest = h('div', { class: 'stack' });
   const alias = h('input', { type: 'text', name: 'alias', autocapitalize: 'off', spellcheck: 'false', pattern: 'alias/[A-Za-z0-9\\/_\\-]{1,249}', placeholder: 'alias/' });
   const description = h('textarea', { name: 'description', rows: '2' });
   const rotation = rotationChoice();
+  const home = select([['SOFTWARE', t('protection.SOFTWARE')], ['HSM', t('protection.HSM')]], 'SOFTWARE');
+  home.name = 'home';
   let spec;
 
   function choose(chosen) {
@@ -35,7 +37,8 @@ export function createPage({ go }) {
     spec = select(chosen[2].map((name) => [name, name]), chosen[2][0]);
     spec.name = 'spec';
     const rotates = chosen[0] === 'encrypt';
-    show(rest, field(t('create.spec'), spec), rotates && field(t('create.rotation'), rotation, t('create.rotation-hint')));
+    show(rest, field(t('create.spec'), spec), rotates && field(t('create.rotation'), rotation, t('create.rotation-hint')),
+      session.hsm && field(t('create.home'), home, t('create.home-hint')));
   }
   choose(purpose);
 
@@ -47,6 +50,7 @@ export function createPage({ go }) {
       alias: alias.value.trim(),
       description: description.value.trim(),
       rotation_days: days,
+      hsm: session.hsm && home.value === 'HSM',
     });
     go(`#/keys/${made.id}`);
     if (made.alias?.refused) tellOfAlias(made.alias.refused);

@@ -93,6 +93,7 @@ function facts({ key, change, place }) {
     fact('key.spec', h('code', {}, key.spec)),
     fact('key.usage', named('usage', key.usage)),
     fact('key.origin', named('origin', key.origin)),
+    fact('key.protection', named('protection', key.protection)),
     fact('key.created', t('key.created-by', { time: moment(key.created), name: key.creator })),
     key.deletion && fact('key.deletion', time(key.deletion)),
     key.material_expires && fact('key.expires', time(key.material_expires)),

@@ -3,10 +3,13 @@
 #![cfg(feature = "kms")]
 #![expect(clippy::unwrap_used, reason = "a test program: to panic is to fail")]
 
+mod hsm;
+mod root_keys;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
@@ -60,21 +63,26 @@ impl Service {
     }
 
     fn serve(&self) -> Served {
-        let mut child = program(&self.home)
-            .args(["serve", "--listen", "127.0.0.1:0", "--json", "--log-file"])
-            .arg(self.path("log"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap());
-        let mut text = String::new();
-        while !text.ends_with("}\n") {
-            assert_ne!(lines.read_line(&mut text).unwrap(), 0, "no address: {text}");
-        }
-        Served {
-            child,
-            told: serde_json::from_str(&text).unwrap(),
-        }
+        serve(&mut program(&self.home), &self.path("log"))
+    }
+}
+
+/// Starts `serve`, and waits until it says its address.
+fn serve(command: &mut Command, log: &Path) -> Served {
+    let mut child = command
+        .args(["serve", "--listen", "127.0.0.1:0", "--json", "--log-file"])
+        .arg(log)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut text = String::new();
+    while !text.ends_with("}\n") {
+        assert_ne!(lines.read_line(&mut text).unwrap(), 0, "no address: {text}");
+    }
+    Served {
+        child,
+        told: serde_json::from_str(&text).unwrap(),
     }
 }
 
@@ -88,6 +96,19 @@ impl Served {
         let pid = i32::try_from(self.child.id()).unwrap();
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// The status of an answer, by a client that trusts what `serve` names.
+    fn status(&self, path: &str) -> u16 {
+        let address = self.told["address"].as_str().unwrap();
+        let ca = fs::read(self.told["ca"].as_str().unwrap()).unwrap();
+        let client = reqwest::blocking::Client::builder()
+            .no_proxy()
+            .tls_certs_only([reqwest::Certificate::from_pem(&ca).unwrap()])
+            .build()
+            .unwrap();
+        let answer = client.get(format!("https://{address}{path}")).send();
+        answer.unwrap().status().as_u16()
     }
 
     fn end(mut self) -> Option<i32> {
@@ -235,29 +256,6 @@ fn init_makes_nothing_over_something_and_leaves_nothing_where_it_fails() {
     service.fails(&["init", &new, "--store", nobody, "--root-key", &again], 32);
     assert!(!service.path("new").exists());
     assert!(!service.path("again.json").exists());
-}
-
-#[test]
-fn a_passphrase_opens_what_it_made_and_another_does_not() {
-    let home = tempfile::tempdir().unwrap();
-    fs::write(home.path().join("right"), "correct horse battery\n").unwrap();
-    fs::write(home.path().join("wrong"), "another horse battery\n").unwrap();
-    let run = |file: &str, arguments: &[&str]| {
-        let path = home.path().join(file);
-        let mut command = program(&home);
-        command.args(arguments).arg("--passphrase-file").arg(path);
-        command.output().unwrap()
-    };
-    succeeded(run("right", &["init", "--root-key", "passphrase:"]));
-    succeeded(run("right", &["key", "list"]));
-    for arguments in [&["key", "list"][..], &["serve"], &["audit", "verify"]] {
-        let refused = run("wrong", arguments);
-        assert_eq!(refused.status.code(), Some(12), "{}", stderr(&refused));
-    }
-    let missing = run("missing", &["key", "list"]);
-    assert!(matches!(missing.status.code(), Some(12 | 13)));
-    // What needs no key asks for none.
-    succeeded(program(&home).arg("status").output().unwrap());
 }
 
 #[test]
@@ -460,16 +458,7 @@ fn it_serves_reloads_and_ends() {
     let service = Service::new();
     let served = service.serve();
     let address = served.told["address"].as_str().unwrap().to_owned();
-    let ca = fs::read(served.told["ca"].as_str().unwrap()).unwrap();
-    let client = reqwest::blocking::Client::builder()
-        .no_proxy()
-        .tls_certs_only([reqwest::Certificate::from_pem(&ca).unwrap()])
-        .build()
-        .unwrap();
-    let status = |path: &str| {
-        let answer = client.get(format!("https://{address}{path}")).send();
-        answer.unwrap().status().as_u16()
-    };
+    let status = |path: &str| served.status(path);
     assert_eq!((status("/healthz"), status("/readyz")), (200, 200));
     // Commands work meanwhile, a second server on the same folder does not.
     service.done(&["key", "create"]);
@@ -483,6 +472,77 @@ fn it_serves_reloads_and_ends() {
     let status = service.run(&["status", "--check"]);
     assert_eq!(status.status.code(), Some(37));
     service.done(&["audit", "verify"]);
+}
+
+/// Who is handed the lines is somewhere else.
+#[test]
+fn what_is_printed_of_a_relative_folder_is_absolute() {
+    let home = tempfile::tempdir().unwrap();
+    let in_home = || {
+        let mut command = program(&home);
+        command.current_dir(home.path());
+        command
+    };
+    let root = key_uri(&home, "root");
+    let mut init = in_home();
+    init.args(["init", "here", "--json", "--root-key", &root]);
+    let made = json(&succeeded(init.output().unwrap()));
+    let here = fs::canonicalize(home.path()).unwrap().join("here");
+    let is = |told: &Value, below: &str| {
+        let told = fs::canonicalize(told.as_str().unwrap());
+        assert_eq!(told.unwrap(), here.join(below));
+    };
+    for told in [&made["ca"], &made["dir"]] {
+        assert!(Path::new(told.as_str().unwrap()).is_absolute(), "{told}");
+    }
+    is(&made["ca"], "tls/ca.pem");
+    let served = serve(
+        in_home().env("ENVELOPEKMS_DIR", "here"),
+        &home.path().join("log"),
+    );
+    assert!(Path::new(served.told["ca"].as_str().unwrap()).is_absolute());
+    is(&served.told["ca"], "tls/ca.pem");
+    assert_eq!(served.status("/healthz"), 200);
+    assert_eq!(served.end(), Some(0));
+}
+
+/// The authority is one, and the certificate is issued by it; its key is nowhere.
+#[test]
+fn the_certificate_is_issued_by_an_authority_of_its_own() {
+    let service = Service::new();
+    let openssl = |arguments: &[&str]| {
+        let mut openssl = Command::new("openssl");
+        openssl.args(arguments).current_dir(service.path("kms/tls"));
+        openssl
+            .output()
+            .expect("this test needs openssl: apt-get install openssl")
+    };
+    let verify = ["verify", "-x509_strict", "-purpose", "sslserver", "-CAfile"];
+    succeeded(openssl(&[&verify[..], &["ca.pem", "server.pem"]].concat()));
+    let alone = openssl(&[&verify[..], &["server.pem", "server.pem"]].concat());
+    assert!(!alone.status.success());
+    let text = stdout(&succeeded(openssl(&[
+        "x509", "-in", "ca.pem", "-noout", "-text",
+    ])));
+    assert!(
+        text.contains("CA:TRUE, pathlen:0") && text.contains("Certificate Sign"),
+        "{text}"
+    );
+    let text = stdout(&succeeded(openssl(&[
+        "x509",
+        "-in",
+        "server.pem",
+        "-noout",
+        "-text",
+    ])));
+    assert!(
+        !text.contains("CA:TRUE") && text.contains("DNS:localhost"),
+        "{text}"
+    );
+    let files = fs::read_dir(service.path("kms/tls")).unwrap();
+    let mut names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["ca.pem", "server.key", "server.pem"]);
 }
 
 #[test]
