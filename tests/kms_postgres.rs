@@ -435,7 +435,7 @@ fn is_refused_within_the_bound(one: &Client, other: &Client, key: &Value) {
             }
         }
         assert!(last < STALE_AT_MOST, "used {last:?} after it was disabled");
-        println!("refused {last:?} after it was disabled");
+        eprintln!("refused {last:?} after it was disabled");
         one.aws("EnableKey", &json!({"KeyId": key})).ok();
         wait_for("it is enabled", || {
             other.aws("GenerateDataKey", &asked).status == 200
