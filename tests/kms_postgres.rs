@@ -228,7 +228,7 @@ fn a_database_that_refuses_is_told_from_one_that_is_not_there() {
     };
     refused(&database.url_with("nosuch", "sslmode=require"), "nosuch");
     let other = tempfile::tempdir().unwrap();
-    let made = envelopefs_certificate(other.path());
+    let made = another_certificate(other.path());
     refused(
         &database.url_with("kms", &format!("sslmode=verify-full&sslrootcert={made}")),
         "ertificate",
@@ -259,10 +259,23 @@ fn a_database_that_refuses_is_told_from_one_that_is_not_there() {
         let bytes = fs::read(format!("/proc/{}/{of}", served.child.id())).unwrap();
         assert!(!String::from_utf8_lossy(&bytes).contains(PASSWORD), "{of}");
     }
-    let client = served.client(&access_key);
+    goes_away_and_comes_back(&mut database, &served, &access_key);
+    served.end();
+
+    // The tables of a later program.
+    database.sql_in(
+        "kms",
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (999, 'later', true, '', 0)",
+    );
+    let told = database.fails("a", &["key", "list"], 11);
+    assert!(told.contains("999"), "{told}");
+}
+
+/// Nothing is done meanwhile, and nothing has to be started again.
+fn goes_away_and_comes_back(database: &mut Database, served: &Served, access_key: &Value) {
+    let client = served.client(access_key);
     let key = client.aws("CreateKey", &json!({})).ok()["KeyMetadata"]["KeyId"].clone();
 
-    // It goes away, and comes back.
     database.cluster.tell("stop");
     wait_for("not ready", || served.readiness() == 503);
     wait_for("nothing is done", || {
@@ -285,19 +298,10 @@ fn a_database_that_refuses_is_told_from_one_that_is_not_there() {
             &json!({"KeyId": key, "KeySpec": "AES_256"}),
         )
         .ok();
-    served.end();
-
-    // The tables of a later program.
-    database.sql_in(
-        "kms",
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (999, 'later', true, '', 0)",
-    );
-    let told = database.fails("a", &["key", "list"], 11);
-    assert!(told.contains("999"), "{told}");
 }
 
 /// A certificate that the database's is not issued by.
-fn envelopefs_certificate(folder: &Path) -> String {
+fn another_certificate(folder: &Path) -> String {
     let (key, certificate) = (folder.join("key.pem"), folder.join("cert.pem"));
     let made = Command::new("openssl")
         .args([
@@ -435,7 +439,7 @@ fn is_refused_within_the_bound(one: &Client, other: &Client, key: &Value) {
             }
         }
         assert!(last < STALE_AT_MOST, "used {last:?} after it was disabled");
-        println!("refused {last:?} after it was disabled");
+        eprintln!("refused {last:?} after it was disabled");
         one.aws("EnableKey", &json!({"KeyId": key})).ok();
         wait_for("it is enabled", || {
             other.aws("GenerateDataKey", &asked).status == 200

@@ -59,16 +59,16 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    runtime.unwrap().block_on(measure(arguments));
+    runtime.unwrap().block_on(measure(&arguments));
 }
 
-async fn measure(arguments: Arguments) {
+async fn measure(arguments: &Arguments) {
     let tls = client::trusting(&arguments.ca);
     let mut connections = Vec::new();
     for _ in 0..arguments.connections {
         connections.push(Connection::open(&tls, &arguments.address).await);
     }
-    let ring = Ring::new(&arguments)
+    let ring = Ring::new(arguments)
         .with_ciphertexts(&mut connections[0])
         .await;
     let warm_up = ring.requests(arguments.warm_up);

@@ -246,10 +246,9 @@ impl Audit {
         })
     }
 
-    /// Whether there is no room, and lines are being written: soon there will be some.
-    pub fn is_busy(&self) -> bool {
-        let state = self.shared.state.lock();
-        state.room() == 0 && state.report.failure.is_none()
+    /// Whether lines are being written: where there is no room, there will be some soon.
+    pub fn is_writing(&self) -> bool {
+        self.shared.state.lock().report.failure.is_none()
     }
 
     /// Where lines go.

@@ -110,14 +110,26 @@ impl Trail {
         Ok(())
     }
 
-    /// Waits for room, for a while and for as long as lines are being written, where a call must not be done without one:
-    /// a disk that is slow for a moment has nobody refused.
-    pub async fn wait_for_room(&self) {
-        let is_busy = |audit: &Audit| audit.when_full() == WhenFull::Fail && audit.is_busy();
+    /// As [`Self::permit`], but waits for room for a while, as long as lines are being written: a disk that is slow for a
+    /// moment has nobody refused.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::permit`].
+    pub async fn permit_soon(&self) -> Result<Option<Permit>, KmsError> {
         let begun = Instant::now();
-        while self.audit.as_ref().is_some_and(is_busy) && begun.elapsed() < PATIENCE {
-            tokio::time::sleep(PAUSE).await;
+        loop {
+            match self.permit() {
+                Err(_full) if self.is_writing() && begun.elapsed() < PATIENCE => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                permit => return permit,
+            }
         }
+    }
+
+    fn is_writing(&self) -> bool {
+        self.audit.as_ref().is_some_and(Audit::is_writing)
     }
 
     /// The last calls, whether there is a file or not.
@@ -171,7 +183,17 @@ impl<'a> Record<'a> {
     ///
     /// As [`Trail::permit`].
     pub fn begin(trail: &'a Trail, action: &'a str, caller: &'a Caller) -> Result<Self, KmsError> {
-        let permit = trail.permit()?;
+        Ok(Self::with_permit(trail, action, caller, trail.permit()?))
+    }
+
+    /// With room that there is.
+    #[must_use]
+    pub fn with_permit(
+        trail: &'a Trail,
+        action: &'a str,
+        caller: &'a Caller,
+        permit: Option<Permit>,
+    ) -> Self {
         let event = trail.audit.is_some().then(|| {
             Event::new(Kind::KmsCall)
                 .with(Field::RequestId, caller.request_id.as_str())
@@ -184,14 +206,14 @@ impl<'a> Record<'a> {
                     caller.address.map(|address| address.to_string()),
                 )
         });
-        Ok(Self {
+        Self {
             trail,
             action,
             caller,
             key: None,
             permit,
             event,
-        })
+        }
     }
 
     /// Notes the key that it is about.

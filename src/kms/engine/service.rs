@@ -93,8 +93,8 @@ impl Engine {
         caller: &Caller,
         operation: O,
     ) -> Result<O::Answer, KmsError> {
-        self.trail.wait_for_room().await;
-        let mut record = Record::begin(&self.trail, O::ACTION, caller)?;
+        let permit = self.trail.permit_soon().await?;
+        let mut record = Record::with_permit(&self.trail, O::ACTION, caller, permit);
         let result = self.admit_and_run(caller, operation, &mut record).await;
         record.end(&result);
         result

@@ -183,7 +183,7 @@ async fn go_on(engine: Weak<Engine>) {
         match timeout(PATIENCE, engine.share_once()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, "servers do not share which requests they took")
+                tracing::warn!(%error, "servers do not share which requests they took");
             }
             Err(_late) => tracing::warn!("the store is late to share which requests were taken"),
         }

@@ -126,3 +126,23 @@ fn a_line_that_was_changed_or_taken_out_is_found() {
         }
     });
 }
+
+#[test]
+fn a_call_waits_for_room_in_a_trail_that_is_full_for_a_moment() {
+    on_both(async |backend| {
+        let bench = Bench::new(backend).await;
+        let key = bench.key(symmetric()).await;
+        let mut permits = Vec::new();
+        while let Ok(Some(permit)) = bench.engine.trail.permit() {
+            permits.push(permit);
+        }
+        assert!(permits.len() > 1000);
+        let freed = async {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            drop(permits);
+        };
+        let (done, ()) = tokio::join!(bench.run(encrypt(id(&key), b"x")), freed);
+        done.unwrap();
+        assert!(bench.engine.close().await);
+    });
+}
