@@ -98,7 +98,10 @@ impl Mounted {
         };
         let volume = volume::open_in(root, path, &options, providers())?;
         if let Some(since) = volume.unclean_since() {
-            maint::recover(&volume, since)?;
+            let recovery = maint::recover(&volume, since)?;
+            if recovery.postponed == 0 {
+                volume.set_looked_over();
+            }
         }
         let options = FsOptions {
             shared: sharing == Sharing::Shared,

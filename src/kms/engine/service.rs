@@ -97,7 +97,7 @@ impl Engine {
         let mut record = Record::with_permit(&self.trail, O::ACTION, caller, permit);
         let result = self.admit_and_run(caller, operation, &mut record).await;
         record.end(&result);
-        result
+        result.map_err(|error| told(caller, error))
     }
 
     /// Tells the audit trail of a request that was refused before it came to [`Engine::perform`]: a wrong signature,
@@ -257,8 +257,44 @@ impl Engine {
     }
 }
 
+/// What a caller is told: of what broke here, only by which id it is found in the log.
+fn told(caller: &Caller, error: KmsError) -> KmsError {
+    if error.kind() != ErrorKind::Internal {
+        return error;
+    }
+    tracing::error!(request = caller.request_id, %error, "a request met a fault of the service");
+    KmsError::internal()
+}
+
 /// Now, as exact as the store keeps it.
 pub(super) fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kms::store::StoreError;
+
+    #[test]
+    fn what_broke_inside_is_not_told_to_the_caller() {
+        let caller = Caller::local("tests");
+        let inside = "no such table kms_key in /var/lib/kms.db";
+        for error in [
+            KmsError::new(ErrorKind::Internal, inside),
+            StoreError::Corrupt(inside.to_owned()).into(),
+            StoreError::Unusable(inside.to_owned()).into(),
+            StoreError::Unavailable(sqlx::Error::Protocol(inside.to_owned())).into(),
+            StoreError::Exists.into(),
+        ] {
+            let message = told(&caller, error).message().to_owned();
+            assert!(
+                !message.contains("kms_key") && !message.contains("/var"),
+                "{message}"
+            );
+        }
+        let own = KmsError::new(ErrorKind::KeyDisabled, "The key is disabled.");
+        assert_eq!(told(&caller, own.clone()), own);
+    }
 }

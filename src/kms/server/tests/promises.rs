@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::audit::sink::QUEUE;
-use crate::kms::api::failures::{LINES, OF_ONE_SOURCE, SOURCES_MAX, SUM_EVERY, SUM_LINES_MAX};
+use crate::kms::api::failures::{
+    LINES, OF_ONE_SOURCE, Quota, SOURCES_MAX, SUM_EVERY, SUM_LINES_MAX,
+};
 use crate::kms::api::{console, rest};
 use crate::kms::auth::{REMEMBERED, REPEAT_MAX, WINDOW};
 use crate::kms::engine::EncryptionContext;
@@ -41,18 +43,22 @@ fn signed(span: SignedDuration) -> String {
 }
 
 /// What is limited, and to what.
-fn limits() -> Vec<(&'static str, String)> {
+type Row = (&'static str, String);
+
+fn limits() -> Vec<Row> {
+    [
+        of_the_port(),
+        of_what_comes_again(),
+        of_failures(),
+        of_the_engine(),
+    ]
+    .concat()
+}
+
+fn of_the_port() -> Vec<Row> {
     let of = Limits::default();
-    let failures = |quota: crate::kms::api::failures::Quota| {
-        format!(
-            "{} at once, then one each {}",
-            quota.at_once,
-            time(quota.one_every)
-        )
-    };
     let rate = of.requests_per_second.unwrap();
     let (total, own) = (bytes(of.bodies), bytes(of.bodies_per_source));
-    let (sessions, of_key) = (sessions::SESSIONS_MAX, sessions::SESSIONS_PER_KEY_MAX);
     vec![
         ("request line and headers", bytes(of.head)),
         ("body of a signed request", bytes(of.body)),
@@ -89,6 +95,11 @@ fn limits() -> Vec<(&'static str, String)> {
             "requests that still end when the server does",
             time(of.grace),
         ),
+    ]
+}
+
+fn of_what_comes_again() -> Vec<Row> {
+    vec![
         (
             "time of a signed request",
             format!("{} from the server's", signed(WINDOW)),
@@ -105,6 +116,15 @@ fn limits() -> Vec<(&'static str, String)> {
             "the same SigV4 request, which has no nonce",
             format!("may come again for {}", signed(REPEAT_MAX)),
         ),
+    ]
+}
+
+fn of_failures() -> Vec<Row> {
+    let failures = |quota: Quota| {
+        let (at_once, each) = (quota.at_once, time(quota.one_every));
+        format!("{at_once} at once, then one each {each}")
+    };
+    vec![
         (
             "access keys given wrong, of one source",
             failures(OF_ONE_SOURCE),
@@ -123,6 +143,12 @@ fn limits() -> Vec<(&'static str, String)> {
         ),
         ("sources that are told apart", SOURCES_MAX.to_string()),
         ("audit lines that wait to be written", QUEUE.to_string()),
+    ]
+}
+
+fn of_the_engine() -> Vec<Row> {
+    let (sessions, of_key) = (console::SESSIONS_MAX, console::SESSIONS_PER_KEY_MAX);
+    vec![
         (
             "console session",
             format!(
