@@ -100,6 +100,8 @@ async fn hear(engine: Weak<Engine>, mut seq: i64, told: Arc<Notify>) {
                 seq = changes.seq;
                 engine.note_asked(asked);
             }
+            // It was closed while it was asked.
+            Ok(Err(_closed)) if *engine.closing.borrow() => return,
             Ok(Err(error)) => tracing::warn!(%error, "the store was not asked for changes"),
             Err(_late) => tracing::warn!("the store is late to say what was changed"),
         }

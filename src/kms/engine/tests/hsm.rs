@@ -49,6 +49,27 @@ fn aes() -> CreateKey {
     in_hsm(KeySpec::Aes256, KeyUsage::EncryptDecrypt)
 }
 
+fn sign(key: &Key, algorithm: SigningAlgorithm, text: &[u8]) -> Sign {
+    Sign {
+        key: id(key),
+        version: None,
+        algorithm,
+        message: Message::Raw(text.to_vec()),
+        dry_run: false,
+    }
+}
+
+fn verify(key: &Key, algorithm: SigningAlgorithm, text: &[u8], signature: &[u8]) -> Verify {
+    Verify {
+        key: id(key),
+        version: None,
+        algorithm,
+        message: Message::Raw(text.to_vec()),
+        signature: signature.to_vec(),
+        dry_run: false,
+    }
+}
+
 /// The CKA_ID of a key's primary version.
 fn object_id(version: Option<&KeyVersionId>) -> Vec<u8> {
     let digits = version.unwrap().0.replace('-', "");
@@ -205,33 +226,20 @@ fn key_pairs_sign_in_the_hsm_and_are_verified_without_it() {
             ] {
                 let key = bench.key(in_hsm(spec, KeyUsage::SignVerify)).await;
                 for algorithm in algorithms {
-                    let sign = |algorithm, text: &[u8]| Sign {
-                        key: id(&key),
-                        version: None,
-                        algorithm,
-                        message: Message::Raw(text.to_vec()),
-                        dry_run: false,
-                    };
-                    let signature = bench.run(sign(*algorithm, b"hello")).await.unwrap().bytes;
-                    let verify = async |text: &[u8], signature: &[u8]| {
-                        let verify = Verify {
-                            key: id(&key),
-                            version: None,
-                            algorithm: *algorithm,
-                            message: Message::Raw(text.to_vec()),
-                            signature: signature.to_vec(),
-                            dry_run: false,
-                        };
+                    let made = bench.run(sign(&key, *algorithm, b"hello")).await;
+                    let signature = made.unwrap().bytes;
+                    let holds = async |text: &[u8], signature: &[u8]| {
+                        let verify = verify(&key, *algorithm, text, signature);
                         bench.run(verify).await.unwrap().valid
                     };
-                    assert!(verify(b"hello", &signature).await, "{spec:?} {algorithm:?}");
-                    assert!(!verify(b"hallo", &signature).await);
+                    assert!(holds(b"hello", &signature).await, "{spec:?} {algorithm:?}");
+                    assert!(!holds(b"hallo", &signature).await);
                     let mut changed = signature.clone();
                     changed[10] ^= 1;
-                    assert!(!verify(b"hello", &changed).await);
-                    let empty = bench.kind_of(sign(*algorithm, b"")).await;
+                    assert!(!holds(b"hello", &changed).await);
+                    let empty = bench.kind_of(sign(&key, *algorithm, b"")).await;
                     assert_eq!(empty, Some(ErrorKind::InvalidParameter("Message")));
-                    let sm2 = bench.kind_of(sign(A::Sm2Dsa, b"hello")).await;
+                    let sm2 = bench.kind_of(sign(&key, A::Sm2Dsa, b"hello")).await;
                     assert_eq!(sm2, Some(ErrorKind::KeyUsage));
                 }
                 let usage = bench.kind_of(encrypt(id(&key), b"x")).await;
@@ -510,13 +518,8 @@ fn a_token_that_is_away_is_to_be_tried_again_and_stops_no_other_key() {
                 .key(in_hsm(KeySpec::EcP256, KeyUsage::SignVerify))
                 .await;
             let blob = bench.run(encrypt(id(&key), b"x")).await.unwrap().blob;
-            let sign = || Sign {
-                key: id(&pair),
-                version: None,
-                algorithm: SigningAlgorithm::EcdsaSha256,
-                message: Message::Raw(b"m".to_vec()),
-                dry_run: false,
-            };
+            let ecdsa = SigningAlgorithm::EcdsaSha256;
+            let sign = || sign(&pair, ecdsa, b"m");
             let signature = bench.run(sign()).await.unwrap().bytes;
             token.take_out();
             let away = Some(ErrorKind::HsmUnavailable);
@@ -529,14 +532,7 @@ fn a_token_that_is_away_is_to_be_tried_again_and_stops_no_other_key() {
             // What the store knows is still so, the public half works, and so does every other key.
             let described = bench.run(DescribeKey { key: id(&key) }).await.unwrap();
             assert_eq!(described.state, KeyState::Enabled);
-            let verify = Verify {
-                key: id(&pair),
-                version: None,
-                algorithm: SigningAlgorithm::EcdsaSha256,
-                message: Message::Raw(b"m".to_vec()),
-                signature,
-                dry_run: false,
-            };
+            let verify = verify(&pair, ecdsa, b"m", &signature);
             assert!(bench.run(verify).await.unwrap().valid);
             let own = bench.run(encrypt(id(&software), b"x")).await.unwrap().blob;
             bench.run(decrypt(&own)).await.unwrap();
@@ -774,13 +770,7 @@ fn another_public_half_in_the_store_signs_nothing() {
             .await
             .unwrap();
             bench.engine.caches.clear();
-            let sign = |key: &Key| Sign {
-                key: id(key),
-                version: None,
-                algorithm: SigningAlgorithm::EcdsaSha256,
-                message: Message::Raw(b"m".to_vec()),
-                dry_run: false,
-            };
+            let sign = |key: &Key| sign(key, SigningAlgorithm::EcdsaSha256, b"m");
             assert_eq!(bench.kind_of(sign(&one)).await, None);
             assert_eq!(bench.kind_of(sign(&two)).await, Some(ErrorKind::Internal));
             bench.engine.close().await;
