@@ -147,7 +147,7 @@ fn of_failures() -> Vec<Row> {
 }
 
 fn of_the_engine() -> Vec<Row> {
-    let (sessions, of_key) = (console::SESSIONS_MAX, console::SESSIONS_PER_KEY_MAX);
+    let (sessions, of_key) = (sessions::SESSIONS_MAX, sessions::SESSIONS_PER_KEY_MAX);
     vec![
         (
             "console session",
