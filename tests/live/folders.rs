@@ -166,13 +166,7 @@ fn exchange_by_policy(keys: &Keys) {
     }
     assert_eq!(
         keys.census(),
-        counts(&[
-            (Some(0), 3),
-            (Some(1), 5),
-            (Some(2), 3),
-            (Some(3), 4),
-            (None, 4)
-        ])
+        counts(&[(Some(0), 7), (Some(1), 5), (Some(2), 7), (Some(3), 4)])
     );
     let done = run(&mut keys.command(&["rewrap", "--from", &former, "--to", &next]));
     assert!(
@@ -182,7 +176,7 @@ fn exchange_by_policy(keys: &Keys) {
     assert_eq!(keys.json(&["census"])["former_keys"], Value::Null);
     assert_eq!(
         keys.census(),
-        counts(&[(Some(0), 3), (Some(2), 3), (Some(3), 9), (None, 4)])
+        counts(&[(Some(0), 7), (Some(2), 7), (Some(3), 9)])
     );
 }
 
