@@ -159,6 +159,36 @@ fn new_files_of_a_folder_get_its_keys_and_open_by_them_alone() {
     }
 }
 
+/// Of the files that the test below has made by then.
+fn exchange_by_policy(keys: &Keys) {
+    // Other keys for the folder: the former one opens until the run is over, and then no more.
+    run(&mut keys.set(&[("/hr", &[3])]));
+    let listed = keys.json(&["census"]);
+    assert_eq!(listed["former_keys"], Value::from(vec![keys.key(1)]));
+    // A file that stands where the volume's keys are due may have been moved there to get them: it is named.
+    let (former, next) = (keys.key(1), keys.key(3));
+    let left = keys.command(&["rewrap"]).output().unwrap();
+    let said = String::from_utf8([left.stdout, left.stderr].concat()).unwrap();
+    assert_eq!(left.status.code(), Some(UNFINISHED), "{said}");
+    for word in ["out", "outside/2", &former, "--to"] {
+        assert!(said.contains(word), "no {word:?} in: {said}");
+    }
+    assert_eq!(
+        keys.census(),
+        counts(&[(Some(0), 7), (Some(1), 5), (Some(2), 7), (Some(3), 4)])
+    );
+    let done = run(&mut keys.command(&["rewrap", "--from", &former, "--to", &next]));
+    assert!(
+        done.contains(&format!("removed  {}", keys.key(1))),
+        "{done}"
+    );
+    assert_eq!(keys.json(&["census"])["former_keys"], Value::Null);
+    assert_eq!(
+        keys.census(),
+        counts(&[(Some(0), 7), (Some(2), 7), (Some(3), 9)])
+    );
+}
+
 #[test]
 fn rewrap_brings_files_under_the_keys_of_their_folder_and_takes_none_away_from_them() {
     for mounted in [true, false] {
@@ -208,37 +238,7 @@ fn rewrap_brings_files_under_the_keys_of_their_folder_and_takes_none_away_from_t
             keys.census(),
             counts(&[(Some(0), 3), (Some(1), 9), (Some(2), 3), (None, 4)])
         );
-        // Other keys for the folder: the former one opens until the run is over, and then no more.
-        run(&mut keys.set(&[("/hr", &[3])]));
-        let listed = keys.json(&["census"]);
-        assert_eq!(listed["former_keys"], Value::from(vec![keys.key(1)]));
-        // A file that stands where the volume's keys are due may have been moved there to get them: it is named.
-        let (former, next) = (keys.key(1), keys.key(3));
-        refuses(
-            &mut keys.command(&["rewrap"]),
-            UNFINISHED,
-            &["out", "outside", &former, "--to"],
-        );
-        assert_eq!(
-            keys.census(),
-            counts(&[
-                (Some(0), 3),
-                (Some(1), 5),
-                (Some(2), 3),
-                (Some(3), 4),
-                (None, 4)
-            ])
-        );
-        let done = run(&mut keys.command(&["rewrap", "--from", &former, "--to", &next]));
-        assert!(
-            done.contains(&format!("removed  {}", keys.key(1))),
-            "{done}"
-        );
-        assert_eq!(keys.json(&["census"])["former_keys"], Value::Null);
-        assert_eq!(
-            keys.census(),
-            counts(&[(Some(0), 3), (Some(2), 3), (Some(3), 9), (None, 4)])
-        );
+        exchange_by_policy(&keys);
         keys.hide(1, true);
         if let Some(mount) = mount.take() {
             mount.unmount();

@@ -323,7 +323,7 @@ fn new_files_get_the_keys_of_their_folder_however_they_are_made_and_keep_them_wh
         for (parent, name) in [(ROOT, &b"moved"[..]), (hr, b"node"), (hr, b"blank")] {
             assert_eq!(
                 bench.slot_uris(parent, name),
-                [key.clone()],
+                std::slice::from_ref(&key),
                 "{names:?} {name:?}"
             );
         }

@@ -180,7 +180,7 @@ fn a_given_key_that_the_volume_has_lost_refuses_and_is_no_outage() {
     denied(&mount.confirm_volume_key().unwrap_err());
     let (asked, answer) = std::sync::mpsc::channel();
     mount.confirm_keys(after.clone(), move |_header, deks| {
-        asked.send(deks).unwrap()
+        asked.send(deks).unwrap();
     });
     for refused in [answer.recv().unwrap(), fetch(&mount, after)] {
         match refused {
