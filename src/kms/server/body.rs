@@ -74,6 +74,8 @@ pub(super) async fn read(
             return Err(BodyError::TooLong);
         }
         if !held.append(data, said, shares, address) {
+            drop(held);
+            drain(body, said).await;
             return Err(BodyError::Crowded);
         }
     }
