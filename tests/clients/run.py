@@ -133,7 +133,7 @@ def untrusted(adapter):
     """Without the private CA no client takes the server for its own; in a process that never trusted it."""
     done = refusals.elsewhere(adapter, OPEN.changed(ca=""), ("DescribeKey", {"KeyId": "alias/none"}))
     said = done.stdout + done.stderr
-    if "Forbidden" not in said and "NotFound" not in said and re.search("(?i)certificate|self.signed", said):
+    if "Forbidden" not in said and "NotFound" not in said and re.search("(?i)certificate|self.signed|unable_to_verify", said):
         return []
     return [f"{adapter.name}: it asks a server that nobody vouches for: {said[-400:]}"]
 
