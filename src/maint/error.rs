@@ -68,7 +68,9 @@ impl MaintError {
                     | ContentError::NotReadable(_)
                     | ContentError::TooLarge
             ),
-            Self::Io { .. } | Self::LockedMemory(_) => true,
+            Self::Io { .. }
+            | Self::LockedMemory(_)
+            | Self::Volume(VolumeError::Io { .. } | VolumeError::LockedMemory(_)) => true,
             _ => false,
         }
     }

@@ -95,13 +95,17 @@ pub fn offline(
 ) -> Result<RunReport, RunFailure> {
     let other = |why: String| RunFailure::new(FailureClass::Other, why);
     let volume = Arc::new(volume);
-    look_over(&volume, request.is_dry()).map_err(|error| other(error.to_string()))?;
     let options = FsOptions {
         shared,
         ..FsOptions::default()
     };
-    let fs = FileSystem::new(Arc::clone(&volume), options);
-    let fs = fs.map_err(|error| other(format!("opening the volume: {error}")))?;
+    let begun = look_over(&volume, request.is_dry())
+        .map_err(|error| other(error.to_string()))
+        .and_then(|()| {
+            let fs = FileSystem::new(Arc::clone(&volume), options);
+            fs.map_err(|error| other(format!("opening the volume: {error}")))
+        });
+    let fs = begun.inspect_err(|_error| mark_clean(&volume))?;
     let stop = AtomicBool::new(false);
     let report = carry_out(&fs, request, &mut Reins { stop: &stop, tell });
     if fs.shut_down() {

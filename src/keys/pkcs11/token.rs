@@ -55,6 +55,17 @@ struct Sessions {
     most: usize,
 }
 
+impl Sessions {
+    /// Passes over those of an earlier initialisation of the module: their handles went with it, and may be another's by now.
+    fn be_of(&mut self, generation: u64) {
+        if self.epoch.module != generation {
+            self.idle.clear();
+            self.open = 0;
+            self.epoch.module = generation;
+        }
+    }
+}
+
 impl Drop for Token {
     /// The library closes no session by itself here.
     fn drop(&mut self) {
@@ -130,12 +141,7 @@ impl Token {
     fn session(&self, live: &Live) -> Result<(Session, Epoch), Failure> {
         let (idle, epoch) = {
             let mut pool = self.pool.lock();
-            if pool.epoch.module != live.generation {
-                // Their handles are gone with the earlier generation, and may be another's by now.
-                pool.idle.clear();
-                pool.open = 0;
-                pool.epoch.module = live.generation;
-            }
+            pool.be_of(live.generation);
             (pool.idle.pop(), pool.epoch)
         };
         match idle {
@@ -240,9 +246,10 @@ impl Token {
     /// Closes the sessions that nobody uses, which logs out with the last one, and drops the PIN where that can be
     /// read again.
     pub(super) fn forget(&self) {
-        let _live = self.module.live();
+        let live = self.module.live();
         let idle = {
             let mut pool = self.pool.lock();
+            pool.be_of(live.generation);
             pool.epoch.token = pool.epoch.token.wrapping_add(1);
             std::mem::take(&mut pool.idle)
         };
