@@ -112,7 +112,13 @@ impl RunPlan {
         let has = newest.map(|epoch| self.keys_of(&epoch.slots));
         let is_same = |keys: &&FileKeys| has.as_ref().is_some_and(|has| has.is_same_as(keys));
         let same = self.keys.all().find(is_same);
-        if let Some(named) = same.filter(|same| self.is_named(same)) {
+        let of_every_epoch = |keys: &&FileKeys| {
+            let mut epochs = header.epochs.iter();
+            epochs.all(|epoch| self.keys_of(&epoch.slots).is_same_as(keys))
+        };
+        // The older data keys are wrapped for the same keys: a newest one that a stranger put in front decides nothing.
+        let named = same.filter(|same| self.is_named(same));
+        if let Some(named) = named.filter(of_every_epoch) {
             return Ok(named);
         }
         let slots = header.epochs.iter().flat_map(|epoch| &epoch.slots);
@@ -139,6 +145,33 @@ impl RunPlan {
             ) => same,
             (Standing { folder, .. }, _) => self.of_place(folder),
         })
+    }
+
+    /// Whether a file from outside the volume may be given new slots of the keys that it has. Its own choice counts only
+    /// where that is no mixture: whoever takes the volume's tag off a folder's file and adds a slot of another key
+    /// would else have the next run wrap for that.
+    ///
+    /// # Errors
+    /// [`VolumeError::KeysOfSeveralFolders`], [`VolumeError::KeyOfFormerFolder`]: a folder's key, or one that a folder once
+    /// had, is among keys that are not all that folder's.
+    pub(super) fn admit_own_keys(&self, header: &FileHeader) -> Result<(), VolumeError> {
+        let slots = header.epochs.iter().flat_map(|epoch| &epoch.slots);
+        let uris: Vec<_> = slots.map(|slot| self.followed(&slot.key_uri)).collect();
+        if uris.iter().any(|uri| self.is_of_folder(uri)) {
+            let holds = |keys: &FileKeys| uris.iter().all(|uri| keys.keys.contains(uri));
+            return match self.keys.all().any(holds) {
+                true => Ok(()),
+                false => Err(VolumeError::KeysOfSeveralFolders(
+                    uris.into_iter().cloned().collect(),
+                )),
+            };
+        }
+        match uris.iter().find(|uri| self.is_former(uri)) {
+            Some(former) if !uris.iter().all(|uri| self.is_former(uri)) => {
+                Err(VolumeError::KeyOfFormerFolder((*former).clone()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether files may be under keys that are folders' alone. Then a data key is wrapped for others only where a slot of its
@@ -411,6 +444,64 @@ mod tests {
         let plan = plan();
         let found = plan.of_file(&two, alone("")).unwrap();
         assert_eq!(names(found), ["file:///a", "file:///b"]);
+    }
+
+    #[test]
+    fn a_newest_data_key_of_one_folder_takes_no_older_one_from_another() {
+        let plan = plan();
+        for newest in [&["c"][..], &["c", "own"]] {
+            let mut two = header(&["a", "b"]);
+            two.epochs.extend(header(newest).epochs);
+            for standing in [alone("/legal"), alone("/hr"), Standing::default()] {
+                let refused = plan.of_file(&two, standing);
+                assert!(
+                    matches!(refused, Err(VolumeError::KeysOfSeveralFolders(_))),
+                    "{refused:?}"
+                );
+            }
+        }
+        let mut two = header(&["a", "b"]);
+        two.epochs.extend(header(&["b", "a"]).epochs);
+        let found = plan.of_file(&two, alone("/legal")).unwrap();
+        assert_eq!(names(found), ["file:///a", "file:///b"]);
+    }
+
+    #[test]
+    fn a_file_from_outside_has_no_folders_key_beside_others() {
+        let plan = plan();
+        for keys in [
+            &["a"][..],
+            &["b", "a"],
+            &["own"],
+            &["x", "own"],
+            &["former"],
+        ] {
+            plan.admit_own_keys(&header(keys)).unwrap();
+        }
+        for keys in [
+            &["a", "own"][..],
+            &["own", "a", "b"],
+            &["a", "c"],
+            &["a", "x"],
+            &["a", "volume"],
+            &["a", "former"],
+        ] {
+            let refused = plan.admit_own_keys(&header(keys));
+            assert!(
+                matches!(refused, Err(VolumeError::KeysOfSeveralFolders(_))),
+                "{keys:?}: {refused:?}"
+            );
+        }
+        for keys in [&["own", "former"][..], &["former", "volume"]] {
+            let refused = plan.admit_own_keys(&header(keys));
+            assert!(
+                matches!(refused, Err(VolumeError::KeyOfFormerFolder(_))),
+                "{keys:?}: {refused:?}"
+            );
+        }
+        let mut two = header(&["a"]);
+        two.epochs.extend(header(&["own"]).epochs);
+        assert!(plan.admit_own_keys(&two).is_err(), "an older data key's");
     }
 
     #[test]

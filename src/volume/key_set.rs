@@ -70,7 +70,8 @@ impl Volume {
     /// Begins a run. Shared volumes have one at a time over all their mounts.
     ///
     /// # Errors
-    /// [`VolumeError::RunUnderWay`].
+    /// [`VolumeError::RunUnderWay`]; what the ciphertext folder answers where other mounts may have changed `volume.json` and it
+    /// cannot be read: a run by older keys and an older policy would undo what they say.
     pub fn begin_run(&self) -> Result<SoleRun, VolumeError> {
         let locked = meta::as_owner(&self.folder, || {
             self.folder.lock_file(&name(meta::RUN), LockKind::Exclusive)
@@ -79,7 +80,7 @@ impl Volume {
             io::ErrorKind::WouldBlock => VolumeError::RunUnderWay,
             _ => VolumeError::io("locking .envelopefs/run")(error),
         })?;
-        self.live.refresh();
+        self.live.try_refresh()?;
         Ok(SoleRun(guard))
     }
 

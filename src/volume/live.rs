@@ -145,11 +145,16 @@ impl LiveConfig {
     /// Takes over what another mount wrote, where one may have; cheap where nothing changed. A file that is not this
     /// volume's is passed over, and logged.
     pub(super) fn refresh(&self) {
-        if !self.shared {
-            return;
-        }
-        if let Err(error) = self.refresh_shared() {
+        if let Err(error) = self.try_refresh() {
             tracing::warn!(%error, "volume.json could not be read again: the keys stay those that are known");
+        }
+    }
+
+    /// As [`LiveConfig::refresh`], for what must not go on by what is known.
+    pub(super) fn try_refresh(&self) -> Result<(), VolumeError> {
+        match self.shared {
+            true => self.refresh_shared(),
+            false => Ok(()),
         }
     }
 

@@ -159,9 +159,10 @@ impl Volume {
         if plans.iter().all(Plan::is_done) {
             return Ok(None);
         }
+        let own = self.wrote(header)?;
         let mut epochs = Vec::with_capacity(plans.len());
         for (epoch, plan) in header.epochs.iter().zip(plans) {
-            let slots = self.carry_out(header, epoch, plan, renewal)?;
+            let slots = self.carry_out(header, epoch, plan, renewal, own)?;
             epochs.push(KeyEpoch {
                 slots,
                 ..epoch.clone()
@@ -209,6 +210,7 @@ impl Volume {
                 self.wrap_new(header, &dek, commitment, keys.collect(), renewal)?
             }
             false => {
+                renewal.plan.admit_own_keys(header)?;
                 let keys: Vec<_> = newest
                     .slots
                     .iter()
@@ -217,6 +219,9 @@ impl Volume {
                 let known = |uri: &KeyUri| renewal.targets.iter().any(|target| target.uri == *uri);
                 if !keys.iter().all(known) {
                     return Err(VolumeError::Stranded);
+                }
+                if renewal.plan.has_folder_keys() {
+                    self.see_each_open(header, newest, renewal)?;
                 }
                 self.wrap_new(header, &dek, commitment, keys, renewal)?
             }
@@ -242,6 +247,25 @@ impl Volume {
         })
     }
 
+    /// Each slot gives the data key: none was added by somebody who does not have that.
+    fn see_each_open(
+        &self,
+        header: &FileHeader,
+        epoch: &KeyEpoch,
+        renewal: &Renewal,
+    ) -> Result<(), KeyError> {
+        let context = context_of(header);
+        for slot in &epoch.slots {
+            renewal.pace.wait();
+            let key = self.files.wrapping.unwrap_slot(slot, &context)?;
+            if !file_keys::commitment_matches(&key, &header.file_id, &epoch.commitment) {
+                let message = "the slot holds another key";
+                return Err(KeyError::new(KeyErrorKind::Corrupt, message).at(&slot.key_uri));
+            }
+        }
+        Ok(())
+    }
+
     fn wrap_new(
         &self,
         header: &FileHeader,
@@ -256,6 +280,7 @@ impl Volume {
             context: context_of(header),
             unwrap: &|| Ok(Arc::clone(dek)),
             opens: &|key| file_keys::commitment_matches(key, &header.file_id, &commitment),
+            mends: false,
             key: None,
             proven: false,
         }
@@ -278,7 +303,10 @@ impl Volume {
         };
         let targets = match keys {
             Keys::Volume => self.targets_of(renewal.plan.of_file(header, standing)?, renewal)?,
-            Keys::Own => renewal.targets.clone(),
+            Keys::Own => {
+                renewal.plan.admit_own_keys(header)?;
+                renewal.targets.clone()
+            }
         };
         let of = |epoch: &KeyEpoch| plan(&epoch.slots, &targets, keys, renewal.anew);
         Ok(header.epochs.iter().map(of).collect())
@@ -309,6 +337,7 @@ impl Volume {
         epoch: &KeyEpoch,
         plan: Plan,
         renewal: &Renewal,
+        own: bool,
     ) -> Result<Vec<KeySlot>, KeyError> {
         let request = request_of(header, epoch);
         Work {
@@ -323,6 +352,7 @@ impl Volume {
                 }
             },
             opens: &|key| file_keys::commitment_matches(key, &header.file_id, &epoch.commitment),
+            mends: own || !renewal.plan.has_folder_keys(),
             key: None,
             proven: false,
         }
@@ -351,6 +381,7 @@ impl Volume {
             context: self.own_context(),
             unwrap: &|| self.volume_key().map(Arc::new),
             opens: &|key| config.commitment_matches(key),
+            mends: true,
             key: None,
             proven: false,
         };

@@ -147,8 +147,18 @@ impl Wrapping {
         match (more.is_empty(), known.is_empty()) {
             (true, _) => Err(failure),
             (false, true) => unwrap(&more),
-            (false, false) => unwrap(&more).map_err(|error| more_hopeful(failure, error)),
+            // What the key says that opened last stays the verdict: a new slot that is an outage makes no outage of a refusal.
+            (false, false) => unwrap(&more).map_err(|error| match self.goes_by(&known) {
+                true => failure.after(&error),
+                false => more_hopeful(failure, error),
+            }),
         }
+    }
+
+    /// Whether some key of these slots has opened one.
+    fn goes_by(&self, slots: &[KeySlot]) -> bool {
+        let opened = |slot: &KeySlot| self.providers.last_success(&slot.key_uri) > 0;
+        slots.iter().any(opened)
     }
 
     /// Whether a slot is neither of a known key nor of the volume key.

@@ -21,6 +21,8 @@ pub(super) struct Work<'a> {
     pub(super) unwrap: &'a dyn Fn() -> Result<Arc<SecretKey>, KeyError>,
     /// Whether a key is the one.
     pub(super) opens: &'a dyn Fn(&SecretKey) -> bool,
+    /// A slot that does not open any more is made anew from another that does. Not where a stranger may have added it.
+    pub(super) mends: bool,
     pub(super) key: Option<Arc<SecretKey>>,
     /// Whether some slot of the result was seen to open.
     pub(super) proven: bool,
@@ -34,9 +36,9 @@ impl Work<'_> {
             slots.push(match step {
                 Step::Keep(slot) => slot,
                 Step::Wrap(uri) => self.wrap(&uri)?,
-                // A slot that does not open any more is made anew from another that does.
                 Step::Rewrap(slot) => match self.rewrap(&slot) {
                     Ok(slot) => slot,
+                    Err(error) if !self.mends => return Err(error),
                     Err(error) => self.wrap(&slot.key_uri).map_err(|_also| error)?,
                 },
             });

@@ -475,6 +475,64 @@ fn slots_that_a_stranger_adds_take_no_file_from_a_folders_key() {
     }
 }
 
+/// What a stranger can do where files from outside are allowed: take the volume's tag off, and add a slot.
+#[test]
+fn a_folders_file_without_the_volumes_tag_is_wrapped_for_no_other_key() {
+    let bench = Bench::with(|options| {
+        options.key_scope = KeyScope::File;
+        options.foreign_files = ForeignFiles::Allow;
+    })
+    .made();
+    let (own, hr) = (bench.options.keys[0].clone(), make_key(&bench.key_path(1)));
+    let volume = bench.open().unwrap();
+    let text = stored(&folder("/hr", &[&hr]));
+    volume.set_policy(Some(&text)).unwrap();
+    let mut foreign = made_in(&volume, b"/hr");
+    foreign.membership_tag = [0; 32];
+    let new = volume
+        .new_file_key(&foreign, at(b"/public"), &renewal(&volume))
+        .unwrap();
+    assert_eq!(new.epoch.slots[0].key_uri, hr);
+    foreign.epochs[0].slots.push(planted(&own));
+    FileProvider::open(&own).unwrap().rotate().unwrap();
+    let run = renewal(&volume);
+    let several = |done: Result<(), VolumeError>| {
+        assert!(
+            matches!(done, Err(VolumeError::KeysOfSeveralFolders(_))),
+            "{done:?}"
+        );
+    };
+    several(volume.renew(&foreign, at(b"/public"), &run).map(drop));
+    several(volume.is_due(&foreign, at(b"/public"), &run).map(drop));
+    several(volume.new_file_key(&foreign, at(b""), &run).map(drop));
+    // Nor is a slot that gives nothing made from another where the folder's own keys are more than one.
+    let text = stored(&folder("/hr", &[&hr, &own]));
+    volume.set_policy(Some(&text)).unwrap();
+    let run = renewal(&volume);
+    let refused = volume.renew(&foreign, at(b"/hr"), &run);
+    assert!(matches!(refused, Err(VolumeError::Key(_))), "{refused:?}");
+    let refused = volume.new_file_key(&foreign, at(b"/hr"), &run);
+    assert!(matches!(refused, Err(VolumeError::Key(_))), "{refused:?}");
+}
+
+#[test]
+fn no_run_begins_by_a_policy_that_may_be_old() {
+    let made = Hr::new(KeyScope::File);
+    let options = UnlockOptions {
+        sharing: Sharing::Shared,
+        ..UnlockOptions::default()
+    };
+    let volume = open(&made.bench.path(), &options, Arc::new(providers())).unwrap();
+    drop(volume.begin_run().unwrap());
+    let (there, away) = (made.bench.meta("volume.json"), made.bench.meta("away"));
+    std::fs::rename(&there, &away).unwrap();
+    assert!(matches!(volume.begin_run(), Err(VolumeError::Io { .. })));
+    std::fs::write(&there, b"{}").unwrap();
+    assert!(volume.begin_run().is_err());
+    std::fs::rename(&away, &there).unwrap();
+    drop(volume.begin_run().unwrap());
+}
+
 /// A key of a service that wraps anew whatever any of its keys has wrapped.
 #[derive(Debug)]
 struct Lax {
