@@ -371,7 +371,7 @@ impl Acknowledged {
 fn one_of_two_servers_is_killed_under_load_and_nothing_is_lost() {
     let database = Database::new();
     let access_key = database.init("a");
-    database.fails("b", &["join", "--store", "other.db"], 30);
+    database.fails("b", &["join", "--store", "other.db"], 2);
     database.done("b", &["join", "--store", &database.url()]);
     database.fails("b", &["join", "--store", &database.url()], 31);
     let (mut one, two) = (database.serve("a"), database.serve("b"));

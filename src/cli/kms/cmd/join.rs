@@ -60,6 +60,10 @@ pub fn run(place: &PlaceArgs, args: &JoinArgs) -> Result<(), Failure> {
 }
 
 fn join(what: &str, folder: &Folder, place: &PlaceArgs, args: &JoinArgs) -> Result<(), Failure> {
+    if !args.new.store.contains("://") {
+        let why = "servers share a PostgreSQL database; a file has one server";
+        return Err(Failure::usage(what, why).advise("--store postgres://USER@HOST/DATABASE"));
+    }
     let root_key = args.root_key.as_ref();
     let settings = lay_out(what, folder, &args.new, root_key)?;
     let keys = GivenKeys::parse(what, &settings.parsed.root_keys)?;
