@@ -41,11 +41,6 @@ parse_arguments() {
     done
 }
 
-number() {
-    [[ ${2:-} =~ ^[1-9][0-9]*$ ]] || die "$1 needs a number"
-    printf '%s\n' "$2"
-}
-
 # --- the servers ------------------------------------------------------------------------------------
 
 start_envelopekms() {

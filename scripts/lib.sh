@@ -25,6 +25,12 @@ die() {
     exit 1
 }
 
+# The number that an option is given: number OPTION VALUE.
+number() {
+    [[ ${2:-} =~ ^[1-9][0-9]*$ ]] || die "$1 needs a number"
+    printf '%s\n' "$2"
+}
+
 # Prints the comment at the top of the calling script: its usage.
 usage() { sed -n '2,/^$/{ s/^# \{0,1\}//p }' "$0"; }
 

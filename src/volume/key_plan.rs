@@ -121,8 +121,7 @@ impl RunPlan {
         if let Some(named) = named.filter(of_every_epoch) {
             return Ok(named);
         }
-        let slots = header.epochs.iter().flat_map(|epoch| &epoch.slots);
-        let uris: Vec<_> = slots.map(|slot| self.followed(&slot.key_uri)).collect();
+        let uris = self.uris_of(header);
         let of_folders: Vec<_> = uris
             .iter()
             .copied()
@@ -155,16 +154,9 @@ impl RunPlan {
     /// [`VolumeError::KeysOfSeveralFolders`], [`VolumeError::KeyOfFormerFolder`]: a folder's key, or one that a folder once
     /// had, is among keys that are not all that folder's.
     pub(super) fn admit_own_keys(&self, header: &FileHeader) -> Result<(), VolumeError> {
-        let slots = header.epochs.iter().flat_map(|epoch| &epoch.slots);
-        let uris: Vec<_> = slots.map(|slot| self.followed(&slot.key_uri)).collect();
+        let uris = self.uris_of(header);
         if uris.iter().any(|uri| self.is_of_folder(uri)) {
-            let holds = |keys: &FileKeys| uris.iter().all(|uri| keys.keys.contains(uri));
-            return match self.keys.all().any(holds) {
-                true => Ok(()),
-                false => Err(VolumeError::KeysOfSeveralFolders(
-                    uris.into_iter().cloned().collect(),
-                )),
-            };
+            return self.of_holder(&uris, Standing::default()).map(|_keys| ());
         }
         match uris.iter().find(|uri| self.is_former(uri)) {
             Some(former) if !uris.iter().all(|uri| self.is_former(uri)) => {
@@ -215,6 +207,12 @@ impl RunPlan {
             true => Ok(here),
             false => Err(VolumeError::KeyOfFormerFolder(former.clone())),
         }
+    }
+
+    /// The keys of every slot, each as the one that comes in its place.
+    fn uris_of<'h>(&'h self, header: &'h FileHeader) -> Vec<&'h KeyUri> {
+        let slots = header.epochs.iter().flat_map(|epoch| &epoch.slots);
+        slots.map(|slot| self.followed(&slot.key_uri)).collect()
     }
 
     /// The key that files are to have in the place of this one: where nobody has that, none is.

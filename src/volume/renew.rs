@@ -257,11 +257,10 @@ impl Volume {
         let context = context_of(header);
         for slot in &epoch.slots {
             renewal.pace.wait();
-            let key = self.files.wrapping.unwrap_slot(slot, &context)?;
-            if !file_keys::commitment_matches(&key, &header.file_id, &epoch.commitment) {
-                let message = "the slot holds another key";
-                return Err(KeyError::new(KeyErrorKind::Corrupt, message).at(&slot.key_uri));
-            }
+            let opens = |key: &SecretKey| {
+                file_keys::commitment_matches(key, &header.file_id, &epoch.commitment)
+            };
+            self.files.wrapping.opened(slot, &context, opens)?;
         }
         Ok(())
     }

@@ -220,6 +220,21 @@ impl Wrapping {
             .unwrap(&wrapped, context)
     }
 
+    /// As [`Wrapping::unwrap_slot`], of a key that `opens` what it is for.
+    pub(super) fn opened(
+        &self,
+        slot: &KeySlot,
+        context: &EncryptionContext,
+        opens: impl Fn(&SecretKey) -> bool,
+    ) -> Result<SecretKey, KeyError> {
+        let key = self.unwrap_slot(slot, context)?;
+        if opens(&key) {
+            return Ok(key);
+        }
+        let message = "the slot holds another key";
+        Err(KeyError::new(KeyErrorKind::Corrupt, message).at(&slot.key_uri))
+    }
+
     /// The URI of the slots that the volume key wraps.
     pub(super) fn volume_uri(&self) -> Result<KeyUri, KeyError> {
         volume_uri(self.volume_id)

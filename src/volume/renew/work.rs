@@ -108,12 +108,7 @@ impl Work<'_> {
     /// The key, by this very slot.
     fn unwrapped(&self, slot: &KeySlot) -> Result<SecretKey, KeyError> {
         self.renewal.pace.wait();
-        let key = self.wrapping.unwrap_slot(slot, &self.context)?;
-        if !(self.opens)(&key) {
-            let message = "the slot holds another key";
-            return Err(KeyError::new(KeyErrorKind::Corrupt, message).at(&slot.key_uri));
-        }
-        Ok(key)
+        self.wrapping.opened(slot, &self.context, self.opens)
     }
 
     /// Before a slot goes, one of those that stay is seen to open. One that was altered is made anew from those that

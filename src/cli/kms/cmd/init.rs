@@ -24,7 +24,6 @@ use crate::kms::engine::ids::KeyNames;
 use crate::kms::engine::ops::admin::NewAccessKey;
 use crate::kms::engine::{Engine, Initial};
 use crate::kms::server::Issued;
-use crate::kms::store::Location;
 use crate::units::KeyUri;
 
 const AFTER: &str = "\
@@ -403,11 +402,6 @@ fn told(
         exports(&address, &args.region, ca, &shown),
         folder.0.display(),
     ))
-}
-
-/// Where the store is, once it was said on a command line.
-pub(super) fn location(folder: &Folder, settings: &NewSettings) -> Location {
-    folder.location(&settings.parsed)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::init::{NewPlaceArgs, lay_out, location};
+use super::init::{NewPlaceArgs, lay_out};
 use crate::cli::errors::key;
 use crate::cli::failure::Failure;
 use crate::cli::kms::args::PlaceArgs;
@@ -73,7 +73,7 @@ fn join(what: &str, folder: &Folder, place: &PlaceArgs, args: &JoinArgs) -> Resu
         hsm.probe().map_err(|error| key(what, &error))?;
     }
     let trail = session::command_trail(folder, &settings.parsed);
-    let options = session::options_with(location(folder, &settings), providers, hsm, trail);
+    let options = session::options_with(folder.location(&settings.parsed), providers, hsm, trail);
     let opened = session::runtime(what)?.block_on(async {
         let engine = Engine::open(options).await?;
         engine.close().await;

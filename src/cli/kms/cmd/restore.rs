@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::init::{NewPlaceArgs, lay_out, location};
+use super::init::{NewPlaceArgs, lay_out};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::kms::args::PlaceArgs;
@@ -96,7 +96,7 @@ fn restore(
         tracing::debug!(?found, "the HSM was looked for");
     }
     let trail = session::command_trail(folder, &settings.parsed);
-    let options = session::options_with(location(folder, &settings), providers, hsm, trail);
+    let options = session::options_with(folder.location(&settings.parsed), providers, hsm, trail);
     let restored = session::runtime(what)?.block_on(async {
         let engine = Engine::restore(options, bytes).await?;
         let in_hsm = engine.look_in_hsm().await;
