@@ -48,6 +48,7 @@ pub use error::AuthError;
 pub use form::Form;
 pub use replay::{REMEMBERED, REPEAT_MAX, Replays};
 pub use request::Request;
+pub use seen::{Floors, Fresh};
 pub use window::WINDOW;
 
 /// How a request is signed.

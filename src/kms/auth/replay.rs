@@ -10,8 +10,9 @@
 //! A signature may come again within [`REPEAT_MAX`] of its first coming, which is as long as a client
 //! or a proxy takes to send the same again, and is refused after.
 //!
-//! Servers on one store tell each other what they took: [`Replays::take_fresh`] gives what is new here as bytes, and
-//! [`Replays::learn`] takes what is new elsewhere. How soon that happens is for who calls them.
+//! Servers on one store tell each other what they took: [`Replays::take_fresh`] gives what is new here, and
+//! [`Replays::learn`] takes what is new elsewhere. How soon that happens is for who calls them. A request that could not be
+//! told, because too many wait for it, is not taken.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::{Mutex, RwLock};
 
-use super::seen::{self, Seen};
+use super::seen::{self, Fresh, NO_FLOOR, Seen};
 use super::window::WINDOW;
 use super::{AuthError, Once, Proven};
 use crate::crypto::MacKey;
@@ -52,17 +53,36 @@ impl Replays {
         }
     }
 
+    /// Whether the request may come, by what is known; it is not remembered.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub fn check(&self, request: &Proven, now: Timestamp) -> Result<(), AuthError> {
+        let (memory, _keys) = self.of(&request.access_key_id);
+        let known = memory.lock().check(self.seen(request, now));
+        known.map(drop)
+    }
+
     /// Remembers the request.
     ///
     /// # Errors
     /// [`AuthError::Replayed`] where it was here before; [`AuthError::Crowded`] where that is no longer
-    /// known.
+    /// known, or could not be told to others.
     pub fn admit(&self, request: &Proven, now: Timestamp) -> Result<(), AuthError> {
+        self.remember(&request.access_key_id, self.seen(request, now), now)
+    }
+
+    fn seen(&self, request: &Proven, now: Timestamp) -> Seen {
         let (id, repeatable) = match &request.once {
             Once::Nonce(nonce) => (self.id(nonce.as_bytes()), false),
             Once::Signature(signature) => (self.id(signature), true),
         };
-        self.remember(&request.access_key_id, id, repeatable, request.time, now)
+        Seen {
+            id,
+            repeatable,
+            signed: request.time.as_second(),
+            arrived: now.as_second(),
+        }
     }
 
     /// Remembers the nonce of a request that is proven otherwise, by the time that it says it was made at, which must be
@@ -77,8 +97,13 @@ impl Replays {
         time: Timestamp,
         now: Timestamp,
     ) -> Result<(), AuthError> {
-        let id = self.id(nonce.as_bytes());
-        self.remember(access_key_id, id, false, time, now)
+        let seen = Seen {
+            id: self.id(nonce.as_bytes()),
+            repeatable: false,
+            signed: time.as_second(),
+            arrived: now.as_second(),
+        };
+        self.remember(access_key_id, seen, now)
     }
 
     fn id(&self, bytes: &[u8]) -> u64 {
@@ -86,58 +111,55 @@ impl Replays {
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
-    fn remember(
-        &self,
-        access_key_id: &str,
-        id: u64,
-        repeatable: bool,
-        time: Timestamp,
-        now: Timestamp,
-    ) -> Result<(), AuthError> {
+    fn remember(&self, access_key_id: &str, seen: Seen, now: Timestamp) -> Result<(), AuthError> {
         let (memory, keys) = self.of(access_key_id);
         let share = (self.capacity / keys.max(1)).max(1);
         let mut memory = memory.lock();
         memory.forget(now);
-        let seen = Seen {
-            id,
-            repeatable,
-            signed: time.as_second(),
-            arrived: now.as_second(),
-        };
-        if memory.admit(seen)? && memory.fresh.len() < share {
-            memory.fresh.push(seen);
-        }
+        memory.admit(seen, share)?;
         memory.shrink_to(share);
         Ok(())
     }
 
-    /// What was taken here since this was last asked for; `None` for nothing. And how many requests that are.
-    pub fn take_fresh(&self) -> Option<(Vec<u8>, usize)> {
-        let (mut bytes, mut count) = (Vec::new(), 0);
+    /// What was taken here since this was last asked for; `None` for nothing.
+    pub fn take_fresh(&self) -> Option<Fresh> {
+        let mut fresh = Fresh::default();
         for (access_key_id, memory) in &*self.keys.read() {
-            let fresh = std::mem::take(&mut memory.lock().fresh);
-            count += fresh.len();
-            seen::encode(&mut bytes, access_key_id, &fresh);
+            let requests = std::mem::take(&mut memory.lock().fresh);
+            if !requests.is_empty() {
+                fresh.0.push((access_key_id.clone(), requests));
+            }
         }
-        (count > 0).then_some((bytes, count))
+        (!fresh.0.is_empty()).then_some(fresh)
     }
 
     /// Remembers what another server took. Gives the access keys of nonces that were taken here, or at a third server,
     /// too: each is a replay that came before one server knew of the other's request.
     ///
+    /// Where some of what that server told was `missed`, nothing is taken any more that may be among it.
+    ///
     /// # Errors
-    /// The bytes are not of [`Self::take_fresh`].
-    pub fn learn(&self, bytes: &[u8], now: Timestamp) -> Result<Vec<String>, seen::Malformed> {
+    /// The bytes are not of [`Fresh::to_bytes`].
+    pub fn learn(
+        &self,
+        bytes: &[u8],
+        missed: bool,
+        now: Timestamp,
+    ) -> Result<Vec<String>, seen::Malformed> {
         let mut twice = Vec::new();
-        for (access_key_id, requests) in seen::decode(bytes)? {
-            let (memory, keys) = self.of(access_key_id);
+        for told in seen::decode(bytes)? {
+            let (memory, keys) = self.of(told.access_key_id);
             let share = (self.capacity / keys.max(1)).max(1);
             let mut memory = memory.lock();
             memory.forget(now);
-            let known = requests
+            if missed {
+                memory.floor = memory.floor.max(told.floor);
+            }
+            let known = told
+                .requests
                 .into_iter()
                 .filter(|request| memory.learn(*request));
-            twice.extend(known.map(|_request| access_key_id.to_owned()));
+            twice.extend(known.map(|_request| told.access_key_id.to_owned()));
             memory.shrink_to(share);
         }
         Ok(twice)
@@ -192,15 +214,28 @@ impl Default for Memory {
         Self {
             arrived: HashMap::new(),
             by_second: BTreeMap::new(),
-            floor: i64::MIN,
+            floor: NO_FLOOR,
             fresh: Vec::new(),
         }
     }
 }
 
 impl Memory {
+    /// Takes a request, if no more than so many wait to be told.
+    fn admit(&mut self, seen: Seen, share: usize) -> Result<(), AuthError> {
+        if !self.check(seen)? {
+            return Ok(());
+        }
+        if self.fresh.len() >= share {
+            return Err(AuthError::Crowded);
+        }
+        self.insert(seen);
+        self.fresh.push(seen);
+        Ok(())
+    }
+
     /// Says whether it is new here.
-    fn admit(&mut self, seen: Seen) -> Result<bool, AuthError> {
+    fn check(&self, seen: Seen) -> Result<bool, AuthError> {
         if seen.signed <= self.floor {
             return Err(AuthError::Crowded);
         }
@@ -208,10 +243,7 @@ impl Memory {
         match self.arrived.get(&seen.id) {
             Some(first) if seen.repeatable && since(*first) <= REPEAT_MAX.as_secs() => Ok(false),
             Some(_first) => Err(AuthError::Replayed),
-            None => {
-                self.insert(seen);
-                Ok(true)
-            }
+            None => Ok(true),
         }
     }
 
@@ -274,6 +306,7 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
+    use super::super::seen::Floors;
     use super::super::{Call, Scheme};
     use super::*;
 
@@ -342,6 +375,7 @@ mod tests {
             let request = nonce("k", &second.to_string(), 5000 + second);
             assert_eq!(memory.admit(&request, at(5006)), Ok(()));
             assert!(memory.len() <= 4);
+            assert!(memory.take_fresh().is_some());
         }
         for second in 0..2 {
             for text in [second.to_string(), "new".to_owned()] {
@@ -368,9 +402,12 @@ mod tests {
         }
     }
 
+    fn fresh(from: &Replays) -> Vec<u8> {
+        from.take_fresh().unwrap().to_bytes(&Floors::default())
+    }
+
     fn tell(from: &Replays, to: &Replays, now: i64) -> Vec<String> {
-        let (bytes, _count) = from.take_fresh().unwrap();
-        to.learn(&bytes, at(now)).unwrap()
+        to.learn(&fresh(from), false, at(now)).unwrap()
     }
 
     #[test]
@@ -428,23 +465,64 @@ mod tests {
     }
 
     #[test]
-    fn who_tells_nobody_keeps_no_more_than_the_bound() {
+    fn who_tells_nobody_takes_no_more_than_the_bound() {
         let memory = replays(4);
-        for second in 0..9 {
-            let request = nonce("k", &second.to_string(), 5000 + second);
-            assert_eq!(memory.admit(&request, at(5010)), Ok(()));
+        let request = |second: i64| nonce("k", &second.to_string(), 5000 + second);
+        for second in 0..4 {
+            assert_eq!(memory.admit(&request(second), at(5010)), Ok(()));
         }
-        assert_eq!(memory.take_fresh().unwrap().1, 4);
+        let more = memory.admit(&request(4), at(5010));
+        assert_eq!(more, Err(AuthError::Crowded));
+        assert_eq!(memory.take_fresh().unwrap().count(), 4);
+        assert_eq!(memory.admit(&request(4), at(5010)), Ok(()));
+        assert_eq!(memory.take_fresh().unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_told_no_more_is_not_taken_by_who_missed_it() {
+        let one = replays(REMEMBERED);
+        let request = |key: &str, second: i64| nonce(key, &second.to_string(), second);
+        assert_eq!(one.admit(&request("k", 5000), at(5001)), Ok(()));
+        let told = one.take_fresh().unwrap().newest();
+        assert_eq!(one.admit(&request("l", 5001), at(5001)), Ok(()));
+        let bytes = one.take_fresh().unwrap().to_bytes(&told);
+        let [knows, missed] = [false, true].map(|is_missed| {
+            let memory = replays(REMEMBERED);
+            memory.learn(&bytes, is_missed, at(5001)).unwrap();
+            memory
+        });
+        assert_eq!(knows.admit(&request("k", 5000), at(5001)), Ok(()));
+        let refused = missed.admit(&request("k", 5000), at(5001));
+        assert_eq!(refused, Err(AuthError::Crowded));
+        assert_eq!(missed.admit(&request("k", 5001), at(5001)), Ok(()));
+        assert_eq!(
+            missed.admit(&request("l", 5000), at(5001)),
+            Ok(()),
+            "the other key's is told"
+        );
+    }
+
+    #[test]
+    fn what_is_checked_is_not_remembered() {
+        let memory = replays(REMEMBERED);
+        let request = nonce("k", "n", 5000);
+        for _again in 0..2 {
+            assert_eq!(memory.check(&request, at(5000)), Ok(()));
+        }
+        assert_eq!(memory.admit(&request, at(5000)), Ok(()));
+        let again = memory.check(&request, at(5000));
+        assert_eq!(again, Err(AuthError::Replayed));
     }
 
     #[test]
     fn bytes_that_nobody_told_are_refused() {
         let [one, two] = [(); 2].map(|()| replays(REMEMBERED));
         assert_eq!(one.admit(&nonce("k", "n", 5000), at(5000)), Ok(()));
-        let (bytes, _count) = one.take_fresh().unwrap();
+        let bytes = fresh(&one);
+        let refused = |bytes: &[u8]| two.learn(bytes, true, at(5000)).is_err();
         for len in 1..bytes.len() {
-            assert!(two.learn(&bytes[..len], at(5000)).is_err(), "{len}");
+            assert!(refused(&bytes[..len]), "{len}");
         }
-        assert!(two.learn(&[bytes, vec![1]].concat(), at(5000)).is_err());
+        assert!(refused(&[bytes, vec![1]].concat()));
     }
 }

@@ -13,6 +13,7 @@ use super::caller::Caller;
 use super::error::KmsError;
 use super::service::{Engine, now};
 use crate::crypto::random;
+use crate::kms::audit::Record;
 use crate::kms::store::sessions::{SessionBounds, SessionRecord};
 
 /// Without a request for so long a session ends.
@@ -44,6 +45,16 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
+    /// Who is signed in, as the caller of a request that this is of.
+    #[must_use]
+    pub fn caller(&self, request: Caller) -> Caller {
+        Caller {
+            principal: self.record.principal.clone(),
+            access_key_id: self.record.access_key_id.clone(),
+            ..request
+        }
+    }
+
     #[must_use]
     pub fn access_key_id(&self) -> &str {
         &self.record.access_key_id
@@ -68,12 +79,20 @@ impl Session {
 }
 
 impl Engine {
-    /// Begins a session: its cookie, and itself. Where there are too many, the one that was used longest ago ends.
+    /// Begins a session: its cookie, and itself. Where there are too many, the one that was used longest ago ends. The
+    /// audit trail has it.
     ///
     /// # Errors
     ///
     /// `Unavailable`.
     pub async fn begin_session(&self, caller: &Caller) -> Result<(String, Session), KmsError> {
+        let record = Record::begin(&self.trail, "SignIn", caller)?;
+        let begun = self.put_session(caller).await;
+        record.end(&begun);
+        begun
+    }
+
+    async fn put_session(&self, caller: &Caller) -> Result<(String, Session), KmsError> {
         let (cookie, now) = (self.new_cookie(), now());
         let record = SessionRecord {
             name: name(&cookie),
@@ -116,13 +135,17 @@ impl Engine {
         Ok(Some(session))
     }
 
-    /// Ends a session, on every server.
+    /// Ends the session of this caller, on every server. The audit trail has it.
     ///
     /// # Errors
     ///
     /// `Unavailable`.
-    pub async fn end_session(&self, session: &Session) -> Result<(), KmsError> {
-        Ok(self.store.delete_session(&session.record.name).await?)
+    pub async fn end_session(&self, caller: &Caller, session: &Session) -> Result<(), KmsError> {
+        let record = Record::begin(&self.trail, "SignOut", caller)?;
+        let deleted = self.store.delete_session(&session.record.name).await;
+        let ended = deleted.map_err(KmsError::from);
+        record.end(&ended);
+        ended
     }
 
     fn new_cookie(&self) -> String {

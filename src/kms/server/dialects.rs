@@ -109,7 +109,8 @@ fn dialect(request: &Request<'_>, parts: &Parts) -> Option<Dialect> {
     rpc.then_some(Dialect::Alibaba)
 }
 
-/// Holds that the request is signed by an access key of this service, for the first time, and not too often.
+/// Holds that the request is signed by an access key of this service, for the first time, and not too often. A replay
+/// counts for nobody, and what comes too often is not remembered.
 async fn prove(
     shared: &Shared,
     mut caller: Caller,
@@ -126,17 +127,12 @@ async fn prove(
     };
     caller.access_key_id.clone_from(&credential.access_key_id);
     caller.principal.clone_from(&credential.principal);
-    let admitted = signed.verify(credential.secret()).and_then(|proven| {
-        shared.replays.admit(&proven, now)?;
-        Ok(proven)
-    });
-    let proven = match admitted {
-        Ok(proven) => proven,
-        Err(error) => {
-            let why = error.to_string();
-            return Err(noted(shared, &caller, error.into(), &why));
-        }
+    let unproven = |error: AuthError| {
+        let why = error.to_string();
+        noted(shared, &caller, error.into(), &why)
     };
+    let proven = signed.verify(credential.secret()).map_err(unproven)?;
+    shared.replays.check(&proven, now).map_err(unproven)?;
     if !shared.rates.take(&credential.access_key_id, Instant::now()) {
         return Err(Refused::Throttled);
     }
@@ -145,6 +141,7 @@ async fn prove(
         let why = "The access key is disabled.";
         return Err(noted(shared, &caller, Refused::DisabledKey, why));
     }
+    shared.replays.admit(&proven, now).map_err(unproven)?;
     Ok((caller, proven))
 }
 

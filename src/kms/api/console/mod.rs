@@ -66,7 +66,7 @@ async fn api(door: Door<'_>, caller: Caller, name: &str, request: WebRequest<'_>
     }
     match name {
         "SignIn" => sign_in(door, caller, request).await,
-        "SignOut" => sign_out(door, request_id, request).await,
+        "SignOut" => sign_out(door, caller, request).await,
         _ => match resume(door, caller, name, request).await {
             Err(error) => WebAnswer::refusal(&error, UNKNOWN, request_id),
             Ok((asking, session)) if name == "Session" => {
@@ -93,6 +93,7 @@ async fn sign_in(door: Door<'_>, caller: Caller, request: WebRequest<'_>) -> Web
             .access
             .prove(engine, caller, id, secret.as_bytes())
             .await?;
+        door.take(&caller)?;
         let (cookie, session) = engine.begin_session(&caller).await?;
         Ok::<_, WebError>((caller, cookie, session))
     };
@@ -108,9 +109,14 @@ async fn sign_in(door: Door<'_>, caller: Caller, request: WebRequest<'_>) -> Web
 }
 
 /// Ends the session, if the request is of one.
-async fn sign_out(door: Door<'_>, request_id: String, request: WebRequest<'_>) -> WebAnswer {
+async fn sign_out(door: Door<'_>, caller: Caller, request: WebRequest<'_>) -> WebAnswer {
+    let request_id = caller.request_id.clone();
     let ended = match session::find(door.engine, &request).await {
-        Ok(session) => door.engine.end_session(&session).await.map_err(Into::into),
+        Ok(session) => {
+            let caller = session.caller(caller);
+            let ended = door.engine.end_session(&caller, &session).await;
+            ended.map_err(Into::into)
+        }
         Err(error) if error.status == 401 => Ok(()),
         Err(error) => Err(error),
     };
@@ -126,7 +132,7 @@ async fn sign_out(door: Door<'_>, request_id: String, request: WebRequest<'_>) -
 /// Goes on with a session whose access key still is what it was.
 async fn resume<'a>(
     door: Door<'a>,
-    mut caller: Caller,
+    caller: Caller,
     name: &str,
     request: WebRequest<'_>,
 ) -> Result<(Asking<'a>, Session), WebError> {
@@ -139,12 +145,11 @@ async fn resume<'a>(
     let is_good = credential.is_some_and(|credential| {
         credential.enabled && credential.principal == session.principal()
     });
+    let caller = session.caller(caller);
     if !is_good {
-        door.engine.end_session(&session).await?;
+        door.engine.end_session(&caller, &session).await?;
         return Err(session::ended());
     }
-    caller.access_key_id = session.access_key_id().to_owned();
-    caller.principal = session.principal().to_owned();
     door.take(&caller)?;
     Ok((Asking { door, caller }, session))
 }

@@ -8,6 +8,7 @@ use super::servers::until;
 use super::*;
 use crate::kms::auth::AuthError;
 use crate::kms::engine::sessions::IDLE_MAX;
+use crate::kms::engine::upkeep::ASK;
 
 fn admit(engine: &Engine, nonce: &str) -> Result<(), AuthError> {
     let now = Timestamp::now();
@@ -93,18 +94,40 @@ fn a_server_that_begins_knows_what_was_taken_before() {
 }
 
 #[test]
+fn what_came_while_the_store_was_away_is_told_when_the_server_ends() {
+    on_both(async |backend| {
+        let bench = Bench::new(backend).await;
+        bench.engine.share_requests().await.unwrap();
+        rename_seen(&bench, "seen", "unseen").await;
+        admit(&bench.engine, "a").unwrap();
+        // By then it was tried to tell of the first.
+        tokio::time::sleep(3 * ASK).await;
+        admit(&bench.engine, "b").unwrap();
+        rename_seen(&bench, "unseen", "seen").await;
+        bench.engine.close().await;
+        let server = bench.another().await;
+        server.share_requests().await.unwrap();
+        assert!(knows(&server, "a") && knows(&server, "b"));
+        server.close().await;
+    });
+}
+
+/// While it has another name, nothing is told.
+async fn rename_seen(bench: &Bench, from: &str, to: &str) {
+    let mut connection = bench.engine.store.pool.acquire().await.unwrap();
+    let rename = format!("ALTER TABLE {from} RENAME TO {to}");
+    let renamed = sqlx::query(sqlx::AssertSqlSafe(rename));
+    renamed.execute(&mut *connection).await.unwrap();
+}
+
+#[test]
 fn a_server_that_cannot_tell_what_it_took_stops_where_there_may_be_others() {
     on_both(async |backend| {
         let bench = Bench::new(backend).await;
         let key = bench.key(symmetric()).await;
         bench.engine.share_requests().await.unwrap();
         bench.run(encrypt(id(&key), b"x")).await.unwrap();
-        let mut connection = bench.engine.store.pool.acquire().await.unwrap();
-        sqlx::query("ALTER TABLE seen RENAME TO unseen")
-            .execute(&mut *connection)
-            .await
-            .unwrap();
-        drop(connection);
+        rename_seen(&bench, "seen", "unseen").await;
         let stopped =
             async || bench.kind_of(encrypt(id(&key), b"x")).await == Some(ErrorKind::Unavailable);
         if backend == Backend::Postgres {
@@ -142,7 +165,7 @@ fn who_is_signed_in_is_so_on_every_server_and_signs_out_of_all() {
         ] {
             assert!(other.session(wrong).await.unwrap().is_none(), "{wrong}");
         }
-        other.end_session(&found).await.unwrap();
+        other.end_session(&bench.admin, &found).await.unwrap();
         assert!(bench.engine.session(&cookie).await.unwrap().is_none());
         other.close().await;
         bench.engine.close().await;

@@ -1,6 +1,8 @@
 //! What the console's pages ask, and what others may not; the pages themselves are for `scripts/console.sh`.
 
 use super::Service;
+use crate::audit::WhenFull;
+use crate::kms::server::Limits;
 
 /// `ask` asks as the pages do, `refused` holds code and status.
 pub(super) const CONSOLE: &str = r#"
@@ -208,6 +210,30 @@ assert Page().send('HEAD', '/console')[0] == 200
 for path in ('/console/none.js', '/console/../Cargo.toml', '/console/api'):
     assert Page().send('GET', path)[0] == 404, path
 assert page.send('POST', '/console/api/ListKeys', b' ' * (129 * 1024))[0] == 413
+"#,
+    );
+}
+
+/// Whoever has an access key and signs in again and again is held to the rate that others are held to.
+#[test]
+fn who_signs_in_and_out_is_in_the_trail_and_held_to_the_rate() {
+    let limits = Limits {
+        requests_per_second: Some(5),
+        ..Limits::default()
+    };
+    Service::start_with_trail(limits, WhenFull::Drop).judge(
+        CONSOLE,
+        r#"
+for _ in range(60):
+    status, body, _ = Page().call('SignIn', nobody)
+    if status != 200:
+        break
+assert (status, body['code']) == (429, 'Throttled'), body
+page.ask('SignOut')
+calls = Page().sign_in(admin).ask('ListCalls', {'key': None})['calls']
+told = [(call['action'], call['principal'], call['refusal']) for call in calls]
+for line in (('SignIn', 'admin', None), ('SignIn', 'nobody', None), ('SignOut', 'admin', None)):
+    assert line in told, (line, told)
 "#,
     );
 }
