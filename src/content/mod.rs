@@ -248,6 +248,14 @@ impl OpenFile {
         Node::of_file(&self.state.read().file)
     }
 
+    /// Sets owner and group, those that are given.
+    ///
+    /// # Errors
+    /// What `fchown` answers.
+    pub fn set_owner(&self, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+        self.state.read().file.set_owner(uid, gid)
+    }
+
     /// Sets the mode bits (07777).
     ///
     /// # Errors

@@ -58,10 +58,6 @@ impl FsError {
     /// A name that stands for the volume's own entries (`plain` names only).
     pub(super) const RESERVED_NAME: Self = Self::Refused(libc::EPERM);
 
-    pub(super) fn is_stale(&self) -> bool {
-        matches!(self, Self::Refused(libc::ESTALE))
-    }
-
     /// What the caller's system call answers.
     pub fn errno(&self) -> i32 {
         match self {

@@ -53,6 +53,8 @@ pub(super) struct Inode {
     other_names: Mutex<OtherNames>,
     /// What it is found by once the kernel has forgotten it, where inodes are exported.
     handle: OnceLock<InodeHandle>,
+    /// Known to have no extended attribute. Held while one is set, and while it is found out.
+    bare: Mutex<bool>,
 }
 
 /// How to reach an inode.
@@ -93,6 +95,7 @@ impl Inode {
             unlinked: AtomicBool::new(false),
             other_names: Mutex::default(),
             handle: OnceLock::new(),
+            bare: Mutex::default(),
         }
     }
 
@@ -155,6 +158,10 @@ impl Inode {
 
     pub(super) fn handle(&self) -> &OnceLock<InodeHandle> {
         &self.handle
+    }
+
+    pub(super) fn bare(&self) -> &Mutex<bool> {
+        &self.bare
     }
 
     /// The path of the ciphertext file below the ciphertext folder, for logs.

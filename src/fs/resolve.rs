@@ -39,6 +39,29 @@ pub(super) struct Sidecar {
     folder: Ino,
 }
 
+/// An inode whose attributes are to be changed: an open file needs no handle for that.
+#[derive(Debug)]
+pub(super) enum Reached {
+    Node(Arc<Node>),
+    Open(Arc<OpenFile>),
+}
+
+impl Reached {
+    pub(super) fn set_owner(&self, uid: Option<u32>, gid: Option<u32>) -> std::io::Result<()> {
+        match self {
+            Self::Node(node) => node.set_owner(uid, gid),
+            Self::Open(open) => open.set_owner(uid, gid),
+        }
+    }
+
+    pub(super) fn set_mode(&self, mode: u32) -> std::io::Result<()> {
+        match self {
+            Self::Node(node) => node.set_mode(mode),
+            Self::Open(open) => open.set_mode(mode),
+        }
+    }
+}
+
 impl FileSystem {
     /// The place of `name` in the folder `parent`.
     pub(super) fn place(&self, parent: &Arc<Inode>, name: &[u8]) -> Result<Place, FsError> {
@@ -146,16 +169,26 @@ impl FileSystem {
 
     /// A handle of any inode. One that is open is reached although another mount took or moved its name.
     pub(super) fn node(&self, inode: &Inode) -> Result<Arc<Node>, FsError> {
-        self.with_descriptors(|| {
-            self.node_by_name(inode)
-                .or_else(|error| Ok(Arc::new(if_open(inode, error)?.node()?)))
+        self.with_descriptors(|| match inode.open_file() {
+            Some(open) => Ok(Arc::new(open.node()?)),
+            None => self.node_by_name(inode),
         })
     }
 
     /// Attributes of any inode's ciphertext, found as by [`FileSystem::node`].
     pub(super) fn stat(&self, inode: &Inode) -> Result<Stat, FsError> {
-        self.stat_by_name(inode)
-            .or_else(|error| Ok(if_open(inode, error)?.stat()?))
+        match inode.open_file() {
+            Some(open) => Ok(open.stat()?),
+            None => self.stat_by_name(inode),
+        }
+    }
+
+    /// What changes and tells the attributes of any inode, found as by [`FileSystem::node`].
+    pub(super) fn reach(&self, inode: &Inode) -> Result<Reached, FsError> {
+        match inode.open_file() {
+            Some(open) => Ok(Reached::Open(open)),
+            None => Ok(Reached::Node(self.node(inode)?)),
+        }
     }
 
     /// A handle of an inode where it was last known to be.
@@ -196,14 +229,6 @@ impl FileSystem {
                 }
             }
         }
-    }
-}
-
-/// The open file of an inode that is not where it was.
-fn if_open(inode: &Inode, error: FsError) -> Result<Arc<OpenFile>, FsError> {
-    match inode.open_file() {
-        Some(open) if error.is_stale() => Ok(open),
-        _ => Err(error),
     }
 }
 

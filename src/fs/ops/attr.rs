@@ -190,11 +190,15 @@ impl FileSystem {
 
     fn change_attr(&self, ino: Ino, change: &AttrChange) -> Result<Attr, FsError> {
         let inode = self.inode(ino)?;
-        if change.uid.is_some() || change.gid.is_some() {
-            self.node(&inode)?.set_owner(change.uid, change.gid)?;
-        }
-        if let Some(mode) = change.mode {
-            self.node(&inode)?.set_mode(mode)?;
+        let owner = change.uid.is_some() || change.gid.is_some();
+        if owner || change.mode.is_some() {
+            let reached = self.reach(&inode)?;
+            if owner {
+                reached.set_owner(change.uid, change.gid)?;
+            }
+            if let Some(mode) = change.mode {
+                reached.set_mode(mode)?;
+            }
         }
         if change.atime.is_some() || change.mtime.is_some() {
             self.change_times(&inode, time_set(change.atime), time_set(change.mtime))?;

@@ -29,19 +29,35 @@ pub struct Opened {
 enum Attempt {
     Opened(Arc<OpenFile>),
     /// The keys of this header must be unwrapped first.
-    NeedsKeys(Box<FileHeader>),
+    NeedsKeys(Lacking),
     /// The file is empty on disk; it needs keys of its own.
     NeedsNewFile,
+}
+
+/// A file whose keys are not known, by the header that was read; open already, where no other mount can have it changed
+/// by the next attempt.
+struct Lacking {
+    header: Box<FileHeader>,
+    file: Option<StorageFile>,
 }
 
 /// Key material that an earlier attempt asked for.
 enum Material {
     None,
     Keys {
-        header: Box<FileHeader>,
+        of: Lacking,
         deks: Vec<Arc<SecretKey>>,
     },
     New(NewFile),
+}
+
+impl Material {
+    fn take_file(&mut self) -> Option<StorageFile> {
+        match self {
+            Self::Keys { of, .. } => of.file.take(),
+            Self::None | Self::New(_) => None,
+        }
+    }
 }
 
 /// Attempts before a file that changes under every one of them is given up.
@@ -147,14 +163,15 @@ impl FileSystem {
             }
         };
         match attempt {
-            Attempt::NeedsKeys(header) => {
+            Attempt::NeedsKeys(Lacking { header, file }) => {
                 let volume = Arc::clone(&self.volume);
                 volume.fetch_keys_for(
                     || self.asker(caller, &of),
                     *header,
                     move |header, deks| {
+                        let header = Box::new(header);
                         let material = deks.map(|deks| Material::Keys {
-                            header: Box::new(header),
+                            of: Lacking { header, file },
                             deks,
                         });
                         again(material.map_err(FsError::from), done);
@@ -192,7 +209,7 @@ impl FileSystem {
         &self,
         inode: &Inode,
         access: Access,
-        material: Material,
+        mut material: Material,
     ) -> Result<Attempt, FsError> {
         let mut slot = inode.open_slot().lock();
         if let Some(open) = slot.upgrade() {
@@ -209,7 +226,10 @@ impl FileSystem {
             }
             return Ok(Attempt::Opened(open));
         }
-        let file = self.open_ciphertext(inode, access)?;
+        let file = match material.take_file() {
+            Some(file) => file,
+            None => self.open_ciphertext(inode, access)?,
+        };
         let layout = self.volume.layout();
         if self.options.shared {
             exclude_writers(&file)?;
@@ -239,16 +259,19 @@ impl FileSystem {
                 }
             }
             (Probe::Empty, _) => return Ok(Attempt::NeedsNewFile),
-            (
-                Probe::Sealed(header),
-                Material::Keys {
-                    header: known,
-                    deks,
-                },
-            ) if header.epochs == known.epochs => self.open_sealed(file, header, &deks)?,
+            (Probe::Sealed(header), Material::Keys { of, deks })
+                if header.epochs == of.header.epochs =>
+            {
+                self.open_sealed(file, header, &deks)?
+            }
             (Probe::Sealed(header), _) => match self.volume.cached_keys(&header) {
                 Some(deks) => self.open_sealed(file, header, &deks)?,
-                None => return Ok(Attempt::NeedsKeys(Box::new(header))),
+                None => {
+                    return Ok(Attempt::NeedsKeys(Lacking {
+                        header: Box::new(header),
+                        file: (!self.options.shared).then_some(file),
+                    }));
+                }
             },
         };
         if open.is_untidy() {
@@ -269,14 +292,14 @@ impl FileSystem {
             return Err(FsError::ForeignFile);
         }
         match material {
-            Material::Keys {
-                header: known,
-                deks,
-            } if header.epochs == known.epochs => {
+            Material::Keys { of, deks } if header.epochs == of.header.epochs => {
                 open.give_keys(EpochKeys::derive(&header, &deks)?)?;
                 Ok(None)
             }
-            _ => Ok(Some(Attempt::NeedsKeys(Box::new(header)))),
+            _ => Ok(Some(Attempt::NeedsKeys(Lacking {
+                header: Box::new(header),
+                file: None,
+            }))),
         }
     }
 

@@ -4,10 +4,12 @@ use std::ffi::{CStr, CString};
 
 use crate::format::xattrs::XattrError;
 use crate::fs::error::FsError;
-use crate::fs::inodes::Ino;
+use crate::fs::inodes::{Ino, Inode};
 use crate::fs::ops::acl;
 use crate::fs::{Caller, FileSystem};
-use crate::storage::XattrSet;
+use crate::storage::{Node, XattrSet};
+
+const NO_DATA: FsError = FsError::Refused(libc::ENODATA);
 
 impl FileSystem {
     /// The value of an extended attribute.
@@ -16,10 +18,21 @@ impl FileSystem {
     /// `ENODATA`; `EOPNOTSUPP` for a namespace that is not kept; `EIO` where the value is not authentic.
     pub fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>, FsError> {
         let sealed_name = self.seal_xattr_name(name)?;
-        let sealed = self.node(&*self.inode(ino)?)?.xattr(&sealed_name);
+        let inode = self.inode(ino)?;
+        if *inode.bare().lock() {
+            return Err(NO_DATA);
+        }
+        let node = self.node(&inode)?;
+        let sealed = node.xattr(&sealed_name);
         if acl::is_acl(name) && sealed.as_ref().is_err_and(acl::is_without_acl) {
             // The kernel asks before it lets anybody in, and takes any other error for a refusal.
-            return Err(FsError::Refused(libc::ENODATA));
+            return Err(NO_DATA);
+        }
+        if sealed
+            .as_ref()
+            .is_err_and(|error| error.raw_os_error() == Some(libc::ENODATA))
+        {
+            self.note_if_bare(&inode, &node)?;
         }
         let sealed = sealed?;
         if is_for_the_kernel(name) {
@@ -27,6 +40,16 @@ impl FileSystem {
         }
         let opened = self.volume.xattr_keys()?.open_value(name, &sealed);
         opened.map_err(|_error| FsError::Unsealable("the extended attribute"))
+    }
+
+    /// Most files have no attribute at all, and are asked for several: by the kernel before it writes, by `ls` for each
+    /// line. Where no other mount sets any, the first answer is one for all.
+    fn note_if_bare(&self, inode: &Inode, node: &Node) -> Result<(), FsError> {
+        if !self.options.shared {
+            let mut bare = inode.bare().lock();
+            *bare = node.list_xattr()?.is_empty();
+        }
+        Ok(())
     }
 
     /// Sets an extended attribute.
@@ -46,7 +69,10 @@ impl FileSystem {
             return Err(FsError::NOT_SUPPORTED);
         }
         let sealed_name = self.seal_xattr_name(name)?;
-        let node = self.node(&*self.inode(ino)?)?;
+        let inode = self.inode(ino)?;
+        let node = self.node(&inode)?;
+        let mut bare = inode.bare().lock();
+        *bare = false;
         if is_for_the_kernel(name) {
             node.set_xattr(&sealed_name, value, set)?;
             return self.after_acl(caller, name, &node);
@@ -61,7 +87,11 @@ impl FileSystem {
     /// What the ciphertext folder answers.
     pub fn listxattr(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
         let mut list = Vec::new();
-        for on_disk in self.node(&*self.inode(ino)?)?.list_xattr()? {
+        let inode = self.inode(ino)?;
+        if *inode.bare().lock() {
+            return Ok(list);
+        }
+        for on_disk in self.node(&inode)?.list_xattr()? {
             let on_disk = on_disk.as_bytes();
             let name = match is_for_the_kernel(on_disk) {
                 true => Some(on_disk.to_vec()),

@@ -133,6 +133,30 @@ fn attributes_that_are_there_or_not_are_told_apart() {
 }
 
 #[test]
+fn a_file_without_attributes_is_asked_once_until_it_gets_one() {
+    let bench = Bench::new(NameMode::Encrypted);
+    let (ino, other) = (bench.put(ROOT, b"f", b""), bench.put(ROOT, b"g", b""));
+    bench
+        .setxattr(SELF, other, b"user.own", b"1", XattrSet::Either)
+        .unwrap();
+    let is_bare = |ino| *bench.inode(ino).unwrap().bare().lock();
+    for ino in [ino, other] {
+        refused(bench.getxattr(ino, b"user.a"), libc::ENODATA);
+    }
+    assert_eq!((is_bare(ino), is_bare(other)), (true, false));
+    refused(bench.getxattr(ino, b"security.capability"), libc::ENODATA);
+    refused(bench.getxattr(ino, b"system.other"), libc::EOPNOTSUPP);
+    assert!(bench.listxattr(ino).unwrap().is_empty());
+    bench
+        .setxattr(SELF, ino, b"user.a", b"1", XattrSet::Create)
+        .unwrap();
+    assert_eq!(bench.getxattr(ino, b"user.a").unwrap(), b"1");
+    assert_eq!(bench.listxattr(ino).unwrap(), b"user.a\0");
+    bench.removexattr(ino, b"user.a").unwrap();
+    refused(bench.getxattr(ino, b"user.a"), libc::ENODATA);
+}
+
+#[test]
 fn namespaces_that_are_not_kept_are_refused() {
     let bench = Bench::new(NameMode::Encrypted);
     let ino = bench.put(ROOT, b"f", b"");
