@@ -488,3 +488,63 @@ fn a_service_moves_from_sqlite_to_postgresql_and_back() {
         database.done(folder, &["audit", "verify"]);
     }
 }
+
+#[test]
+fn a_server_that_joins_has_the_keys_of_the_hsm_or_says_what_is_missing() {
+    let database = Database::new();
+    let config = database.path("softhsm2.conf");
+    fs::create_dir(database.path("tokens")).unwrap();
+    let tokens = format!(
+        "directories.tokendir = {}\n",
+        database.path("tokens").display()
+    );
+    fs::write(&config, tokens).unwrap();
+    fs::write(database.path("pin"), "648219").unwrap();
+    let own = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(database.path("pin"), own).unwrap();
+    for label in ["own", "another"] {
+        let mut init = Command::new("softhsm2-util");
+        init.args(["--init-token", "--free", "--label", label])
+            .args(["--so-pin", "87654321", "--pin", "648219"])
+            .env("SOFTHSM2_CONF", &config);
+        let made = init
+            .output()
+            .expect("softhsm2-util: apt-get install softhsm2");
+        assert!(made.status.success(), "{}", stderr(&made));
+    }
+    let run = |folder: &str, arguments: &[&str]| {
+        let mut command = database.program(folder);
+        command
+            .env("SOFTHSM2_CONF", &config)
+            .env(
+                "ENVELOPEFS_PKCS11_MODULE",
+                "/usr/lib/softhsm/libsofthsm2.so",
+            )
+            .env("ENVELOPEFS_PKCS11_PIN_FILE", database.path("pin"));
+        let output = command.args(arguments).output().unwrap();
+        let text = String::from_utf8(output.stdout.clone()).unwrap() + &stderr(&output);
+        (output.status.code(), text)
+    };
+    let (url, root) = (database.url(), database.key_file());
+    let init = ["init", "--root-key", &root, "--store", &url];
+    let with = |hsm| [&init[..], &["--hsm", hsm]].concat();
+    assert_eq!(run("a", &with("pkcs11:token=own")).0, Some(0));
+    assert_eq!(run("a", &["key", "create", "--hsm"]).0, Some(0));
+    let join = |folder, more: &[&str]| {
+        let arguments = [&["join", "--store", &url][..], more].concat();
+        run(folder, &arguments)
+    };
+    let (code, told) = join("b", &["--hsm", "pkcs11:token=another"]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("is in this one"), "{told}");
+    assert!(!database.path("b").exists(), "something is left");
+    let (code, told) = join("b", &[]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("this server has none"), "{told}");
+    let (code, told) = join("c", &["--hsm", "pkcs11:token=own"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(
+        told.contains("1 version of keys in the HSM: found there."),
+        "{told}"
+    );
+}

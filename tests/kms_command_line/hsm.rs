@@ -197,6 +197,25 @@ fn init_keeps_what_its_uris_say_of_this_machine() {
     let served = serve(&mut token.bare(), &token.path("log"));
     assert_eq!(served.status("/readyz"), 200);
     assert_eq!(served.end(), Some(0));
+
+    // Nor has the backup: who restores it says it again.
+    let backup = token.path("backup").to_str().unwrap().to_owned();
+    succeeded(token.bare().args(["backup", &backup]).output().unwrap());
+    let restore = |folder: &str, more: &[&str]| {
+        let mut restore = token.bare();
+        restore.args(["restore", &backup, "--dir"]);
+        restore.arg(token.path(folder)).args(more);
+        restore.output().unwrap()
+    };
+    let refused = restore("refused", &[]);
+    let text = stderr(&refused);
+    assert_eq!(refused.status.code(), Some(12), "{text}");
+    assert!(!token.path("refused").exists(), "something is left");
+    let given = ["--root-key", &root, "--hsm", &hsm];
+    let restored = stdout(&succeeded(restore("restored", &given)));
+    assert!(restored.contains("found there"), "{restored}");
+    let settings = fs::read_to_string(token.path("restored/envelopekms.toml")).unwrap();
+    assert!(settings.contains(&root), "{settings}");
 }
 
 /// A service with a key file for the root key, and a token for keys.

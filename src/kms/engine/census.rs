@@ -15,6 +15,8 @@ use crate::kms::store::keys::Counts;
 pub(super) struct Uses {
     produced: AtomicU64,
     opened: AtomicU64,
+    /// What it produced in its life, as far as this server knows: its own, and that of others when it last told the store.
+    ever: Arc<AtomicU64>,
     /// Milliseconds.
     last: AtomicI64,
 }
@@ -24,6 +26,12 @@ impl Uses {
     pub(super) fn produced(&self, now: Timestamp) {
         self.produced.fetch_add(1, Ordering::Relaxed);
         self.last.store(now.as_millisecond(), Ordering::Relaxed);
+    }
+
+    /// How often it produced something in its life, which is this much at least. For who counts on by himself.
+    pub(super) fn ever(&self, known: u64) -> Arc<AtomicU64> {
+        self.ever.fetch_max(known, Ordering::Relaxed);
+        Arc::clone(&self.ever)
     }
 
     /// Something was opened or checked with it.
@@ -69,6 +77,16 @@ impl Census {
         taken
     }
 
+    /// The store has so many by now, of all servers.
+    pub(super) fn note_produced(&self, produced: &[(KeyVersionId, u64)]) {
+        let versions = self.versions.lock();
+        for (version, count) in produced {
+            if let Some(uses) = versions.get(version) {
+                uses.ever.fetch_max(*count, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// What could not be added to the store is to be tried again.
     pub(super) fn put_back(&self, taken: Vec<(KeyVersionId, Counts)>) {
         for (version, counts) in taken {
@@ -102,6 +120,22 @@ mod tests {
         census.put_back(vec![(a.clone(), counts(2, 0))]);
         held.opened(now);
         assert_eq!(census.take(), [(a, counts(2, 1))]);
+    }
+
+    #[test]
+    fn what_others_produced_counts_from_when_the_store_told_it() {
+        let census = Census::default();
+        let version = KeyVersionId("a".to_owned());
+        let ever = census.of(&version).ever(5);
+        ever.fetch_add(1, Ordering::Relaxed);
+        let told = |count| census.note_produced(&[(version.clone(), count)]);
+        told(3);
+        assert_eq!(ever.load(Ordering::Relaxed), 6, "it never falls");
+        told(40);
+        assert_eq!(ever.load(Ordering::Relaxed), 40);
+        assert_eq!(census.of(&version).ever(7).load(Ordering::Relaxed), 40);
+        census.note_produced(&[(KeyVersionId("other".to_owned()), 1)]);
+        assert_eq!(census.versions.lock().len(), 1);
     }
 
     #[test]

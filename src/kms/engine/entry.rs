@@ -190,7 +190,13 @@ impl Version {
 
     fn in_hsm(&self, engine: &Engine, key: &Key, record: &[u8]) -> Result<Holder, KmsError> {
         let (hsm, version) = (engine.hsm.clone(), &self.version.id);
-        let key = HsmKey::new(hsm, version, key.spec, record, self.produced)?;
+        let key = HsmKey::new(
+            hsm,
+            version,
+            key.spec,
+            record,
+            self.uses.ever(self.produced),
+        )?;
         Ok(Holder::Hsm(Arc::new(key)))
     }
 

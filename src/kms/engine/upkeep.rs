@@ -1,7 +1,9 @@
 //! What is done by itself: changes of other servers are heard of, keys rotate, material and keys whose time is over
 //! are destroyed, uses are added up.
 //!
-//! Each server does it. Two of them come to the same key one after the other, and the second finds nothing due.
+//! Each server does it; commands hear of changes and do nothing else by themselves. Two servers come to the same key one
+//! after the other, and the second finds nothing due. What needs the HSM is done beside the rest, which does not wait for an
+//! HSM that hangs.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -20,7 +22,7 @@ use super::ops::versions::rotate;
 use super::service::{Engine, SEEN_WITHIN, now};
 use crate::kms::audit::Record;
 use crate::kms::hsm::Hsm;
-use crate::kms::store::hsm_objects::HsmObject;
+use crate::kms::store::hsm_objects::{Claim, HsmObject};
 use crate::kms::store::keys::Due;
 
 /// How often the store is asked for changes: half of what is promised.
@@ -32,14 +34,13 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How often what is old is cleared away.
 const CLEAR: u32 = 120;
 
-/// Starts what is done by itself; it ends when the engine is closed or dropped.
+/// Starts to hear of changes; it ends when the engine is closed or dropped.
 pub(super) fn start(engine: &Arc<Engine>, seq: i64) {
     let told = Arc::new(Notify::new());
     let listening = listen(Arc::downgrade(engine), Arc::clone(&told));
     tokio::spawn(until_closed(engine, listening));
     let hearing = hear(Arc::downgrade(engine), seq, told);
     tokio::spawn(until_closed(engine, hearing));
-    tokio::spawn(until_closed(engine, look(Arc::downgrade(engine))));
 }
 
 pub(super) fn until_closed(
@@ -121,11 +122,24 @@ async fn look(engine: Weak<Engine>) {
             return;
         };
         engine.do_what_is_due(now()).await;
-        engine.clear_hsm(now()).await;
         engine.add_census().await;
         if round.is_multiple_of(CLEAR) {
             engine.clear_old(now()).await;
         }
+    }
+}
+
+/// The same of what needs the HSM.
+async fn look_after_hsm(engine: Weak<Engine>) {
+    let mut ticks = interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(engine) = engine.upgrade() else {
+            return;
+        };
+        engine.rotate_in_hsm(now()).await;
+        engine.clear_hsm(now()).await;
     }
 }
 
@@ -150,25 +164,53 @@ fn service_itself() -> Caller {
 }
 
 impl Engine {
-    /// Does all that is due at this time.
+    /// From now on does what is due, by itself. For servers: a command is about one thing.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`.
+    pub async fn look_after_keys(self: &Arc<Self>) -> Result<(), KmsError> {
+        tokio::spawn(until_closed(self, look(Arc::downgrade(self))));
+        if self.hsm.is_some() {
+            tokio::spawn(until_closed(self, look_after_hsm(Arc::downgrade(self))));
+        } else if let versions @ 1.. = self.count_in_hsm().await? {
+            tracing::warn!(
+                versions,
+                "keys of this service live in an HSM, and this server has none: it neither uses nor rotates them"
+            );
+        }
+        Ok(())
+    }
+
+    /// Does all that is due at this time and needs no HSM.
     pub(super) async fn do_what_is_due(&self, now: Timestamp) {
-        // An HSM that does not answer is asked once: other keys are waiting.
-        let mut hsm_is_away = false;
         for due in [Due::Deletion, Due::MaterialExpiry, Due::Rotation] {
-            let keys = match self.store.keys_due(due, now).await {
-                Ok(keys) => keys,
-                Err(error) => {
-                    tracing::warn!(%error, "it was not looked for what is due");
-                    return;
-                }
-            };
-            for key in keys {
-                if let Err(error) = self.do_one(due, &key, now, hsm_is_away).await {
-                    hsm_is_away |= error.kind() == ErrorKind::HsmUnavailable;
+            for key in self.keys_due(due, now).await {
+                if let Err(error) = self.do_one(due, &key, now, ProtectionLevel::Software).await {
                     tracing::error!(key = key.0, ?due, %error, "what is due was not done");
                 }
             }
         }
+    }
+
+    /// Gives keys in the HSM their new versions, until it does not answer.
+    pub(super) async fn rotate_in_hsm(&self, now: Timestamp) {
+        for key in self.keys_due(Due::Rotation, now).await {
+            let rotated = self.do_one(Due::Rotation, &key, now, ProtectionLevel::Hsm);
+            let Err(error) = rotated.await else { continue };
+            tracing::error!(key = key.0, %error, "a key in the HSM was not rotated");
+            if error.kind() == ErrorKind::HsmUnavailable {
+                return;
+            }
+        }
+    }
+
+    async fn keys_due(&self, due: Due, now: Timestamp) -> Vec<KeyId> {
+        let keys = self.store.keys_due(due, now).await;
+        keys.unwrap_or_else(|error| {
+            tracing::warn!(%error, ?due, "it was not looked for what is due");
+            Vec::new()
+        })
     }
 
     async fn do_one(
@@ -176,7 +218,7 @@ impl Engine {
         due: Due,
         key: &KeyId,
         now: Timestamp,
-        hsm_is_away: bool,
+        rotated: ProtectionLevel,
     ) -> Result<(), KmsError> {
         let action = match due {
             Due::Deletion => "DeleteKey",
@@ -189,7 +231,7 @@ impl Engine {
         let result = match due {
             Due::Deletion => self.destroy(key, now).await,
             Due::MaterialExpiry => self.expire_material(key, now).await,
-            Due::Rotation => self.rotate_if_due(key, now, hsm_is_away).await,
+            Due::Rotation => self.rotate_if_due(key, now, rotated).await,
         };
         match result {
             // Another server came first.
@@ -278,23 +320,38 @@ impl Engine {
             }
         };
         for object in objects {
-            if let Err(error) = self.destroy_in_hsm(hsm, &object).await {
+            if let Err(error) = self.destroy_in_hsm(hsm, &object, now).await {
                 tracing::warn!(version = object.version.0, %error, "a key is still in the HSM");
                 return;
             }
         }
     }
 
-    async fn destroy_in_hsm(&self, hsm: &Arc<Hsm>, object: &HsmObject) -> Result<(), KmsError> {
+    /// Claims it first: what was listed a moment ago may be in use by now, and what is claimed is not.
+    async fn destroy_in_hsm(
+        &self,
+        hsm: &Arc<Hsm>,
+        object: &HsmObject,
+        now: Timestamp,
+    ) -> Result<(), KmsError> {
+        let mut write = self.store.write().await?;
+        let claim = write.claim_hsm_object(&object.version, now).await?;
+        self.commit(write).await?;
+        if claim == Claim::No {
+            return Ok(());
+        }
         let caller = service_itself();
         let mut record = Record::begin(&self.trail, "DestroyKeyInHsm", &caller)?;
         record.key(&object.key);
         match hsm.destroy(&object.version).await {
             Ok(true) => record.end(&Ok(())),
-            // It never came to be, or another server was here first.
+            // Whoever tried before may have been killed, or was not told by the HSM: the line is owed.
+            Ok(false) if claim == Claim::Again => record.end(&Ok(())),
+            // It never came to be.
             Ok(false) => record.withdraw(),
             Err(error) => {
                 record.withdraw();
+                self.store.give_back_hsm_object(&object.version).await?;
                 return Err(error);
             }
         }
@@ -318,33 +375,32 @@ impl Engine {
         &self,
         key: &KeyId,
         now: Timestamp,
-        hsm_is_away: bool,
+        rotated: ProtectionLevel,
     ) -> Result<bool, KmsError> {
         let is_due = |record: &crate::kms::store::keys::KeyRecord| {
             record.key.state == KeyState::Enabled
                 && record.key.rotation.next.is_some_and(|next| next <= now)
         };
-        match self.store.key(key).await? {
-            Some(record) if is_due(&record) => {
-                if hsm_is_away && record.key.protection == ProtectionLevel::Hsm {
-                    return Ok(false);
-                }
-            }
-            _ => return Ok(false),
+        let record = self.store.key(key).await?;
+        if !record.is_some_and(|record| is_due(&record) && record.key.protection == rotated) {
+            return Ok(false);
         }
         let rotated = rotate(self, key, now, VersionCause::Schedule, is_due).await?;
         Ok(rotated.is_some())
     }
 
-    /// Adds what was counted to the store.
+    /// Adds what was counted to the store, and learns what it is with that of other servers.
     pub(super) async fn add_census(&self) {
         let taken = self.census.take();
         if taken.is_empty() {
             return;
         }
-        if let Err(error) = self.store.add_counts(&taken).await {
-            tracing::warn!(%error, "the uses of keys were not added up; trying again");
-            self.census.put_back(taken);
+        match self.store.add_counts(&taken).await {
+            Ok(produced) => self.census.note_produced(&produced),
+            Err(error) => {
+                tracing::warn!(%error, "the uses of keys were not added up; trying again");
+                self.census.put_back(taken);
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use crate::kms::engine::ops::asymmetric::{
 use crate::kms::material::{OaepHash, PublicHalf, check_message, check_plaintext, oaep, oaep_hash};
 
 /// What an AES key seals at most where each message has a random IV of 96 bits. NIST SP 800-38D, §8.3, has twice as
-/// much; a server does not know of what others sealed in the last seconds.
+/// much; a server does not know of what others sealed since it last told the store of its own, five seconds ago at most.
 const SEALED_MAX: u64 = 1 << 31;
 
 /// What a key decrypts to find out how it does.
@@ -28,8 +28,8 @@ pub struct HsmKey {
     hsm: Option<Arc<Hsm>>,
     id: Id,
     record: Record,
-    /// What it sealed, as far as this server knows.
-    sealed: AtomicU64,
+    /// What it sealed, at this server and at others, as far as this one knows.
+    sealed: Arc<AtomicU64>,
 }
 
 /// Whether the HSM is asked for keys of this spec at all: SM2 and SM4 have no mechanism in the standard.
@@ -98,7 +98,7 @@ impl Hsm {
                 public,
                 oaep: Oaep::default(),
             },
-            sealed: AtomicU64::new(0),
+            sealed: Arc::default(),
         };
         key.tried(spec, usage).await
     }
@@ -112,13 +112,13 @@ impl HsmKey {
         version: &KeyVersionId,
         spec: KeySpec,
         record: &[u8],
-        sealed: u64,
+        sealed: Arc<AtomicU64>,
     ) -> Result<Self, KmsError> {
         Ok(Self {
             hsm,
             id: id_of(version)?,
             record: Record::parse(spec, record)?,
-            sealed: AtomicU64::new(sealed),
+            sealed,
         })
     }
 

@@ -136,6 +136,7 @@ impl Server {
             Some(address) => return Err(ServerError::NotLoopback(address)),
         };
         engine.share_requests().await?;
+        engine.look_after_keys().await?;
         let shared = Arc::new(Shared::new(engine, config.limits)?);
         let (stop, stopped) = watch::channel(false);
         let mut server = Self {

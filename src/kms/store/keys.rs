@@ -256,27 +256,35 @@ impl Store {
         Ok(ids.into_iter().map(KeyId).collect())
     }
 
-    /// Adds to what is known of how often a version was used. No server has to forget anything for it.
+    /// Adds to what is known of how often a version was used; gives how often each of them produced something by now. No
+    /// server has to forget anything for it.
     ///
     /// # Errors
     ///
     /// `Unavailable`.
-    pub async fn add_counts(&self, uses: &[(KeyVersionId, Counts)]) -> Result<(), StoreError> {
+    pub async fn add_counts(
+        &self,
+        uses: &[(KeyVersionId, Counts)],
+    ) -> Result<Vec<(KeyVersionId, u64)>, StoreError> {
         let _gate = self.gate.lock().await;
         let mut tx = self.pool.begin().await?;
+        let mut produced = Vec::with_capacity(uses.len());
         for (version, counts) in uses {
-            sqlx::query(
+            let now: Option<i64> = sqlx::query_scalar(
                 "UPDATE key_version SET produced = produced + $2, opened = opened + $3,
-                 last_used = CASE WHEN last_used > $4 THEN last_used ELSE $4 END WHERE id = $1",
+                 last_used = CASE WHEN last_used > $4 THEN last_used ELSE $4 END WHERE id = $1
+                 RETURNING produced",
             )
             .bind(&version.0)
             .bind(i64::try_from(counts.produced).unwrap_or(i64::MAX))
             .bind(i64::try_from(counts.opened).unwrap_or(i64::MAX))
             .bind(millisecond(counts.last_used))
-            .execute(&mut *tx)
+            .fetch_optional(&mut *tx)
             .await?;
+            produced.extend(now.map(|now| (version.clone(), u64::try_from(now).unwrap_or(0))));
         }
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        Ok(produced)
     }
 }
 

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::init::{NewPlaceArgs, lay_out};
+use super::restore::in_hsm;
 use crate::cli::errors::key;
+use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::kms::args::PlaceArgs;
 use crate::cli::kms::place::Folder;
@@ -13,7 +15,7 @@ use crate::cli::kms::{errors, session};
 use crate::cli::output;
 use crate::cli::providers::GivenKeys;
 use crate::keys::Confirm;
-use crate::kms::engine::Engine;
+use crate::kms::engine::{Engine, InHsm, KmsError};
 use crate::units::KeyUri;
 
 const AFTER: &str = "\
@@ -52,14 +54,19 @@ pub fn run(place: &PlaceArgs, args: &JoinArgs) -> Result<(), Failure> {
     if joined.is_err() {
         folder.take_back(is_made);
     }
-    joined?;
+    let in_hsm = joined?;
     output::print(&format!(
-        "Made a server's folder in {0}\nServe it: envelopekms serve {0}\n",
+        "Made a server's folder in {0}\n{in_hsm}Serve it: envelopekms serve {0}\n",
         folder.0.display()
     ))
 }
 
-fn join(what: &str, folder: &Folder, place: &PlaceArgs, args: &JoinArgs) -> Result<(), Failure> {
+fn join(
+    what: &str,
+    folder: &Folder,
+    place: &PlaceArgs,
+    args: &JoinArgs,
+) -> Result<String, Failure> {
     if !args.new.store.contains("://") {
         let why = "servers share a PostgreSQL database; a file has one server";
         return Err(Failure::usage(what, why).advise("--store postgres://USER@HOST/DATABASE"));
@@ -74,11 +81,35 @@ fn join(what: &str, folder: &Folder, place: &PlaceArgs, args: &JoinArgs) -> Resu
     }
     let trail = session::command_trail(folder, &settings.parsed);
     let options = session::options_with(folder.location(&settings.parsed), providers, hsm, trail);
-    let opened = session::runtime(what)?.block_on(async {
+    let looked = session::runtime(what)?.block_on(async {
         let engine = Engine::open(options).await?;
+        let looked = engine.look_in_hsm().await;
         engine.close().await;
-        Ok(())
+        Ok(looked)
     });
-    opened.map_err(|error| errors::open(what, &error))?;
-    settings.write(what, folder)
+    let looked = looked.map_err(|error| errors::open(what, &error))?;
+    let in_hsm = told(what, args, &looked)?;
+    settings.write(what, folder)?;
+    Ok(in_hsm)
+}
+
+/// What this server can do with the keys that are to be in the HSM.
+fn told(
+    what: &str,
+    args: &JoinArgs,
+    looked: &Result<Option<InHsm>, KmsError>,
+) -> Result<String, Failure> {
+    match looked {
+        Ok(Some(InHsm { there: 0, .. })) => {
+            let why = "none of the service's keys that live in an HSM is in this one";
+            Err(Failure::new(Exit::Failure, what, why)
+                .advise("--hsm: the token of the other servers, or one that mirrors it"))
+        }
+        Err(_no_hsm) if args.new.hsm.is_none() => Ok(
+            "Keys of the service live in an HSM, and this server has none (--hsm): it refuses what needs them.\n"
+                .to_owned(),
+        ),
+        Err(error) => Err(Failure::new(Exit::Failure, what, error)),
+        Ok(_) => Ok(in_hsm(looked)),
+    }
 }

@@ -14,6 +14,7 @@ use crate::cli::output;
 use crate::cli::providers::GivenKeys;
 use crate::keys::Confirm;
 use crate::kms::engine::{Engine, InHsm, KmsError};
+use crate::units::KeyUri;
 
 const AFTER: &str = "\
 EXAMPLES:
@@ -28,13 +29,19 @@ pub struct RestoreArgs {
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 
+    /// The root key, with what is of this machine: pkcs11:…?module-path=…&pin-source=…
+    ///
+    /// The backup names it without that. Default: as the backup has it
+    #[arg(long, value_name = "URI")]
+    pub root_key: Option<KeyUri>,
+
     /// Where the service is reached.
     #[command(flatten)]
     pub new: NewPlaceArgs,
 }
 
-/// What of the service's keys is in its HSM, and not in the backup.
-fn told(looked: &Result<Option<InHsm>, KmsError>) -> String {
+/// What of the service's keys is in its HSM, and what is not.
+pub(super) fn in_hsm(looked: &Result<Option<InHsm>, KmsError>) -> String {
     match looked {
         Ok(None) => String::new(),
         Ok(Some(InHsm { there, missing })) if missing.is_empty() => format!(
@@ -86,8 +93,8 @@ fn restore(
     args: &RestoreArgs,
     bytes: &[u8],
 ) -> Result<String, Failure> {
-    let settings = lay_out(what, folder, &args.new, None)?;
-    let keys = GivenKeys::none();
+    let settings = lay_out(what, folder, &args.new, args.root_key.as_ref())?;
+    let keys = GivenKeys::parse(what, &settings.parsed.root_keys)?;
     let providers = keys.providers(&session::passphrase(place), Confirm::No);
     let hsm = session::hsm(what, &settings.parsed, &keys)?;
     if let Some(hsm) = &hsm {
@@ -99,11 +106,11 @@ fn restore(
     let options = session::options_with(folder.location(&settings.parsed), providers, hsm, trail);
     let restored = session::runtime(what)?.block_on(async {
         let engine = Engine::restore(options, bytes).await?;
-        let in_hsm = engine.look_in_hsm().await;
+        let looked = engine.look_in_hsm().await;
         engine.close().await;
-        Ok(in_hsm)
+        Ok(looked)
     });
-    let in_hsm = restored.map_err(|error| errors::open(what, &error))?;
+    let looked = restored.map_err(|error| errors::open(what, &error))?;
     settings.write(what, folder)?;
-    Ok(told(&in_hsm))
+    Ok(in_hsm(&looked))
 }

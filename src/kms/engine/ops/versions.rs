@@ -355,6 +355,7 @@ pub(in crate::kms::engine) async fn rotate(
 /// A further version of an asymmetric key; the primary stays.
 async fn add_beside(call: &Call<'_>) -> Result<KeyVersion, KmsError> {
     let key = &call.key()?.key;
+    next_number(&call.engine.store.versions(&key.id).await?)?;
     let id = KeyVersionId(ids::uuid());
     // Made before anybody waits for it; its number is known only then.
     let made = made_version(call.engine, key, id, 0, VersionCause::OnDemand, call.now).await?;

@@ -19,7 +19,7 @@ use crate::kms::engine::ops::keys::{CancelKeyDeletion, DescribeKey, ScheduleKeyD
 use crate::kms::engine::ops::names::CreateAlias;
 use crate::kms::engine::ops::versions::{CreateKeyVersion, RotateKeyOnDemand, UpdateRotation};
 use crate::kms::engine::service::now;
-use crate::kms::store::hsm_objects::HsmObject;
+use crate::kms::store::hsm_objects::{Claim, HsmObject};
 
 fn on_sqlite(test: impl AsyncFn()) {
     tokio::runtime::Builder::new_multi_thread()
@@ -398,7 +398,7 @@ fn each_version_is_an_object_of_its_own() {
             };
             bench.run(update).await.unwrap();
             let later = now() + SignedDuration::from_hours(24 * 31);
-            bench.engine.do_what_is_due(later).await;
+            bench.engine.rotate_in_hsm(later).await;
             assert_eq!(objects(token), 3);
 
             let pair = bench
@@ -508,6 +508,89 @@ fn what_was_made_for_a_version_that_never_came_to_be_is_destroyed() {
     });
 }
 
+/// What is to be destroyed is looked at again: a list that was read a moment ago, another server's clock, a row that came
+/// back out of a backup may say so of a key that is in use.
+#[test]
+fn what_a_version_needs_is_not_destroyed_and_what_is_claimed_becomes_no_version() {
+    with_token(|token| {
+        on_both(async |backend| {
+            let bench = Bench::with_hsm(backend, Some(hsm(token))).await;
+            let key = bench.key(aes()).await;
+            let (store, before) = (&bench.engine.store, objects(token));
+            let object = |version: KeyVersionId| HsmObject {
+                version,
+                key: key.id.clone(),
+            };
+            let used = object(key.primary.clone().unwrap());
+            let begun = now();
+            let hour = SignedDuration::from_hours(1);
+            store.note_hsm_object(&used, begun).await.unwrap();
+            bench.engine.clear_hsm(begun + hour).await;
+            assert_eq!(objects(token), before);
+            assert_eq!(store.hsm_objects_due(begun + hour).await.unwrap(), []);
+            bench.run(encrypt(id(&key), b"x")).await.unwrap();
+
+            // Claimed by a server that was killed then: nobody keeps it, others leave it alone for a while.
+            let made = object(KeyVersionId(uuid()));
+            store.note_hsm_object(&made, begun).await.unwrap();
+            let hsm = bench.engine.hsm.as_ref().unwrap();
+            let generated = hsm.generate(&key.id, &made.version, KeySpec::Aes256, key.usage);
+            generated.await.unwrap();
+            let claim = async |at| {
+                let mut write = store.write().await.unwrap();
+                let claim = write.claim_hsm_object(&made.version, at).await.unwrap();
+                write.commit().await.unwrap();
+                claim
+            };
+            assert_eq!(
+                claim(begun - hour).await,
+                Claim::No,
+                "not due by that clock"
+            );
+            assert_eq!(claim(begun).await, Claim::First);
+            let mut write = store.write().await.unwrap();
+            write.keep_hsm_object(&made.version).await.unwrap_err();
+            drop(write);
+            assert_eq!(claim(begun).await, Claim::No, "another is about to");
+            bench.engine.clear_hsm(begun).await;
+            assert_eq!(objects(token), before + 1);
+            // It destroyed the object before it was killed, and wrote no line.
+            assert!(hsm.destroy(&made.version).await.unwrap());
+            bench.engine.clear_hsm(begun + hour).await;
+            assert_eq!(store.hsm_objects_due(begun + hour).await.unwrap(), []);
+            bench.engine.close().await;
+            let trail = std::fs::read_to_string(bench.audit_file()).unwrap();
+            assert_eq!(trail.matches("DestroyKeyInHsm").count(), 1, "{trail}");
+        });
+    });
+}
+
+#[test]
+fn what_is_being_made_is_in_no_backup() {
+    with_token(|token| {
+        on_sqlite(async || {
+            let bench = bench(token).await;
+            let key = bench.key(aes()).await;
+            let hour = SignedDuration::from_hours(1);
+            for (id, due) in [("being-made", now() + hour), ("dropped", now())] {
+                let object = HsmObject {
+                    version: KeyVersionId(id.to_owned()),
+                    key: key.id.clone(),
+                };
+                bench
+                    .engine
+                    .store
+                    .note_hsm_object(&object, due)
+                    .await
+                    .unwrap();
+            }
+            let dump = bench.engine.store.dump(now()).await.unwrap();
+            assert!(dump.contains("dropped") && !dump.contains("being-made"));
+            bench.engine.close().await;
+        });
+    });
+}
+
 #[test]
 fn a_token_that_is_away_is_to_be_tried_again_and_stops_no_other_key() {
     with_token(|token| {
@@ -576,13 +659,14 @@ fn keys_in_the_store_rotate_by_schedule_while_the_hsm_is_away() {
             };
             let later = now() + SignedDuration::from_hours(24 * 31);
             token.take_out();
+            bench.engine.rotate_in_hsm(later).await;
             bench.engine.do_what_is_due(later).await;
             assert_eq!(rotated().await, [false, false, true]);
             token.put_back();
             let until = Instant::now() + Duration::from_secs(60);
             while rotated().await != [true; 3] {
                 assert!(Instant::now() < until, "not rotated");
-                bench.engine.do_what_is_due(later).await;
+                bench.engine.rotate_in_hsm(later).await;
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             bench.engine.close().await;
@@ -675,6 +759,19 @@ fn a_server_without_the_hsm_says_so() {
             assert_eq!(kind(decrypt(&blob)).await, ErrorKind::HsmUnavailable);
             let create = without.perform(&bench.admin, aes()).await.unwrap_err();
             assert_eq!(create.kind(), ErrorKind::UnsupportedProtection);
+            // What it cannot rotate it leaves to those who can, without a line every time.
+            let update = UpdateRotation {
+                key: id(&key),
+                period: Some(Duration::from_secs(30 * 86_400)),
+            };
+            bench.run(update).await.unwrap();
+            let later = now() + SignedDuration::from_hours(24 * 31);
+            without.do_what_is_due(later).await;
+            let described = bench.run(DescribeKey { key: id(&key) }).await.unwrap();
+            assert_eq!(described.primary, key.primary);
+            bench.engine.rotate_in_hsm(later).await;
+            let described = bench.run(DescribeKey { key: id(&key) }).await.unwrap();
+            assert_ne!(described.primary, key.primary);
             assert!(!without.has_hsm() && bench.engine.has_hsm());
             let public = GetPublicKey {
                 key: id(&pair),
