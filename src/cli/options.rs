@@ -11,6 +11,7 @@ use super::cmd::mount::{AuditTo, parse_full, show_full};
 use super::logging::LogFormat;
 use super::values::{self, ValueError};
 use crate::audit::WhenFull;
+use crate::fuse::Transport;
 use crate::units::KeyUri;
 
 /// Access times in the plaintext.
@@ -99,6 +100,8 @@ pub enum MountOption {
     Suid(bool),
     /// `threads=N`
     Threads(u32),
+    /// `transport=auto`, `dev`, `io_uring`
+    Transport(Transport),
     /// `wait=DURATION`
     Wait(Duration),
 }
@@ -260,8 +263,17 @@ const VALUED: &[&str] = &[
     "passphrase_file",
     "provider_rate",
     "threads",
+    "transport",
     "wait",
 ];
+
+/// How requests come from the kernel, by its name.
+///
+/// # Errors
+/// It is none of the three.
+pub fn parse_transport(text: &str) -> Result<Transport, ValueError> {
+    Transport::of_name(text).ok_or_else(|| values::malformed(text, "auto, dev or io_uring"))
+}
 
 /// Options that are a name and a value.
 fn valued(name: &str, value: &str) -> Result<MountOption, OptionError> {
@@ -286,6 +298,7 @@ fn valued(name: &str, value: &str) -> Result<MountOption, OptionError> {
         "passphrase_file" => MountOption::PassphraseFile(value.into()),
         "provider_rate" => MountOption::ProviderRate(count(PROVIDER_RATE)?),
         "threads" => MountOption::Threads(count(THREADS)?),
+        "transport" => MountOption::Transport(parse_transport(value).map_err(wrong)?),
         "wait" => MountOption::Wait(duration(WAIT)?),
         _ => return Err(OptionError::Unknown(name.to_owned())),
     })
@@ -339,6 +352,7 @@ impl fmt::Display for MountOption {
             Self::Shared => f.write_str("shared"),
             Self::Suid(on) => f.write_str(either(*on, "suid", "nosuid")),
             Self::Threads(count) => write!(f, "threads={count}"),
+            Self::Transport(transport) => write!(f, "transport={}", transport.name()),
             Self::Wait(limit) => write!(f, "wait={}", values::show_duration(*limit)),
         }
     }
@@ -440,6 +454,8 @@ mod tests {
             "threads=0",
             "threads=x",
             "threads=257",
+            "transport=",
+            "transport=IO_URING",
             "key_cache_ttl=0",
             "key_cache_ttl=2d",
             "cache_ttl=5x",
@@ -522,6 +538,8 @@ mod tests {
             Just(MountOption::Shared),
             any::<bool>().prop_map(MountOption::Suid),
             THREADS.prop_map(MountOption::Threads),
+            prop::sample::select(vec![Transport::Auto, Transport::Dev, Transport::IoUring])
+                .prop_map(MountOption::Transport),
         ]
     }
 

@@ -8,6 +8,7 @@ use crate::audit::{Audit, WhenFull};
 use crate::crypto::locked_memory_report;
 use crate::format::volume_config::{KeyScope, NameMode};
 use crate::fs::{FileSystem, LockedBy};
+use crate::fuse::Transport;
 use crate::keys::{Guarded, KeyErrorKind, KeyHealth, KeyProvider as _, ProviderCalls};
 use crate::volume::VolumeError;
 
@@ -27,6 +28,7 @@ pub(super) struct StatusReporter {
     pub(super) mountpoint: PathBuf,
     pub(super) read_only: bool,
     pub(super) shared: bool,
+    pub(super) transport: Transport,
     pub(super) hardening: HardeningReport,
     pub(super) since: Instant,
 }
@@ -44,6 +46,7 @@ impl StatusReporter {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             read_only: self.read_only,
             shared: self.shared,
+            transport: self.transport.name().to_owned(),
             names: match config.names {
                 NameMode::Encrypted => "encrypted",
                 NameMode::Plain => "plain",

@@ -119,6 +119,7 @@ fn serve_volume(
         mountpoint: request.mountpoint.clone(),
         read_only: request.read_only,
         shared: !request.mount.exclusive,
+        transport: mounted.transport(),
         hardening: request.hardening,
         since: Instant::now(),
     });
@@ -134,9 +135,10 @@ fn serve_volume(
         },
     );
     let watch = watch.map_err(ServeError::other("watching for signals"))?;
+    let transport = mounted.transport().name();
     let served = run(mounted, || {
         works()?;
-        tracing::info!(cipherdir = %request.cipherdir.display(), mountpoint = %request.mountpoint.display(), "mounted");
+        tracing::info!(transport, cipherdir = %request.cipherdir.display(), mountpoint = %request.mountpoint.display(), "mounted");
         Ok(())
     });
     drop(watch);

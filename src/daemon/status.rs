@@ -23,6 +23,8 @@ pub struct MountStatus {
     pub read_only: bool,
     /// Other mounts of the volume may run.
     pub shared: bool,
+    /// How requests come from the kernel: `dev` or `io_uring`.
+    pub transport: String,
     /// `encrypted` or `plain`.
     pub names: String,
     /// `file` or `volume`.

@@ -508,8 +508,14 @@ impl Filesystem for Adapter {
         size: u32,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
-        reply: ReplyData,
+        mut reply: ReplyData,
     ) {
+        if let Some(memory) = reply.memory(size as usize) {
+            let read = self.fs.read(fh(handle), offset, memory);
+            answer!(self, "read", inode, request, reply, read, |len| reply
+                .filled(len));
+            return;
+        }
         with_buffer(size as usize, |buffer| {
             let mut read = || self.fs.read(fh(handle), offset, buffer);
             answer!(self, "read", inode, request, reply, read(), |len| reply

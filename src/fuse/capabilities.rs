@@ -119,7 +119,7 @@ const IDMAP: &[(InitFlags, &str)] = &[(
 // * NO_OPEN_SUPPORT, NO_OPENDIR_SUPPORT: handles hold the open file and the folder's listing.
 // * SPLICE_*: data is opened and sealed in memory, so there is no page to move.
 // * PASSTHROUGH: what lies on disk is ciphertext.
-// * OVER_IO_URING: fuser has no transport for it.
+// * OVER_IO_URING: for the session to ask, which has the rings (vendor/fuser).
 
 /// Asks the kernel for what this file system can use; what an older kernel lacks is done without.
 ///

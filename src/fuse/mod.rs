@@ -10,4 +10,4 @@ mod convert;
 mod locks;
 mod session;
 
-pub use session::{MountConfig, Mounted, mount};
+pub use session::{MountConfig, Mounted, Transport, mount};

@@ -13,6 +13,38 @@ use super::adapter::Adapter;
 use super::cache::Caches;
 use super::capabilities::Features;
 
+/// How requests come from the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// Over io_uring where the kernel offers it and this process may use it, else by /dev/fuse.
+    #[default]
+    Auto,
+    /// By reads and writes of /dev/fuse.
+    Dev,
+    /// Over io_uring (Linux 6.14, `fuse.enable_uring`), or there is no mount.
+    IoUring,
+}
+
+impl Transport {
+    /// As the command line has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Dev => "dev",
+            Self::IoUring => "io_uring",
+        }
+    }
+
+    /// Of this name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::Auto, Self::Dev, Self::IoUring]
+            .into_iter()
+            .find(|transport| transport.name() == name)
+    }
+}
+
 /// What the kernel is told at the mount.
 #[derive(Debug, Clone)]
 pub struct MountConfig {
@@ -28,8 +60,10 @@ pub struct MountConfig {
     pub export: bool,
     /// How long the kernel may keep names and attributes.
     pub cache_ttl: Duration,
-    /// Threads that serve requests.
+    /// Threads that serve requests which come by /dev/fuse. Over io_uring there is one for each processor.
     pub threads: usize,
+    /// How requests come.
+    pub transport: Transport,
 }
 
 impl MountConfig {
@@ -71,9 +105,16 @@ pub fn mount(fs: Arc<FileSystem>, mountpoint: &Path, config: &MountConfig) -> io
     };
     options.n_threads = Some(config.threads);
     options.clone_fd = true;
+    options.io_uring = config.transport != Transport::Dev;
     let notifier = Arc::new(OnceLock::new());
     let adapter = Adapter::new(Arc::clone(&fs), config, Arc::clone(&notifier));
     let session = Session::new(adapter, mountpoint, &options)?;
+    if config.transport == Transport::IoUring && !session.is_over_io_uring() {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "the kernel does not offer FUSE over io_uring (Linux 6.14 or later, with `echo 1 > /sys/module/fuse/parameters/enable_uring`), or this process may not use it",
+        ));
+    }
     notifier.get_or_init(|| session.notifier());
     fs.set_kernel_cache(Arc::new(Caches(session.notifier())));
     Ok(Mounted { session, fs })
@@ -103,6 +144,15 @@ fn mount_option(option: &str) -> MountOption {
 }
 
 impl Mounted {
+    /// How requests come: never [`Transport::Auto`].
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        match self.session.is_over_io_uring() {
+            true => Transport::IoUring,
+            false => Transport::Dev,
+        }
+    }
+
     /// Serves requests until the mount ends, and then commits all that was written; says whether every commit
     /// succeeded.
     ///

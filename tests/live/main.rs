@@ -41,6 +41,7 @@ mod slots;
 mod slow_keys;
 mod tpm;
 mod transit;
+mod transport;
 mod tree;
 mod workers;
 mod write_only;

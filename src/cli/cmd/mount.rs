@@ -14,6 +14,7 @@ use crate::cli::args::{KeyArgs, PassphraseArgs, PassphraseFrom};
 use crate::cli::failure::Failure;
 use crate::cli::options::{self, Atime, MountOption, UnknownOption};
 use crate::cli::values::{self, ValueError};
+use crate::fuse::Transport;
 use crate::units::KeyUri;
 
 pub use audit::AuditTo;
@@ -35,7 +36,8 @@ MOUNT OPTIONS (-o):
   shared                      as --shared; so every other long option, with `_` for `-`:
                               accept_empty, acl, allow_unlocked_memory, audit=, audit_full=, cache_ttl=, export,
                               key_cache_entries=, key_cache_ttl=, log_file=, log_format=, offline_grace=,
-                              passphrase_command=, passphrase_file=, provider_rate=, threads=, wait=
+                              passphrase_command=, passphrase_file=, provider_rate=, threads=,
+                              transport=, wait=
   A backslash before a comma keeps it in a value; in a key's URI, %2C stands for one as well. Where an
   option comes twice the last one counts, key= apart; -o outranks the options outside it. Options for mount(8) and systemd (defaults, noauto, user,
   nofail, _netdev, x-…, comment=…) are passed over; an unknown option is an error.
@@ -169,6 +171,14 @@ pub struct MountArgs {
     #[arg(long, value_name = "N", value_parser = parse_threads, help_heading = "Tuning")]
     pub threads: Option<u32>,
 
+    /// How requests come from the kernel: auto, dev or io_uring
+    ///
+    /// auto: over io_uring where the kernel offers it (Linux 6.14, with `echo 1 > /sys/module/fuse/parameters/enable_uring`),
+    /// else by /dev/fuse. io_uring: so, or not at all. Over io_uring there is a thread for each processor, whatever --threads
+    /// says.
+    #[arg(long, value_name = "NAME", value_parser = options::parse_transport, default_value = "auto", help_heading = "Tuning")]
+    pub transport: Transport,
+
     /// How long the kernel may keep names and attributes, 0 to 1d. Default: 1h; with --shared 1s
     #[arg(long, value_name = "DURATION", value_parser = parse_cache_ttl, help_heading = "Tuning")]
     pub cache_ttl: Option<Duration>,
@@ -294,6 +304,8 @@ pub struct MountRequest {
     pub passphrase: PassphraseFrom,
     /// Threads that serve requests; None: one for each processor.
     pub threads: Option<u32>,
+    /// How requests come from the kernel.
+    pub transport: Transport,
     /// How long the kernel may keep names and attributes; None: what `sharing` suggests.
     pub cache_ttl: Option<Duration>,
     /// A file without a header reads as empty.
@@ -346,6 +358,7 @@ impl MountRequest {
             keys: Vec::new(),
             passphrase: PassphraseFrom::default(),
             threads: None,
+            transport: Transport::default(),
             cache_ttl: None,
             accept_empty: false,
         }
@@ -410,6 +423,7 @@ impl MountRequest {
             MountOption::Shared => self.sharing = Sharing::Shared,
             MountOption::Suid(on) => self.kernel.suid = on,
             MountOption::Threads(count) => self.threads = Some(count),
+            MountOption::Transport(transport) => self.transport = transport,
             MountOption::Wait(limit) => self.wait = limit,
         }
     }
@@ -446,6 +460,7 @@ impl MountArgs {
             keys: self.keys.keys,
             passphrase: self.passphrase.into(),
             threads: self.threads,
+            transport: self.transport,
             cache_ttl: self.cache_ttl,
             accept_empty: self.accept_empty,
             ..MountRequest::new(self.cipherdir, self.mountpoint)
@@ -489,10 +504,10 @@ mod tests {
         let flags = "c m --read-only --allow-other --acl --export --shared --key-cache-entries 9 --key-cache-ttl 90s --threads 3 \
                      --offline-grace 0 --provider-rate 7 \
                      --accept-empty --allow-unlocked-memory --passphrase-file /p --cache-ttl 0 --audit /a --audit-full fail \
-                     --wait 1m";
+                     --wait 1m --transport dev";
         let options = "c m -o ro,allow_other,acl,export,shared,key_cache_entries=9,key_cache_ttl=90s -o \
                        offline_grace=0,provider_rate=7,threads=3,accept_empty,allow_unlocked_memory,passphrase_file=/p,cache_ttl=0 \
-                       -o audit=/a,audit_full=fail,wait=1m";
+                       -o audit=/a,audit_full=fail,wait=1m,transport=dev";
         assert_eq!(request(flags), request(options));
     }
 

@@ -79,7 +79,7 @@ impl Operation for Backup {
         };
         let header = serde_json::to_string(&header).map_err(|_error| KmsError::internal())?;
         let mut file = format!("{MAGIC}{header}\n").into_bytes();
-        let dump = engine.store.dump(call.now).await?;
+        let dump = engine.store.dump().await?;
         let sealed = engine.root.seal_backup(&file, dump.as_bytes());
         file.extend_from_slice(&sealed);
         Ok(file)

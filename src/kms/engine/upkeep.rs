@@ -267,7 +267,7 @@ impl Engine {
                     version: version.version.id,
                     key: key.clone(),
                 };
-                write.drop_hsm_object(&object, now).await?;
+                write.drop_hsm_object(&object).await?;
             }
         }
         write.delete_key(key).await?;

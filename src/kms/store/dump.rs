@@ -4,7 +4,6 @@
 //! `b:`, texts come after `t:`. What is secret in it is wrapped, as it is in the database.
 
 use data_encoding::BASE64;
-use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -25,7 +24,7 @@ use Kind::{Bytes, Number, Text};
 type Table = (&'static str, &'static [(&'static str, Kind)]);
 
 /// What is being made in the HSM at this moment is another service's to destroy once this is restored elsewhere.
-const NOT_BEING_MADE: &str = " WHERE due <= $1";
+const NOT_BEING_MADE: &str = " WHERE due <= 0";
 
 /// Every table but those that are of one database alone (`counter`, `change`, `seen`, `session`), each after those that it refers to.
 const TABLES: &[Table] = &[
@@ -136,7 +135,7 @@ impl Store {
     /// # Errors
     ///
     /// `Unavailable`, `Corrupt`.
-    pub async fn dump(&self, now: Timestamp) -> Result<String, StoreError> {
+    pub async fn dump(&self) -> Result<String, StoreError> {
         // Never committed, so nothing changes; but whoever writes waits.
         let mut write = self.write().await?;
         let mut text = String::new();
@@ -148,10 +147,7 @@ impl Store {
             };
             // Made of the table above alone.
             let select = format!("SELECT {} FROM {table}{only}", names.join(", "));
-            let mut select = sqlx::query(AssertSqlSafe(select));
-            if !only.is_empty() {
-                select = select.bind(now.as_millisecond());
-            }
+            let select = sqlx::query(AssertSqlSafe(select));
             let rows = select.fetch_all(write.connection()).await?;
             for row in rows {
                 let values = columns

@@ -5,7 +5,8 @@
 //! destroyed after that, as often as it takes.
 //!
 //! Whoever destroys one claims it first, in a transaction: then no version can be made of it any more. When it is due is
-//! negative from then on: the time of the claim.
+//! the time from which what was never kept may be destroyed; 0 for what is no longer needed; negative once it is claimed: the
+//! time of the claim. So what may still be kept is told apart whatever any server's clock says.
 
 use jiff::{SignedDuration, Timestamp};
 use sqlx::FromRow;
@@ -200,15 +201,11 @@ impl Write<'_> {
     /// # Errors
     ///
     /// `Unavailable`.
-    pub async fn drop_hsm_object(
-        &mut self,
-        object: &HsmObject,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    pub async fn drop_hsm_object(&mut self, object: &HsmObject) -> Result<(), StoreError> {
         sqlx::query(INSERT)
             .bind(&object.version.0)
             .bind(&object.key.0)
-            .bind(now.as_millisecond())
+            .bind(0)
             .execute(self.connection())
             .await?;
         Ok(())

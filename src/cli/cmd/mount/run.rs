@@ -265,6 +265,7 @@ fn mount_config(request: &MountRequest, cipherdir: &str, exclusive: bool) -> Mou
         threads: request
             .threads
             .map_or_else(serve::default_threads, |threads| threads as usize),
+        transport: request.transport,
     }
 }
 

@@ -112,7 +112,7 @@ fn nothing_is_left_of_a_key_that_was_destroyed() {
                 .unwrap()
                 .is_empty()
         );
-        let dump = bench.engine.store.dump(now()).await.unwrap();
+        let dump = bench.engine.store.dump().await.unwrap();
         assert!(!dump.contains(&key.id.0), "{dump}");
         bench.engine.close().await;
     });
