@@ -18,7 +18,7 @@ readonly all_stages=(shell fmt clippy deny test fuzz faults crash docs live pjdf
 
 stage_shell() {
     need_packages shellcheck
-    shellcheck --external-sources --source-path=SCRIPTDIR scripts/*.sh scripts/examples/*.sh .ci/run
+    shellcheck --external-sources --source-path=SCRIPTDIR scripts/*.sh scripts/bench/*.sh scripts/examples/*.sh .ci/run
 }
 
 stage_fmt() { cargo fmt --check; }
