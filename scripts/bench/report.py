@@ -62,9 +62,10 @@ def summary(line, found, calls):
     """One line: medians, bests and worsts of each system, ratios of medians and of bests, what they have to be."""
     systems = {}
     for system, values in found.items():
-        # One peak of memory holds for the whole run.
-        middle = max(values) if line == "memory" else statistics.median(values)
-        systems[system] = {"median": middle, "best": min(values), "worst": max(values)}
+        if line == "memory":
+            # Each mount of the run had a peak; the highest is what a user sees.
+            values = [max(values)]
+        systems[system] = {"median": statistics.median(values), "best": min(values), "worst": max(values)}
     own = systems.get(OWN)
     ratios = {
         peer: {part: values[part] / own[part] for part in ("median", "best")}
