@@ -1,4 +1,5 @@
-//! Does one operation of the file system some times, for callgrind to count its instructions: `budget OPERATION FOLDER`.
+//! Does one operation of the file system some times, for its instructions and system calls to be counted:
+//! `budget OPERATION FOLDER`.
 //!
 //! `scripts/budget.sh` counts what runs inside of [`counted`], on the thread that calls it: threads beside it (data keys made
 //! ahead, the committer, the watch over keys) do no part of it. There is no kernel in between, so a request's way to and from
@@ -34,10 +35,12 @@ const CALLER: Caller = Caller {
     umask: 0,
 };
 
-/// All that is counted.
+/// All that is counted. Two system calls that nothing else here makes say to strace where it begins and ends.
 #[inline(never)]
 fn counted(work: &mut dyn FnMut()) {
+    std::os::unix::process::parent_id();
     std::hint::black_box(work)();
+    std::os::unix::process::parent_id();
 }
 
 /// A volume as `envelopefs init` makes it, in that empty folder, served.

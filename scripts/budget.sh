@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Counts the instructions of read, write, lookup, open and create under callgrind, and holds them against the budget.
+# Counts the instructions (callgrind) and system calls (strace) of read, write, lookup, open and create, and holds them against
+# the budget.
 #
 #   scripts/budget.sh                                 fails where there are more than benches/budget.json has, or far fewer
 #   ENVELOPEFS_UPDATE_BUDGET=1 scripts/budget.sh      makes the budget anew
@@ -34,7 +35,7 @@ build_program() {
 }
 
 check_processor
-need_packages valgrind python3
+need_packages valgrind strace python3
 build_program
 make_work_folder
 how=check
