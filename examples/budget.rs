@@ -11,6 +11,7 @@
     reason = "what cannot be set up has nothing to count, and the count is what is printed"
 )]
 
+use std::hint::black_box;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 
@@ -27,7 +28,9 @@ use envelopefs::volume::{self, CreateOptions, UnlockOptions};
 /// A request as the kernel makes it of a stream without large requests.
 const REQUEST: usize = 128 << 10;
 /// How often each operation is done; fewer files than a pool of data keys has.
-const TIMES: usize = 16;
+const TIMES: usize = 48;
+/// How often it is done before, until buffers have grown to what they are used for.
+const WARM_UP: usize = 8;
 const ROOT: Ino = Ino::ROOT;
 const CALLER: Caller = Caller {
     ids: storage::Caller { uid: 0, gid: 0 },
@@ -38,9 +41,9 @@ const CALLER: Caller = Caller {
 /// All that is counted. Two system calls that nothing else here makes say to strace where it begins and ends.
 #[inline(never)]
 fn counted(work: &mut dyn FnMut()) {
-    std::os::unix::process::parent_id();
-    std::hint::black_box(work)();
-    std::os::unix::process::parent_id();
+    black_box(std::os::unix::process::parent_id());
+    black_box(work)();
+    black_box(std::os::unix::process::parent_id());
 }
 
 /// A volume as `envelopefs init` makes it, in that empty folder, served.
@@ -100,21 +103,18 @@ fn forgotten_files(fs: &Arc<FileSystem>, names: &[Vec<u8>]) {
 fn written_file(fs: &Arc<FileSystem>) -> Fh {
     let (_ino, fh) = create(fs, b"stream");
     let data = vec![0x5a; REQUEST];
-    for nth in 0..=TIMES {
+    for nth in 0..WARM_UP + TIMES {
         fs.write(fh, (nth * REQUEST) as u64, &data, false).unwrap();
     }
     fs.fsync(fh, SyncKind::All).unwrap();
     fh
 }
 
-/// One request after the other; the first is for what happens once in a process, and is not counted.
+/// One request after the other.
 fn in_requests(mut request: impl FnMut(u64)) {
-    request(0);
-    counted(&mut || {
-        for nth in 1..=TIMES {
-            request((nth * REQUEST) as u64);
-        }
-    });
+    let mut offsets = (0..).step_by(REQUEST);
+    offsets.by_ref().take(WARM_UP).for_each(&mut request);
+    counted(&mut || offsets.by_ref().take(TIMES).for_each(&mut request));
 }
 
 fn read(fs: &Arc<FileSystem>) {

@@ -19,7 +19,7 @@ from collections import Counter
 OPERATIONS = ("read", "write", "lookup", "open", "create")
 SLACK = 0.05
 # What is not worth a failure where an operation takes few instructions anyway.
-LEAST = 200
+LEAST = 300
 # Some are made not each time but after some milliseconds. One more for each operation is never overlooked.
 CALLS_SLACK = 0.5
 # Names of the libraries' functions; _aesni is assembly with names of its own.
