@@ -2,8 +2,8 @@
 
     shares.py NAME.folded…
 
-A folded file has a stack a line, outermost frame first, and how many samples had it. A sample counts for the first kind whose
-pattern one of its frames has, looked for from the innermost outwards.
+A folded file has a stack a line, outermost frame first, and how many nanoseconds were spent in it. A stack counts for the first
+kind whose pattern one of its frames has, looked for from the innermost outwards.
 """
 
 import os
@@ -35,8 +35,8 @@ def shares(path):
     counts = Counter()
     with open(path, encoding="utf-8", errors="replace") as stacks:
         for row in stacks:
-            stack, samples = row.rsplit(" ", 1)
-            counts[kind_of(stack.split(";"))] += int(samples)
+            stack, spent = row.rsplit(" ", 1)
+            counts[kind_of(stack.split(";"))] += int(spent)
     return counts
 
 
@@ -45,12 +45,12 @@ PATTERNS = [(kind, re.compile(pattern)) for kind, pattern in KINDS.items()]
 
 def main():
     profiles = {os.path.basename(path).removesuffix(".folded"): shares(path) for path in sys.argv[1:]}
-    print("| part of the samples | " + " | ".join(profiles) + " |")
+    print("| part of the time | " + " | ".join(profiles) + " |")
     print("|---|" + "---:|" * len(profiles))
     for kind in [*KINDS, "all else in the daemon", "all else in the kernel and libraries"]:
         cells = (f"{100 * counts[kind] / counts.total():.1f} %" for counts in profiles.values())
         print(f"| {kind} | " + " | ".join(cells) + " |")
-    print("| samples | " + " | ".join(f"{counts.total():,}" for counts in profiles.values()) + " |")
+    print("| seconds of processor time | " + " | ".join(f"{counts.total() / 1e9:.1f}" for counts in profiles.values()) + " |")
 
 
 main()
