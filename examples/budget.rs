@@ -46,8 +46,8 @@ fn counted(work: &mut dyn FnMut()) {
     black_box(std::os::unix::process::parent_id());
 }
 
-/// A volume as `envelopefs init` makes it, in that empty folder, served.
-fn serve(folder: &Path) -> Arc<FileSystem> {
+/// Makes a volume as `envelopefs init` does, in that empty folder.
+fn make(folder: &Path) {
     let key = folder.join("key");
     drop(FileProvider::create(&key).unwrap());
     let create = CreateOptions {
@@ -59,9 +59,13 @@ fn serve(folder: &Path) -> Arc<FileSystem> {
         keys: vec![FileProvider::uri_of(&key).unwrap()],
         volume_keys: Vec::new(),
     };
+    let providers = Providers::new(ProviderOptions::default());
+    volume::create(&folder.join("volume"), &create, &providers).unwrap();
+}
+
+fn serve(folder: &Path) -> Arc<FileSystem> {
     let providers = Arc::new(Providers::new(ProviderOptions::default()));
     let path = folder.join("volume");
-    volume::create(&path, &create, &providers).unwrap();
     let volume = volume::open(&path, &UnlockOptions::default(), providers).unwrap();
     FileSystem::new(Arc::new(volume), FsOptions::default()).unwrap()
 }
@@ -143,14 +147,30 @@ fn lookup(fs: &Arc<FileSystem>) {
     });
 }
 
-fn open_and_release(fs: &Arc<FileSystem>) {
+/// Of files whose keys are in memory.
+fn opens(fs: &Arc<FileSystem>) {
     let names = names("opened");
     forgotten_files(fs, &names);
-    let found: Vec<Ino> = names
+    opens_of(fs, &names);
+}
+
+/// Of files that were made before the mount, whose keys have to be unwrapped.
+fn first_opens(folder: &Path) {
+    let names = names("opened-first");
+    let fs = serve(folder);
+    forgotten_files(&fs, &names);
+    fs.shut_down();
+    drop(fs);
+    let fs = serve(folder);
+    opens_of(&fs, &names);
+    fs.shut_down();
+}
+
+fn opens_of(fs: &Arc<FileSystem>, names: &[Vec<u8>]) {
+    let found = names
         .iter()
-        .map(|name| fs.lookup(ROOT, name).unwrap().attr.ino)
-        .collect();
-    fs.release(open(fs, found[0])).unwrap();
+        .map(|name| fs.lookup(ROOT, name).unwrap().attr.ino);
+    let found: Vec<Ino> = found.collect();
     counted(&mut || {
         for ino in &found {
             fs.release(open(fs, *ino)).unwrap();
@@ -183,14 +203,21 @@ fn creates(fs: &Arc<FileSystem>) {
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, operation, folder] = arguments.as_slice() else {
-        panic!("usage: budget read|write|lookup|open|create FOLDER");
+        panic!("usage: budget read|write|lookup|open|first-open|create FOLDER");
     };
-    let fs = serve(Path::new(folder));
+    let folder = Path::new(folder);
+    make(folder);
+    if operation == "first-open" {
+        first_opens(folder);
+        println!("{TIMES}");
+        return;
+    }
+    let fs = serve(folder);
     match operation.as_str() {
         "read" => read(&fs),
         "write" => write(&fs),
         "lookup" => lookup(&fs),
-        "open" => open_and_release(&fs),
+        "open" => opens(&fs),
         "create" => creates(&fs),
         other => panic!("no operation is called {other}"),
     }

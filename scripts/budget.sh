@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Counts the instructions (callgrind) and system calls (strace) of read, write, lookup, open and create, and holds them against
+# Counts the instructions (callgrind) and system calls (strace) of read, write, lookup, open, first open and create, and holds them against
 # the budget.
 #
 #   scripts/budget.sh                                 fails where there are more than benches/budget.json has, or far fewer
