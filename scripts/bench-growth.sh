@@ -4,8 +4,8 @@
 #
 #   scripts/bench-growth.sh [--max FILES] [--max-gigabytes N] [--rounds N] [--json] [--check]
 #
-# Files: in one folder of 1,000, 10,000, 100,000 and so on up to --max (1000000) files of 100 bytes, after a new mount: stat, and
-# open, read and close of a thousand of them; listing, for each entry; a thousand new files, and their removal.
+# Files: in folders of 1,000, 10,000, 100,000 and so on up to --max (1000000) files of 100 bytes, after a new mount: stat, and
+# open, read and close of a thousand of them; listing, for each entry; once all are known, a thousand new files, and their removal.
 # Streams: of 1 MiB, 8 MiB and so on up to --max-gigabytes (64). Of a stream that is longer than a GiB only the last GiB is kept,
 # with a hole in the place of what was read, as no memory holds all.
 # Memory: after all files were looked up, and after the kernel has forgotten them (drop_caches); with it open descriptors.
@@ -48,34 +48,41 @@ files() { python3 "$project/scripts/bench/files.py" "$@"; }
 
 # --- more files -------------------------------------------------------------------------------------
 
-# Fills up to each size, and measures there.
+# A folder for each size; then each round goes through all of them, so that what the machine does meanwhile meets all alike.
 grow_files() {
-    local system=$1 size filled=0
+    local system=$1 size round sizes=()
     remount "$system"
-    mkdir "$mount/many"
     for ((size = sampled; size <= max; size *= 10)); do
-        progress "$size files in $system"
-        files create "$mount/many" $((filled + 1)) "$size" "$bytes" >/dev/null
-        filled=$size
-        measure_files "$system" "$size"
+        sizes+=("$size")
+        progress "making $size files in $system"
+        mkdir "$mount/$size"
+        files create "$mount/$size" 1 "$size" "$bytes" >/dev/null
+    done
+    for ((round = 0; round < rounds; round++)); do
+        for size in "${sizes[@]}"; do
+            progress "round $((round + 1)) of $rounds: $size files in $system"
+            measure_files "$system" "$size"
+        done
+    done
+    for size in "${sizes[@]}"; do
         [ "$system" = tmpfs ] || watch_memory "$size"
     done
     leave "$system"
-    rm -rf "${store:?}/$system/many"
+    find "$store/$system" -mindepth 1 -maxdepth 1 -type d ! -name '.envelopefs*' -exec rm -rf {} +
 }
 
+# stat, read and list ask of files that the kernel does not know; files are made and removed while it knows all others.
 measure_files() {
-    local round system=$1 size=$2
-    for ((round = 0; round < rounds; round++)); do
-        remount "$system"
-        per_file stat "$(files stat "$mount/many" 1 "$size" $((size / sampled)))"
-        remount "$system"
-        per_file read "$(files read "$mount/many" 1 "$size" $((size / sampled)))"
-        remount "$system"
-        per_entry "$(files list "$mount/many")"
-        per_file create "$(files create "$mount/many" $((size + 1)) $((size + sampled)) "$bytes")"
-        per_file unlink "$(files unlink "$mount/many" $((size + 1)) $((size + sampled)))"
-    done
+    local system=$1 size=$2
+    remount "$system"
+    per_file stat "$(files stat "$mount/$size" 1 "$size" $((size / sampled)))"
+    remount "$system"
+    per_file read "$(files read "$mount/$size" 1 "$size" $((size / sampled)))"
+    remount "$system"
+    per_entry "$(files list "$mount/$size")"
+    files stat "$mount/$size" 1 "$size" >/dev/null
+    per_file create "$(files create "$mount/$size" $((size + 1)) $((size + sampled)) "$bytes")"
+    per_file unlink "$(files unlink "$mount/$size" $((size + 1)) $((size + sampled)))"
 }
 
 per_file() { grown "$1" "$system" "$size" "$(awk -v s="$2" -v n="$sampled" 'BEGIN { print s / n }')"; }
@@ -88,7 +95,7 @@ watch_memory() {
     local size=$1
     remount envelopefs
     note_memory mounted
-    files stat "$mount/many" 1 "$size" >/dev/null
+    files stat "$mount/$size" 1 "$size" >/dev/null
     note_memory seen
     # Names and inodes that nobody uses: the kernel forgets them, and tells the daemon.
     echo 2 | as_root tee /proc/sys/vm/drop_caches >/dev/null
@@ -108,27 +115,29 @@ forgotten() { [ "$(inodes)" -lt 100 ]; }
 
 # --- longer streams ---------------------------------------------------------------------------------
 
+# Those that take long are not repeated.
 grow_streams() {
-    local system=$1 size round
-    for ((size = 1; size <= max_gigabytes * 1024; size *= 8)); do
-        stream_rounds "$system" "$size"
+    local system=$1 size round longest=$((max_gigabytes * 1024))
+    for ((round = 0; round < rounds; round++)); do
+        for ((size = 1; size < longest * 8; size *= 8)); do
+            # The last step ends at the longest, where eightfold steps miss it.
+            [ "$size" -le "$longest" ] || size=$longest
+            if [ "$size" -le 1024 ] || [ "$round" -eq 0 ]; then
+                measure_stream "$system" "$size"
+            fi
+            [ "$size" -lt "$longest" ] || break
+        done
     done
-    # The longest, where eightfold steps miss it.
-    [ $((size / 8)) -eq $((max_gigabytes * 1024)) ] || stream_rounds "$system" $((max_gigabytes * 1024))
 }
 
-# What takes long needs no repetition.
-stream_rounds() {
-    local system=$1 size=$2 round taken many=$rounds
-    [ "$size" -le 1024 ] || many=1
-    progress "a stream of $size MiB in $system"
-    for ((round = 0; round < many; round++)); do
-        remount "$system"
-        read -ra taken <<<"$(python3 "$project/scripts/bench/stream.py" "$mount/stream" "$size")"
-        grown write "$system" "$size" "${taken[0]}"
-        grown fetch "$system" "$size" "${taken[1]}"
-        leave "$system"
-    done
+measure_stream() {
+    local system=$1 size=$2 taken
+    progress "round $((round + 1)) of $rounds: a stream of $size MiB in $system"
+    remount "$system"
+    read -ra taken <<<"$(python3 "$project/scripts/bench/stream.py" "$mount/stream" "$size")"
+    grown write "$system" "$size" "${taken[0]}"
+    grown fetch "$system" "$size" "${taken[1]}"
+    leave "$system"
 }
 
 # --- the results ------------------------------------------------------------------------------------
@@ -141,7 +150,7 @@ need_packages jq python3
 need_systems envelopefs
 make_work_folder
 # Room for the files of one system at a time, or for two windows of a stream.
-make_store $((max / 128 + 4096)) $((3 * max + 100000))
+make_store $((max / 100 + 4096)) $((3 * max + 100000))
 make_volumes envelopefs tmpfs
 for system in envelopefs tmpfs; do
     grow_files "$system"
