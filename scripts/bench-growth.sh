@@ -39,8 +39,6 @@ parse_arguments() {
     [ "$max" -ge "$sampled" ] || die "--max is $sampled at least"
 }
 
-progress() { [ "$format" = json ] || [ ! -t 2 ] || printf '\r\033[K%s' "$1" >&2; }
-
 # grown WHAT SYSTEM SIZE VALUE
 grown() { printf '%s\t%s\t%s\t%s\n' "$@" >>"$work/grown"; }
 

@@ -85,8 +85,6 @@ run_group() {
     done
 }
 
-progress() { [ "$format" = json ] || [ ! -t 2 ] || printf '\r\033[K%s' "$1" >&2; }
-
 # --- the results ------------------------------------------------------------------------------------
 
 # The machine and the sizes: what a figure needs to be understood.

@@ -151,3 +151,6 @@ provider_calls() {
 note() { printf '%s\t%s\t%s\t%s\t%s\n' "$@" >>"$work/measured"; }
 
 difference() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.6f", b - a }'; }
+
+# What the script is at, for a person who waits.
+progress() { [ "${format:-}" = json ] || [ ! -t 2 ] || printf '\r\033[K%s' "$1" >&2; }
