@@ -1,32 +1,44 @@
 #!/usr/bin/env bash
-# The six canonical steps side by side with gocryptfs, in one run on one machine.
+# How fast envelopefs is, side by side with its peers, in one run on one machine.
 #
-#   scripts/bench.sh [--rounds N] [--megabytes N] [--files N] [--json] [--check]
+#   scripts/bench.sh [--rounds N] [--megabytes N] [--files N] [--only LINE,…] [--peers PEER,…] [--json] [--markdown FILE] [--check]
 #
-# write, read    a stream of --megabytes (1024) by dd in blocks of 128 KiB; the read after a new mount
-# untar, md5sum, ls -lR, rm -rf    a tree of --files (6000) small source files
+# The peers are gocryptfs, which encrypts too, and passthrough_hp, libfuse's example that does not (built from Debian's source
+# package); --peers names others: gocryptfs passthrough_hp securefs cryfs encfs tmpfs, and envelopefs-dev and
+# envelopefs-io_uring: itself with one way for requests to come from the kernel.
 #
-# Ciphertext lies on a tmpfs, so that no disk is measured. Each of the --rounds (5) takes every
-# step on both, in turns; the table shows medians, and how many times as fast envelopefs is in the
-# same run. --check fails where a stream is less than twice as fast as gocryptfs's, or another step
-# is slower than it: below 0.90, as one tenth is the noise of a shared machine.
+# write, read, readers       a stream of --megabytes (1024) in blocks of 128 KiB; eight readers at once. Reads follow a new mount.
+#                            With them goes the daemon's processor time for each GiB
+# untar, md5sum, ls, rm      a tree of --files (6000) small source files
+# create                     10,000 files of 1 KiB
+# git-clone, git-status, grep    a clone of that tree; the last two after a new mount
+# rand-read, rand-read-direct, rand-write, rand-write-direct, rand-write-fsync    4 KiB at random, by fio
+# sqlite, sqlite-wal         inserts, each a transaction
+# memory                     the most that the daemon had in any mount
+#
+# Ciphertext lies on a tmpfs, so that no disk is measured. Each of the --rounds (5) takes every line on every system, in turns;
+# the table shows medians, and how many times as good envelopefs is in the same run. --only takes some of the lines. --json
+# prints all figures, --markdown also writes them as the page docs/BENCHMARKS.md. --check fails where a ratio is below its
+# target; on a machine that does other work at the same time ratios waver by a tenth.
 
-# shellcheck source=scripts/lib.sh
-. "$(dirname "$0")/lib.sh"
+# shellcheck source=scripts/bench/systems.sh
+. "$(dirname "$0")/bench/systems.sh"
+# shellcheck source=scripts/bench/lines.sh
+. "$(dirname "$0")/bench/lines.sh"
 
-readonly systems=(envelopefs gocryptfs)
-readonly steps=(write read untar md5sum ls rm)
-readonly stream_at_least=2.00 others_at_least=0.90
-
-rounds=5 megabytes=1024 files=6000 format=table check=no
+rounds=5 megabytes=1024 files=6000 creates=10000 only='' peers=gocryptfs,passthrough_hp format=table page='' check=no
 
 parse_arguments() {
+    command="scripts/bench.sh${*:+ $*}"
     while [ $# -gt 0 ]; do
         case $1 in
             --rounds) rounds=$(number "$@") && shift ;;
             --megabytes) megabytes=$(number "$@") && shift ;;
             --files) files=$(number "$@") && shift ;;
+            --only) only=${2:?--only needs lines} && shift ;;
+            --peers) peers=${2:?--peers needs names} && shift ;;
             --json) format=json ;;
+            --markdown) page=$(realpath "${2:?--markdown needs a file}") && shift ;;
             --check) check=yes ;;
             -h | --help)
                 usage
@@ -36,149 +48,77 @@ parse_arguments() {
         esac
         shift
     done
+    IFS=, read -ra systems <<<"$peers"
+    check_peers "${systems[@]}"
+    systems=(envelopefs "${systems[@]}")
+    check_lines
 }
 
-# --- the machine ------------------------------------------------------------------------------------
-
-make_tmpfs() {
-    store=$work/store
-    mkdir "$store"
-    as_root mount -t tmpfs -o "size=$((2 * megabytes + 1024))M,mode=755,uid=$(id -u),gid=$(id -g)" none "$store"
-}
-
-# The tree to unpack: small files of the project's own dependencies, and their checksums.
-make_tree() {
-    local sources=${CARGO_HOME:-$HOME/.cargo}/registry/src
-    (cd "$project" && cargo fetch --quiet --locked)
-    mkdir "$store/tree"
-    (cd "$sources" && find . -type f -size -64k -print0 | sort -z | sed -zn "1,${files}p" |
-        tar --null --verbatim-files-from --files-from=- -cf -) | tar -C "$store/tree" -xf -
-    [ "$(find "$store/tree" -type f | wc -l)" -eq "$files" ] || die "fewer than $files files in $sources"
-    tar -C "$store/tree" -cf "$store/tree.tar" .
-    (cd "$store/tree" && find . -type f -exec md5sum {} +) >"$store/tree.md5"
-    rm -rf "$store/tree"
-}
-
-make_volumes() {
-    local system
-    printf 'bench\n' >"$work/passphrase"
-    for system in "${systems[@]}"; do
-        mkdir "$store/$system" "$work/$system"
+check_lines() {
+    local line lines
+    IFS=, read -ra lines <<<"$only"
+    for line in "${lines[@]}"; do
+        [[ " ${all_lines[*]} " == *" $line "* ]] || die "no line is called '$line': there are ${all_lines[*]}"
     done
-    HOME=$work "$ENVELOPEFS" init --key "file://$work/keyring.json" "$store/envelopefs" >/dev/null
-    # A cheap key derivation: it is no part of what is measured.
-    gocryptfs -q -init -scryptn 10 -passfile "$work/passphrase" "$store/gocryptfs"
 }
 
-mount_envelopefs() { HOME=$work "$ENVELOPEFS" mount "$store/envelopefs" "$work/envelopefs"; }
-
-mount_gocryptfs() {
-    gocryptfs -q -nosyslog -passfile "$work/passphrase" "$store/gocryptfs" "$work/gocryptfs" >/dev/null
-}
-
-# A new mount: nothing is in the kernel's cache.
-remount() {
-    if is_mounted "$work/$1"; then
-        unmount "$work/$1"
-    fi
-    "mount_$1"
-    check_mounted "$work/$1"
-}
-
-# --- the steps: run inside the mount -----------------------------------------------------------------
-
-step_write() { dd if=/dev/zero of=stream bs=128k count=$((megabytes * 8)) conv=fsync status=none; }
-step_read() { dd if=stream of=/dev/null bs=128k status=none; }
-step_untar() { mkdir tree && tar -C tree -xf "$store/tree.tar"; }
-step_md5sum() { (cd tree && md5sum --quiet --check "$store/tree.md5"); }
-step_ls() { ls -lR tree >/dev/null; }
-step_rm() { rm -rf tree; }
-
-# One round of one system; adds a line "STEP SYSTEM SECONDS" for each step to $work/times.
-run_round() {
-    local system=$1 name
-    remount "$system"
-    for name in "${steps[@]}"; do
-        [ "$name" != read ] || remount "$system"
-        (cd "$work/$system" && timed "$name" "$system")
-        [ "$name" != read ] || rm "$work/$system/stream"
-    done
-    unmount "$work/$system"
-}
-
-timed() {
-    local start=$EPOCHREALTIME
-    "step_$1"
-    awk -v step="$1" -v system_name="$2" -v start="$start" -v end="$EPOCHREALTIME" \
-        'BEGIN { printf "%s %s %.6f\n", step, system_name, end - start }' >>"$work/times"
-}
+# --- the rounds -------------------------------------------------------------------------------------
 
 run_rounds() {
-    local round
-    for ((round = 1; round <= rounds; round++)); do
-        # Who goes first changes with each round.
-        if ((round % 2)); then set -- "${systems[@]}"; else set -- "${systems[1]}" "${systems[0]}"; fi
-        [ "$format" = json ] || printf '\rround %d of %d' "$round" "$rounds" >&2
-        run_round "$1"
-        run_round "$2"
+    local round group
+    for ((round = 0; round < rounds; round++)); do
+        for group in "${groups[@]}"; do
+            declare -n of_group=lines_$group
+            ! wanted_of "${of_group[@]}" || run_group
+        done
     done
-    [ "$format" = json ] || printf '\r                  \r' >&2
+    progress ''
+}
+
+# Who goes first changes with each round.
+run_group() {
+    local at system
+    for ((at = 0; at < ${#systems[@]}; at++)); do
+        system=${systems[(at + round) % ${#systems[@]}]}
+        progress "round $((round + 1)) of $rounds: $group in $system"
+        "group_$group"
+        leave "$system"
+    done
 }
 
 # --- the results ------------------------------------------------------------------------------------
 
-median() { sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
-
-seconds_of() { awk -v s="$1" -v y="$2" '$1 == s && $2 == y { print $3 }' "$work/times" | median; }
-
-# One line for each step: STEP SECONDS-OF-ENVELOPEFS SECONDS-OF-GOCRYPTFS TIMES-AS-FAST LIMIT
-results() {
-    local name limit own peer
-    for name in "${steps[@]}"; do
-        limit=$others_at_least
-        [[ $name != write && $name != read ]] || limit=$stream_at_least
-        own=$(seconds_of "$name" envelopefs)
-        peer=$(seconds_of "$name" gocryptfs)
-        awk -v n="$name" -v o="$own" -v p="$peer" -v l="$limit" \
-            'BEGIN { printf "%s %.3f %.3f %.2f %s\n", n, o, p, p / o, l }'
-    done
+# The machine and the sizes: what a figure needs to be understood.
+facts() {
+    local system
+    for system in "${systems[@]}"; do
+        version_of "$system"
+    done | jq --raw-input --slurp --arg kernel "$(uname -r)" --argjson processors "$(nproc)" \
+        --arg model "$(awk -F': ' '/^model name/ { print $2; exit }' /proc/cpuinfo)" \
+        --argjson memory "$(awk '/^MemTotal:/ { printf "%.0f", $2 / 1048576 }' /proc/meminfo)" --arg command "$command" \
+        --argjson rounds "$rounds" --argjson megabytes "$megabytes" --argjson files "$files" \
+        --argjson random "$((random_io_megabytes * 256))" --argjson fsync "$((fsync_io_megabytes * 256))" \
+        --argjson inserts "$inserts" --arg systems "${systems[*]}" '{
+            kernel: $kernel, processors: $processors, model: $model, memory: $memory, command: $command,
+            versions: [split("\n")[] | select(. != "")], systems: ($systems | split(" ")), rounds: $rounds,
+            megabytes: $megabytes, files: $files, operations: {"rand-read": $random, "rand-read-direct": $random,
+                "rand-write": $random, "rand-write-direct": $random, "rand-write-fsync": $fsync, sqlite: $inserts,
+                "sqlite-wal": $inserts}}' >"$work/facts"
 }
 
-print_table() {
-    say "medians of $rounds rounds, $(nproc) processors, Linux $(uname -r), $(gocryptfs --version | cut -d';' -f1)"
-    {
-        say "step envelopefs gocryptfs times-as-fast must-be"
-        results | awk -v mb="$megabytes" '
-            $1 == "write" || $1 == "read" { printf "%s %.0f_MiB/s %.0f_MiB/s", $1, mb / $2, mb / $3 }
-            $1 != "write" && $1 != "read" { printf "%s %.2f_s %.2f_s", $1, $2, $3 }
-            { printf " %.2f ≥%s\n", $4, $5 }'
-    } | column --table --table-right 2,3,4,5 | tr _ ' '
-}
-
-print_json() {
-    results | jq --raw-input --slurp --argjson rounds "$rounds" --argjson megabytes "$megabytes" --argjson files "$files" '{
-        rounds: $rounds, stream_megabytes: $megabytes, tree_files: $files,
-        steps: [split("\n")[] | select(. != "") | split(" ") | {
-            step: .[0], envelopefs_seconds: (.[1] | tonumber), gocryptfs_seconds: (.[2] | tonumber),
-            times_as_fast: (.[3] | tonumber), must_be: (.[4] | tonumber)
-        }]
-    }'
-}
-
-check_limits() {
-    local slow
-    slow=$(results | awk '$4 < $5 { printf "%s is %s times as fast as gocryptfs, not %s\n", $1, $4, $5 }')
-    [ -z "$slow" ] || die "$slow"
-}
+report() { python3 "$project/scripts/bench/report.py" "$1" "$work/facts" "$work/measured"; }
 
 parse_arguments "$@"
 need_own_fuse
-need_packages gocryptfs jq column:bsdextrautils
-build_release
+need_packages jq python3 fio sqlite3 git
+need_systems "${systems[@]}"
 make_work_folder
-make_tmpfs
-make_tree
-make_volumes
+# The stream is there once, with what a system keeps beside it.
+make_store $((2 * megabytes + random_megabytes + 2048)) 1000000
+! wanted_of "${lines_tree[@]}" "${lines_git[@]}" || make_tree
+make_volumes "${systems[@]}"
 run_rounds
-"print_$format"
-[ "$check" = no ] || check_limits
+facts
+report "$format"
+[ -z "$page" ] || report markdown >"$page"
+[ "$check" = no ] || report check

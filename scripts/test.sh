@@ -4,7 +4,8 @@
 #   scripts/test.sh              every stage
 #   scripts/test.sh STAGE…       only these
 #
-# Stages: shell fmt clippy deny test fuzz faults crash docs live pjdfstest fsx fio io_uring quickstart examples clients console
+# Stages: shell fmt clippy deny test fuzz faults crash docs budget live pjdfstest fsx fio io_uring quickstart examples clients
+# console
 # A stage that cannot run has failed: nothing is skipped. No mount, process or file stays behind.
 # Unit and integration tests run in the dev profile, with its checks for overflow and its
 # assertions; whatever mounts runs the program as it is shipped (release).
@@ -12,14 +13,14 @@
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-readonly all_stages=(shell fmt clippy deny test fuzz faults crash docs live pjdfstest fsx fio io_uring quickstart examples clients
-    console)
+readonly all_stages=(shell fmt clippy deny test fuzz faults crash docs budget live pjdfstest fsx fio io_uring quickstart examples
+    clients console)
 
 # --- the stages -----------------------------------------------------------------------------------
 
 stage_shell() {
     need_packages shellcheck
-    shellcheck --external-sources --source-path=SCRIPTDIR scripts/*.sh scripts/examples/*.sh .ci/run
+    shellcheck --external-sources --source-path=SCRIPTDIR scripts/*.sh scripts/bench/*.sh scripts/examples/*.sh .ci/run
 }
 
 stage_fmt() { cargo fmt --check; }
@@ -77,6 +78,8 @@ stage_docs() {
     RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items
     cargo test --locked --doc
 }
+
+stage_budget() { "$project/scripts/budget.sh"; }
 
 stage_live() {
     need_fuse
