@@ -62,7 +62,11 @@ apt_source() {
 
 version_of() {
     case $1 in
-        envelopefs) envelopefs --version ;;
+        envelopefs)
+            local way=/dev/fuse
+            ! grep -qs Y /sys/module/fuse/parameters/enable_uring || way=io_uring
+            say "$(envelopefs --version) (requests by $way)"
+            ;;
         envelopefs-*) say "the same by --transport ${1#*-}" ;;
         passthrough_hp) say "libfuse $(pkg-config --modversion fuse3) passthrough_hp" ;;
         tmpfs) say "tmpfs itself" ;;

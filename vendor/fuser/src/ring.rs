@@ -13,7 +13,8 @@
 //!
 //! A long read or write is handed to the thread of a processor that is idle, which commits the reply too and so gets the
 //! slot's next request: whoever reads a stream has its own to do meanwhile, copying what it read before. With a request that
-//! is not long, the slot goes back to the thread of its queue.
+//! is not long, the slot goes back to the thread of its queue. A RELEASE, which nobody waits for, is handed over too: else
+//! the next request of who closed the file would wait for it.
 
 use std::alloc::Layout;
 use std::fs::File;
@@ -56,6 +57,7 @@ const PAGE: usize = 4096;
 /// Reads and writes from this length on are worth waking another processor.
 const LONG: usize = 128 * 1024;
 const READ: u32 = abi::fuse_opcode::FUSE_READ as u32;
+const RELEASE: u32 = abi::fuse_opcode::FUSE_RELEASE as u32;
 
 /// `enum fuse_uring_cmd`.
 const REGISTER: u32 = 1;
@@ -185,6 +187,13 @@ impl Drop for Memory {
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Long,
+    Release,
+    Short,
+}
+
 struct Slot {
     queue: u16,
     memory: Memory,
@@ -253,22 +262,27 @@ impl Slot {
         }
     }
 
-    /// How many bytes a read asks for, or another request brings.
+    /// Where the request is best served.
     ///
     /// # Safety
     /// As [`Slot::request`].
-    unsafe fn length(&self) -> usize {
+    unsafe fn kind(&self) -> Kind {
         // SAFETY: as the caller holds.
         let header = unsafe { &*self.memory.header() };
         let number = |bytes: &[u8], at: usize| {
             let number = bytes[at..at + 4].try_into().unwrap_or_default();
             u32::from_ne_bytes(number)
         };
-        if number(&header.in_out, 4) == READ {
-            // `fuse_read_in.size`.
-            return number(&header.operation, 16) as usize;
+        // `fuse_in_header.opcode`, `fuse_read_in.size`.
+        let length = match number(&header.in_out, 4) {
+            RELEASE => return Kind::Release,
+            READ => number(&header.operation, 16),
+            _ => header.ring.payload_len,
+        };
+        match length as usize {
+            LONG.. => Kind::Long,
+            _ => Kind::Short,
         }
-        header.ring.payload_len as usize
     }
 
     /// Puts a reply where the kernel reads it.
@@ -611,8 +625,11 @@ impl Thread<'_> {
         }
         let handed = std::mem::take(&mut *own.handed.lock());
         for place in handed {
-            if self.home(place).dispatch(place.slot, event_loop)? {
-                self.commit(place)?;
+            let home = Arc::clone(self.home(place));
+            // SAFETY: it was dispatched to this thread, and no reply was made yet.
+            let kind = unsafe { home.slot(place.slot).kind() };
+            if home.dispatch(place.slot, event_loop)? {
+                self.commit_if_long(place, kind)?;
             }
         }
         self.listen()
@@ -631,9 +648,9 @@ impl Thread<'_> {
         let slot = home.slot(place.slot);
         *slot.state.lock() = State::Dispatched;
         // SAFETY: the kernel gave the slot back with this completion.
-        let is_long = unsafe { slot.length() } >= LONG;
+        let kind = unsafe { slot.kind() };
         let is_own = place.home as usize == self.ring.nth;
-        if is_long
+        if kind != Kind::Short
             && is_own
             && let Some(other) = self.idle()
         {
@@ -643,10 +660,17 @@ impl Thread<'_> {
         if !home.dispatch(place.slot, event_loop)? {
             return Ok(());
         }
-        if is_own || is_long {
-            self.commit(place)
-        } else {
-            home.note_replied(place.slot)
+        if is_own {
+            return self.commit(place);
+        }
+        self.commit_if_long(place, kind)
+    }
+
+    /// A slot of another thread's that was replied to here stays here for the next long request, or goes back.
+    fn commit_if_long(&mut self, place: Place, kind: Kind) -> io::Result<()> {
+        match kind {
+            Kind::Long => self.commit(place),
+            Kind::Release | Kind::Short => self.home(place).note_replied(place.slot),
         }
     }
 
