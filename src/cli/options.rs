@@ -454,7 +454,6 @@ mod tests {
             "threads=0",
             "threads=x",
             "threads=257",
-            "transport=",
             "transport=IO_URING",
             "key_cache_ttl=0",
             "key_cache_ttl=2d",

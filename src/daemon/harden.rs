@@ -1,10 +1,10 @@
-//! What the process does to itself before it holds a key; and the two calls here that need `unsafe`: fork, and giving
-//! memory back to the system.
+//! What the process does to itself before it holds a key; and fork, the one call here that needs
+//! `unsafe`.
 //!
 //! `PR_SET_NO_NEW_PRIVS` is not set: an ordinary user mounts and unmounts through the set-uid
 //! program `fusermount3`.
 
-#![expect(unsafe_code, reason = "fork and malloc_trim have no safe form")]
+#![expect(unsafe_code, reason = "fork has no safe form")]
 
 use std::fmt;
 use std::io;
@@ -164,15 +164,6 @@ pub(super) fn fork() -> io::Result<Forked> {
             .filter(|_| id > 0)
             .map(Forked::Parent)
             .ok_or_else(io::Error::last_os_error),
-    }
-}
-
-/// Gives what is free in the allocator back to the system. Where the C library is another, it does so by itself or never.
-pub(super) fn give_back_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it may be called at any time from any thread (malloc_trim(3)), and frees nothing that is in use.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
 

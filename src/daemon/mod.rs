@@ -7,7 +7,6 @@
 pub mod background;
 pub mod control;
 pub mod harden;
-mod memory;
 pub mod mountpoint;
 pub mod mounts;
 pub mod notify;

@@ -19,7 +19,7 @@ use super::policy::PolicyHost;
 use super::report::StatusReporter;
 use super::runs::RunHost;
 use super::unmount::{self, Detach};
-use super::{memory, mounts, notify, signals};
+use super::{mounts, notify, signals};
 
 /// A volume to be served, and where.
 #[derive(Debug)]
@@ -124,7 +124,6 @@ fn serve_volume(
         since: Instant::now(),
     });
     let control = start_control(&request.mountpoint, &reporter);
-    let memory = memory::watch(&fs).map_err(ServeError::other("watching over memory"))?;
     let place = request.mountpoint.clone();
     let audited = Arc::clone(&volume);
     let watch = signals::on_termination(
@@ -142,7 +141,7 @@ fn serve_volume(
         tracing::info!(transport, cipherdir = %request.cipherdir.display(), mountpoint = %request.mountpoint.display(), "mounted");
         Ok(())
     });
-    drop((watch, memory));
+    drop(watch);
     runs.stop();
     if let Ok(true) = served {
         mark_clean(&volume);

@@ -374,16 +374,6 @@ impl InodeTable {
             .sum()
     }
 
-    /// Lets go of room that was needed for more.
-    pub(super) fn shrink(&self) {
-        for shard in &self.shards {
-            let mut shard = shard.lock();
-            shard.lingering.retain(|_, inode| inode.strong_count() > 0);
-            shard.lingering.shrink_to_fit();
-            shard.known.shrink_to_fit();
-        }
-    }
-
     fn shard(&self, ino: Ino) -> &Mutex<Shard> {
         &self.shards[(ino.0 % SHARDS as u64) as usize]
     }

@@ -206,11 +206,6 @@ impl FileSystem {
         self.stats.report(self.files.len(), self.inodes.len())
     }
 
-    /// Lets go of room for files that the kernel has forgotten.
-    pub fn shrink(&self) {
-        self.inodes.shrink();
-    }
-
     /// Whether other mounts may change the volume too.
     pub fn is_shared(&self) -> bool {
         self.options.shared

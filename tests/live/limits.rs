@@ -231,35 +231,3 @@ fn preallocated_space_is_taken_and_given_back() {
     file.sync_all().unwrap();
     assert!(taken() < 1 << 20, "{} bytes are left of holes", taken());
 }
-
-/// Memory is bounded by what the kernel knows, not by what it ever knew.
-#[test]
-fn memory_comes_back_when_the_kernel_has_forgotten_many_files() {
-    let volume = Volume::create(&[]);
-    let mount = volume.mount();
-    let resident = || mount.status().resident_kib();
-    let before = resident();
-    for folder in 0..20 {
-        let folder = mount.path(&folder.to_string());
-        fs::create_dir(&folder).unwrap();
-        for file in 0..2000 {
-            File::create(folder.join(file.to_string())).unwrap();
-        }
-    }
-    let many = resident();
-    assert!(
-        many > before + 8 * 1024,
-        "40,000 files took {before} to {many} KiB"
-    );
-    // Half a minute: the daemon looks every ten seconds.
-    let (begun, half) = (Instant::now(), before.midpoint(many));
-    while resident() > half {
-        assert!(
-            begun.elapsed() < Duration::from_secs(60),
-            "{before}, {many}, {} KiB",
-            resident()
-        );
-        fs::write("/proc/sys/vm/drop_caches", "2").unwrap();
-        thread::sleep(Duration::from_secs(1));
-    }
-}

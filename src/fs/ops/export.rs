@@ -47,6 +47,10 @@ impl FileSystem {
 
     fn entry_by_handle(&self, node: &Node) -> Result<Entry, FsError> {
         let (stat, handle) = (node.stat()?, node.handle()?);
+        // Deleted, and perhaps not closed yet: the kernel, which has forgotten it, is not to have it back.
+        if stat.nlink == 0 {
+            return Err(FsError::STALE);
+        }
         let by_handle = || Whereabouts::ByHandle(Arc::new(handle.clone()));
         let inode = self.inodes.count_look_up(&stat, by_handle);
         Ok(Entry {
