@@ -38,7 +38,11 @@ fn a_mount_tells_how_requests_come_and_takes_no_other_way_than_it_was_told() {
         assert_eq!(transport(&volume), "io_uring");
         assert_eq!(fs::read(mount.path("f")).unwrap(), b"content");
     } else {
-        volume.refuses_mount(&["--transport", "io_uring"], 1, &["enable_uring"]);
+        volume.refuses_mount(
+            &["--transport", "io_uring"],
+            16,
+            &["enable_uring", "--transport auto"],
+        );
     }
     volume.refuses_mount(&["--transport", "uring"], 2, &["auto, dev or io_uring"]);
 }

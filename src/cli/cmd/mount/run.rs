@@ -22,7 +22,7 @@ use crate::daemon::policy;
 use crate::daemon::serve::{self, ServeError, ServeRequest};
 use crate::format::volume_config::KeyScope;
 use crate::fs::FsOptions;
-use crate::fuse::MountConfig;
+use crate::fuse::{MountConfig, Transport};
 use crate::keys::Confirm;
 use crate::policy::Policy;
 use crate::volume::{self, UnlockOptions, Volume, VolumeError};
@@ -295,6 +295,12 @@ fn cannot_serve(request: &MountRequest, error: &ServeError) -> Failure {
         ServeError::Mount(source) if source.to_string().contains("user_allow_other") => {
             Failure::new(Exit::NoFuse, what, source.to_string().trim().to_owned())
                 .advise("put `user_allow_other` into /etc/fuse.conf, or mount as root")
+        }
+        ServeError::Mount(source)
+            if request.transport == Transport::IoUring && source.kind() == std::io::ErrorKind::Unsupported =>
+        {
+            Failure::new(Exit::NoFuse, what, source.to_string())
+                .advise("`--transport auto` takes /dev/fuse then")
         }
         ServeError::Mount(source) => Failure::new(Exit::NoFuse, what, source.to_string().trim().to_owned())
             .advise("see that fusermount3 is installed (package fuse3), or mount as root"),
