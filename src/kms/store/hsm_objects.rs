@@ -18,6 +18,8 @@ use crate::kms::engine::model::{KeyId, KeyVersionId};
 
 /// For so long the server that claimed something is left alone with it, unless it gave it back.
 const CLAIMED_FOR: SignedDuration = SignedDuration::from_mins(5);
+/// To be destroyed at once.
+const NO_LONGER_NEEDED: i64 = 0;
 /// Given back, to be claimed at once.
 const GIVEN_BACK: i64 = -1;
 
@@ -205,7 +207,7 @@ impl Write<'_> {
         sqlx::query(INSERT)
             .bind(&object.version.0)
             .bind(&object.key.0)
-            .bind(0)
+            .bind(NO_LONGER_NEEDED)
             .execute(self.connection())
             .await?;
         Ok(())
