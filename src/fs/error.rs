@@ -52,6 +52,7 @@ impl FsError {
     pub(super) const BAD_HANDLE: Self = Self::Refused(libc::EBADF);
     pub(super) const NAME_TOO_LONG: Self = Self::Refused(libc::ENAMETOOLONG);
     pub(super) const NOT_EMPTY: Self = Self::Refused(libc::ENOTEMPTY);
+    pub(super) const NO_DATA: Self = Self::Refused(libc::ENODATA);
     pub(super) const NOT_FOUND: Self = Self::Refused(libc::ENOENT);
     pub(super) const NOT_SUPPORTED: Self = Self::Refused(libc::EOPNOTSUPP);
     pub(super) const INVALID: Self = Self::Refused(libc::EINVAL);

@@ -9,8 +9,6 @@ use crate::fs::ops::acl;
 use crate::fs::{Caller, FileSystem};
 use crate::storage::{Node, XattrSet};
 
-const NO_DATA: FsError = FsError::Refused(libc::ENODATA);
-
 impl FileSystem {
     /// The value of an extended attribute.
     ///
@@ -20,13 +18,13 @@ impl FileSystem {
         let sealed_name = self.seal_xattr_name(name)?;
         let inode = self.inode(ino)?;
         if *inode.bare().lock() {
-            return Err(NO_DATA);
+            return Err(FsError::NO_DATA);
         }
         let node = self.node(&inode)?;
         let sealed = node.xattr(&sealed_name);
         if acl::is_acl(name) && sealed.as_ref().is_err_and(acl::is_without_acl) {
             // The kernel asks before it lets anybody in, and takes any other error for a refusal.
-            return Err(NO_DATA);
+            return Err(FsError::NO_DATA);
         }
         if sealed
             .as_ref()

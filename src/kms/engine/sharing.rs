@@ -93,11 +93,16 @@ impl Sharing {
             return Ok(false);
         };
         engine.store.put_seen(batch, *over, now()).await?;
-        if let Some(Waiting { over, told, .. }) = self.waiting.take() {
-            self.told.retain(|batch| batch.number > over);
-            self.told.push_back(told);
+        if let Some(waiting) = self.waiting.take() {
+            self.note_kept(waiting);
         }
         Ok(true)
+    }
+
+    /// The store has a batch, and has let others go for it.
+    fn note_kept(&mut self, Waiting { over, told, .. }: Waiting) {
+        self.told.retain(|batch| batch.number > over);
+        self.told.push_back(told);
     }
 
     fn batch_of(&mut self, fresh: &Fresh) -> Waiting {
@@ -312,10 +317,9 @@ mod tests {
         let requests = [("a", 1), ("a", 2), ("b", 3), ("b", 4)].map(|(key, at)| (key, base + at));
         for (key, second) in requests {
             assert!(take(&server, key, second));
-            let Waiting { batch, over, told } = sharing.batch_of(&server.take_fresh().unwrap());
-            sharing.told.retain(|batch| batch.number > over);
-            sharing.told.push_back(told);
-            batches.push(batch);
+            let waiting = sharing.batch_of(&server.take_fresh().unwrap());
+            batches.push(waiting.batch.clone());
+            sharing.note_kept(waiting);
         }
         // The first two have left the store when a server reads that had read so many of them before.
         for read in 0..3 {
