@@ -88,7 +88,6 @@ impl Place {
 
 /// `struct fuse_uring_ent_in_out`.
 #[repr(C)]
-#[derive(Clone, Copy, Default)]
 struct InOut {
     flags: u64,
     commit_id: u64,
@@ -105,6 +104,11 @@ struct Header {
     /// The operation's own header.
     operation: [u8; 128],
     ring: InOut,
+}
+
+/// The number that stands there in a header.
+fn number(header: &[u8; 128], at: usize) -> u32 {
+    u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
 }
 
 /// `struct fuse_uring_cmd_req`, in the 80 bytes that a command has.
@@ -237,12 +241,8 @@ impl Slot {
         let invalid = || io::Error::new(io::ErrorKind::InvalidData, "a request of no length");
         // SAFETY: the header is initialized memory, and the kernel does not write it now.
         let header = unsafe { &*self.memory.header() };
-        let len = u32::from_ne_bytes([
-            header.in_out[0],
-            header.in_out[1],
-            header.in_out[2],
-            header.in_out[3],
-        ]) as usize;
+        // `fuse_in_header.len`.
+        let len = number(&header.in_out, 0) as usize;
         let payload_len = header.ring.payload_len as usize;
         let operation_len = len.checked_sub(IN + payload_len).ok_or_else(invalid)?;
         if operation_len > header.operation.len()
@@ -269,10 +269,6 @@ impl Slot {
     unsafe fn kind(&self) -> Kind {
         // SAFETY: as the caller holds.
         let header = unsafe { &*self.memory.header() };
-        let number = |bytes: &[u8], at: usize| {
-            let number = bytes[at..at + 4].try_into().unwrap_or_default();
-            u32::from_ne_bytes(number)
-        };
         // `fuse_in_header.opcode`, `fuse_read_in.size`.
         let length = match number(&header.in_out, 4) {
             RELEASE => return Kind::Release,
@@ -325,6 +321,34 @@ struct Slots {
 }
 
 impl Slots {
+    fn new(
+        queues: impl Iterator<Item = usize>,
+        payload_len: usize,
+        dev: &Arc<DevFuse>,
+    ) -> io::Result<Self> {
+        let slots = queues.map(|queue| {
+            let queue = u16::try_from(queue).map_err(io::Error::other)?;
+            Slot::new(queue, payload_len)
+        });
+        // SAFETY: a new descriptor of nobody else's, or an error.
+        let told = unsafe {
+            let fd = libc::eventfd(0, libc::EFD_CLOEXEC);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            File::from_raw_fd(fd)
+        };
+        Ok(Self {
+            slots: slots.collect::<io::Result<_>>()?,
+            replied: Mutex::default(),
+            handed: Mutex::default(),
+            is_idle: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
+            told,
+            dev: Arc::clone(dev),
+        })
+    }
+
     fn tell(&self) -> io::Result<()> {
         (&self.told).write_all(&1_u64.to_ne_bytes())
     }
@@ -495,9 +519,7 @@ impl Ring {
         let queues = processors_possible()?;
         let present = processors_allowed(queues);
         // The kernel wants room for a write of the largest size and for as many pages.
-        let payload_len = (max_write as usize)
-            .next_multiple_of(PAGE)
-            .max(PAYLOAD_MIN);
+        let payload_len = (max_write as usize).next_multiple_of(PAGE).max(PAYLOAD_MIN);
         let mut all = Vec::with_capacity(present.len());
         for (nth, processor) in present.iter().enumerate() {
             let absent = (0..queues).filter(|queue| !present.contains(queue));
@@ -540,36 +562,6 @@ impl Ring {
     }
 }
 
-impl Slots {
-    fn new(
-        queues: impl Iterator<Item = usize>,
-        payload_len: usize,
-        dev: &Arc<DevFuse>,
-    ) -> io::Result<Self> {
-        let slots = queues.map(|queue| {
-            let queue = u16::try_from(queue).map_err(io::Error::other)?;
-            Slot::new(queue, payload_len)
-        });
-        // SAFETY: a new descriptor of nobody else's, or an error.
-        let told = unsafe {
-            let fd = libc::eventfd(0, libc::EFD_CLOEXEC);
-            if fd < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            File::from_raw_fd(fd)
-        };
-        Ok(Self {
-            slots: slots.collect::<io::Result<_>>()?,
-            replied: Mutex::default(),
-            handed: Mutex::default(),
-            is_idle: AtomicBool::new(false),
-            has_ended: AtomicBool::new(false),
-            told,
-            dev: Arc::clone(dev),
-        })
-    }
-}
-
 /// A thread that waits for requests.
 struct Thread<'a> {
     uring: Uring,
@@ -578,9 +570,9 @@ struct Thread<'a> {
     ring: &'a Ring,
 }
 
-impl Thread<'_> {
+impl<'a> Thread<'a> {
     fn serve_all<FS: Filesystem>(&mut self, event_loop: &SessionEventLoop<FS>) -> io::Result<()> {
-        let own = Arc::clone(self.ring.own());
+        let own = self.ring.own();
         let mut completed = Vec::new();
         while self.under_way > 0 || !own.has_ended.load(Ordering::Acquire) {
             own.is_idle.store(true, Ordering::Release);
@@ -615,7 +607,7 @@ impl Thread<'_> {
 
     /// What other threads have to say.
     fn hear<FS: Filesystem>(&mut self, event_loop: &SessionEventLoop<FS>) -> io::Result<()> {
-        let own = Arc::clone(self.ring.own());
+        let own = self.ring.own();
         let mut count = [0; 8];
         (&own.told).read_exact(&mut count)?;
         let replied = std::mem::take(&mut *own.replied.lock());
@@ -625,7 +617,7 @@ impl Thread<'_> {
         }
         let handed = std::mem::take(&mut *own.handed.lock());
         for place in handed {
-            let home = Arc::clone(self.home(place));
+            let home = self.home(place);
             // SAFETY: it was dispatched to this thread, and no reply was made yet.
             let kind = unsafe { home.slot(place.slot).kind() };
             if home.dispatch(place.slot, event_loop)? {
@@ -635,7 +627,7 @@ impl Thread<'_> {
         self.listen()
     }
 
-    fn home(&self, place: Place) -> &Arc<Slots> {
+    fn home(&self, place: Place) -> &'a Arc<Slots> {
         &self.ring.all[place.home as usize]
     }
 
@@ -644,7 +636,7 @@ impl Thread<'_> {
         place: Place,
         event_loop: &SessionEventLoop<FS>,
     ) -> io::Result<()> {
-        let home = Arc::clone(self.home(place));
+        let home = self.home(place);
         let slot = home.slot(place.slot);
         *slot.state.lock() = State::Dispatched;
         // SAFETY: the kernel gave the slot back with this completion.
@@ -683,8 +675,7 @@ impl Thread<'_> {
 
     /// Gives a reply to the kernel, and the slot for the next request.
     fn commit(&mut self, place: Place) -> io::Result<()> {
-        let home = Arc::clone(self.home(place));
-        let slot = home.slot(place.slot);
+        let slot = self.home(place).slot(place.slot);
         let state = std::mem::replace(&mut *slot.state.lock(), State::Waiting);
         let State::Replied(reply) = state else {
             warn!("a slot without a reply");
@@ -699,7 +690,7 @@ impl Thread<'_> {
     }
 
     fn push(&mut self, place: Place, operation: u32, commit_id: u64) -> io::Result<()> {
-        let home = Arc::clone(self.home(place));
+        let home = self.home(place);
         let slot = home.slot(place.slot);
         let fd = Fd(home.dev.as_raw_fd());
         let mut entry = opcode::UringCmd80::new(fd, operation)
