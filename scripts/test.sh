@@ -111,11 +111,11 @@ stage_fio() { "$project/scripts/fio.sh"; }
 # Once more with requests that come over io_uring: conformance, and the live tests of what requests are made of.
 stage_io_uring() {
     need_fuse
-    local offer=/sys/module/fuse/parameters/enable_uring before
+    local offer=/sys/module/fuse/parameters/enable_uring
     [ -e "$offer" ] || die "this kernel has no FUSE over io_uring: it takes Linux 6.14 or later"
-    before=$(cat "$offer")
-    # Stages have a shell of their own, which ends with this.
-    trap 'echo "$before" | as_root tee "$offer" >/dev/null' EXIT
+    # Stages have a shell of their own, which ends with this; the function's variables are gone by then.
+    # shellcheck disable=SC2064
+    trap "echo $(cat "$offer") | as_root tee $offer >/dev/null" EXIT
     echo Y | as_root tee "$offer" >/dev/null
     "$project/scripts/pjdfstest.sh"
     "$project/scripts/fsx.sh"
