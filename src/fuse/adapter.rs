@@ -1,6 +1,7 @@
 //! One method for each request: convert, call `fs`, reply.
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -27,6 +28,7 @@ use super::convert::{
 };
 use super::locks::{self, LockWaiters, Waiter};
 use super::session::MountConfig;
+use super::stale::StalePages;
 
 /// Of what is no inode.
 const NO_GENERATION: Generation = Generation(0);
@@ -37,6 +39,8 @@ pub(super) struct Adapter {
     fs: Arc<FileSystem>,
     /// Speaks to the kernel unasked; there once the mount is.
     notifier: Arc<OnceLock<Notifier>>,
+    /// What the kernel has wrong where other mounts append too; none in an exclusive mount.
+    stale: Option<StalePages>,
     exclusive: bool,
     features: Features,
     ttl: Duration,
@@ -84,20 +88,22 @@ impl Adapter {
         fs: Arc<FileSystem>,
         config: &MountConfig,
         notifier: Arc<OnceLock<Notifier>>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let ttl = if config.exclusive {
             config.cache_ttl
         } else {
             config.cache_ttl.min(SHARED_TTL)
         };
-        Self {
+        let stale = || StalePages::start(Arc::clone(&notifier));
+        Ok(Self {
             waiters: LockWaiters::new(Arc::clone(&fs)),
             fs,
+            stale: (!config.exclusive).then(stale).transpose()?,
             notifier,
             exclusive: config.exclusive,
             features: config.features(),
             ttl,
-        }
+        })
     }
 
     fn entry(&self, reply: ReplyEntry, entry: &Entry) {
@@ -124,6 +130,7 @@ impl Adapter {
     }
 
     /// Lets the kernel ask for the attributes of an inode that other mounts may have changed: `open` comes after their `close`.
+    /// It drops no page for that, and so waits for nothing.
     fn forget_attributes(notifier: &OnceLock<Notifier>, inode: INodeNo) {
         let forgotten = notifier
             .get()
@@ -155,10 +162,9 @@ impl Adapter {
             reply.written(data.len() as u32);
             // The kernel has put the data where it took the end to be.
             if at != offset
-                && let Some(notifier) = self.notifier.get()
+                && let Some(stale) = &self.stale
             {
-                let dropped = notifier.inval_inode(inode, offset as i64, data.len() as i64);
-                tracing::trace!(?dropped, "appended elsewhere");
+                stale.drop_later(inode, offset..offset.saturating_add(data.len() as u64));
             }
         });
     }
@@ -197,7 +203,7 @@ fn fh(handle: FileHandle) -> Fh {
 }
 
 impl Filesystem for Adapter {
-    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
         capabilities::negotiate(config, self.features)?;
         debug_assert!(config.capabilities().contains(InitFlags::FUSE_BIG_WRITES));
         Ok(())

@@ -9,5 +9,6 @@ mod capabilities;
 mod convert;
 mod locks;
 mod session;
+mod stale;
 
 pub use session::{MountConfig, Mounted, Transport, mount};

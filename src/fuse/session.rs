@@ -107,7 +107,7 @@ pub fn mount(fs: Arc<FileSystem>, mountpoint: &Path, config: &MountConfig) -> io
     options.clone_fd = true;
     options.io_uring = config.transport != Transport::Dev;
     let notifier = Arc::new(OnceLock::new());
-    let adapter = Adapter::new(Arc::clone(&fs), config, Arc::clone(&notifier));
+    let adapter = Adapter::new(Arc::clone(&fs), config, Arc::clone(&notifier))?;
     let session = Session::new(adapter, mountpoint, &options)?;
     if config.transport == Transport::IoUring && !session.is_over_io_uring() {
         return Err(io::Error::new(

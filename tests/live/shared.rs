@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, symlink};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -152,6 +153,65 @@ fn appenders_of_two_mounts_lose_no_line() {
             assert!(own.eq((0..LINES).map(expected)), "writer {nth}");
         }
     }
+    one.unmount();
+    other.unmount();
+    is_whole(&here);
+}
+
+/// Appends until it has done so often enough.
+const APPENDS: &str = "
+for _ in range(300):
+    f = os.open(path, os.O_WRONLY | os.O_APPEND)
+    for _ in range(10): os.write(f, b'a' * 300)
+    os.close(f)
+say('done')
+";
+
+/// Reads the end of the file, through the kernel's cache, for as long as it lives.
+const FOLLOWS: &str = "
+say('reads')
+while True:
+    f = os.open(path, os.O_RDONLY)
+    for _ in range(20): os.pread(f, 8192, max(0, os.fstat(f).st_size - 6000))
+    os.close(f)
+";
+
+/// Takes a mount away by force unless `done` goes away in time: what waits for an answer fails, and ends.
+fn end_after_a_minute(mount: &Mount<'_>, done: mpsc::Receiver<()>) -> thread::JoinHandle<()> {
+    let root = mount.root().to_owned();
+    thread::spawn(move || {
+        if done.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
+            run(Command::new("umount").args(["-f", "-l"]).arg(root));
+        }
+    })
+}
+
+/// What is appended lies elsewhere than this kernel takes it to, since the other mount appends too: pages are dropped
+/// all the time that others read. No thread that serves reads may wait for that.
+#[test]
+fn who_appends_and_who_follows_the_end_never_wait_for_each_other() {
+    let (here, there) = pair();
+    let (one, other) = (mount(&here), mount(&there));
+    fs::write(one.path("log"), "").unwrap();
+    let (all_went_well, done) = mpsc::channel();
+    let watchdog = end_after_a_minute(&one, done);
+    let elsewhere = Script::start(&APPENDS.repeat(100), &other.path("log"));
+    let mut followers = [(); 3].map(|()| Script::start(FOLLOWS, &one.path("log")));
+    for follower in &mut followers {
+        assert_eq!(follower.heard(), "reads");
+    }
+    let mut appenders = [(); 2].map(|()| Script::start(APPENDS, &one.path("log")));
+    for appender in &mut appenders {
+        assert_eq!(appender.heard(), "done", "the mount stood still");
+    }
+    drop(all_went_well);
+    watchdog.join().unwrap();
+    for follower in followers {
+        follower.kill();
+    }
+    elsewhere.kill();
+    let len = fs::metadata(one.path("log")).unwrap().len();
+    assert!(len >= 2 * 3000 * 300 && len.is_multiple_of(300), "{len}");
     one.unmount();
     other.unmount();
     is_whole(&here);
