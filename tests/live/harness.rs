@@ -317,7 +317,7 @@ pub(crate) fn is_running(pid: u32) -> bool {
 }
 
 /// Waits until `done`, for ten seconds at most.
-pub(crate) fn wait_until(what: &str, done: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(

@@ -2,8 +2,9 @@
 //!
 //! `scripts/test.sh io_uring` has the kernel offer it, and runs these tests and others once more.
 
-use std::fs;
-use std::process::Command;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use crate::harness::{Volume, is_running, noise, run, shell, wait_until};
@@ -112,4 +113,72 @@ fn the_daemon_ends_with_its_mount() {
         wait_until("the daemon ends", || !is_running(pid));
         drop(mount);
     }
+}
+
+/// A file system that writes nothing until this is dropped: who asks it to waits.
+struct Frozen(PathBuf);
+
+impl Frozen {
+    fn freeze(folder: PathBuf) -> Self {
+        run(Command::new("fsfreeze").arg("-f").arg(&folder));
+        Self(folder)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _thawed = Command::new("fsfreeze").arg("-u").arg(&self.0).status();
+    }
+}
+
+/// A command on the first processor alone.
+fn on_one_processor(command: &[&str]) -> Command {
+    let mut taskset = Command::new("taskset");
+    taskset.args(["-c", "0"]).args(command);
+    taskset
+}
+
+/// Whether the process is in fallocate(2).
+fn waits(child: &Child) -> bool {
+    let call = fs::read_to_string(format!("/proc/{}/syscall", child.id())).unwrap_or_default();
+    // Its number on x86-64.
+    call.starts_with("285 ")
+}
+
+/// What waits for a disk holds up only who asked for it, also where requests of one processor come to one thread.
+#[test]
+fn a_disk_that_stands_still_holds_up_nobody_who_does_not_need_it() {
+    let volume = Volume::unmade();
+    let disk = volume.home().join("disk");
+    File::create(&disk).unwrap().set_len(64 << 20).unwrap();
+    run(Command::new("mkfs.ext4").arg("-q").arg(&disk));
+    fs::create_dir(volume.cipher_dir()).unwrap();
+    let mut loop_mount = Command::new("mount");
+    run(loop_mount
+        .args(["-o", "loop"])
+        .arg(&disk)
+        .arg(volume.cipher_dir()));
+    fs::remove_dir(volume.cipher_dir().join("lost+found")).unwrap();
+    volume.init(&[]);
+    let mount = volume.mount();
+    fs::write(mount.path("f"), "content").unwrap();
+    File::open(mount.path("f")).unwrap().sync_all().unwrap();
+    let frozen = Frozen::freeze(volume.cipher_dir());
+    let path = mount.path("f").display().to_string();
+    let mut waiting = on_one_processor(&["fallocate", "-l", "1M", &path])
+        .spawn()
+        .unwrap();
+    wait_until("somebody waits for the disk", || waits(&waiting));
+    for _ in 0..20 {
+        // Not waited for at once: a request that the daemon has is waited for even by who is killed.
+        let mut other = on_one_processor(&["stat", "-f", &path]);
+        let mut other = other.stdout(Stdio::null()).spawn().unwrap();
+        wait_until("another request's answer", || {
+            other.try_wait().unwrap().is_some()
+        });
+    }
+    assert!(waits(&waiting), "the disk did not stand still");
+    drop(frozen);
+    assert!(waiting.wait().unwrap().success());
+    assert_eq!(fs::metadata(mount.path("f")).unwrap().len(), 1 << 20);
 }

@@ -15,8 +15,12 @@
 //! slot's next request: whoever reads a stream has its own to do meanwhile, copying what it read before. With a request that
 //! is not long, the slot goes back to the thread of its queue. A RELEASE, which nobody waits for, is handed over too: else
 //! the next request of who closed the file would wait for it.
+//!
+//! What waits for a disk by its nature (FSYNC and its kind) is served by threads beside the one of the queue, on the same
+//! processor: others' requests there do not wait for the disk.
 
 use std::alloc::Layout;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::io::IoSlice;
@@ -36,6 +40,7 @@ use io_uring::squeue;
 use io_uring::types::Fd;
 use log::debug;
 use log::warn;
+use parking_lot::Condvar;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
@@ -58,6 +63,13 @@ const PAGE: usize = 4096;
 const LONG: usize = 128 * 1024;
 const READ: u32 = abi::fuse_opcode::FUSE_READ as u32;
 const RELEASE: u32 = abi::fuse_opcode::FUSE_RELEASE as u32;
+const FSYNC: u32 = abi::fuse_opcode::FUSE_FSYNC as u32;
+const FSYNCDIR: u32 = abi::fuse_opcode::FUSE_FSYNCDIR as u32;
+const FALLOCATE: u32 = abi::fuse_opcode::FUSE_FALLOCATE as u32;
+const COPY_FILE_RANGE: u32 = abi::fuse_opcode::FUSE_COPY_FILE_RANGE as u32;
+
+/// Threads of each processor for what waits for a disk: two files' FSYNCs may share one commit of the disk's journal.
+const BESIDE: usize = 2;
 
 /// `enum fuse_uring_cmd`.
 const REGISTER: u32 = 1;
@@ -196,6 +208,8 @@ enum Kind {
     Long,
     Release,
     Short,
+    /// Waits for a disk.
+    Slow,
 }
 
 struct Slot {
@@ -272,6 +286,7 @@ impl Slot {
         // `fuse_in_header.opcode`, `fuse_read_in.size`.
         let length = match number(&header.in_out, 4) {
             RELEASE => return Kind::Release,
+            FSYNC | FSYNCDIR | FALLOCATE | COPY_FILE_RANGE => return Kind::Slow,
             READ => number(&header.operation, 16),
             _ => header.ring.payload_len,
         };
@@ -311,6 +326,9 @@ struct Slots {
     replied: Mutex<Vec<u32>>,
     /// To be served here.
     handed: Mutex<Vec<Place>>,
+    /// Of these slots, what the threads beside are to serve.
+    slow: Mutex<VecDeque<u32>>,
+    slow_told: Condvar,
     /// Whether the thread waits for requests.
     is_idle: AtomicBool,
     /// Whether the connection has ended.
@@ -342,6 +360,8 @@ impl Slots {
             slots: slots.collect::<io::Result<_>>()?,
             replied: Mutex::default(),
             handed: Mutex::default(),
+            slow: Mutex::default(),
+            slow_told: Condvar::new(),
             is_idle: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
             told,
@@ -389,6 +409,29 @@ impl Slots {
     /// Whether the thread was idle, and nobody else has woken it.
     fn take_idle(&self) -> bool {
         self.is_idle.swap(false, Ordering::AcqRel)
+    }
+
+    fn hand_beside(&self, nth: u32) {
+        self.slow.lock().push_back(nth);
+        self.slow_told.notify_one();
+    }
+
+    /// Waits for a slow request; `None` when the connection has ended.
+    fn next_slow(&self) -> Option<u32> {
+        let mut slow = self.slow.lock();
+        while slow.is_empty() && !self.has_ended.load(Ordering::Acquire) {
+            self.slow_told.wait(&mut slow);
+        }
+        slow.pop_front()
+    }
+
+    /// Under the lock of those who wait: none of them looks before this and waits after it.
+    fn end(&self) -> io::Result<()> {
+        let slow = self.slow.lock();
+        self.has_ended.store(true, Ordering::Release);
+        drop(slow);
+        self.slow_told.notify_all();
+        self.tell()
     }
 
     /// A slot of these was replied to by another thread than the one that waits.
@@ -502,8 +545,7 @@ pub(crate) struct RingEnd(Vec<Arc<Slots>>);
 impl RingEnd {
     pub(crate) fn end(&self) {
         for slots in &self.0 {
-            slots.has_ended.store(true, Ordering::Release);
-            if let Err(error) = slots.tell() {
+            if let Err(error) = slots.end() {
                 warn!("a thread that serves requests was not told of the end: {error}");
             }
         }
@@ -541,6 +583,15 @@ impl Ring {
         &self.all[self.nth]
     }
 
+    /// The threads beside this ring's.
+    pub(crate) fn beside(&self) -> impl Iterator<Item = Beside> {
+        let of = || Beside {
+            slots: Arc::clone(self.own()),
+            processor: self.processor,
+        };
+        std::iter::repeat_with(of).take(BESIDE)
+    }
+
     /// Serves requests until the connection ends.
     pub(crate) fn run<FS: Filesystem>(self, event_loop: &SessionEventLoop<FS>) -> io::Result<()> {
         bind_to(self.processor);
@@ -559,6 +610,25 @@ impl Ring {
         }
         thread.listen()?;
         thread.serve_all(event_loop)
+    }
+}
+
+/// Serves what waits for a disk.
+pub(crate) struct Beside {
+    slots: Arc<Slots>,
+    processor: usize,
+}
+
+impl Beside {
+    /// Serves slow requests until the connection ends.
+    pub(crate) fn run<FS: Filesystem>(self, event_loop: &SessionEventLoop<FS>) -> io::Result<()> {
+        bind_to(self.processor);
+        while let Some(nth) = self.slots.next_slow() {
+            if self.slots.dispatch(nth, event_loop)? {
+                self.slots.note_replied(nth)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -589,7 +659,8 @@ impl<'a> Thread<'a> {
             }
             let entries = self.uring.completion();
             completed.extend(entries.map(|entry| (entry.user_data(), entry.result())));
-            for (of, result) in completed.drain(..) {
+            let mut completed = completed.drain(..);
+            while let Some((of, result)) = completed.next() {
                 if of == TOLD {
                     self.hear(event_loop)?;
                     continue;
@@ -597,8 +668,12 @@ impl<'a> Thread<'a> {
                 self.under_way -= 1;
                 if result < 0 {
                     debug!("a slot ends: {}", io::Error::from_raw_os_error(-result));
-                } else {
-                    self.serve(Place::of_user_data(of), event_loop)?;
+                    continue;
+                }
+                self.serve(Place::of_user_data(of), event_loop)?;
+                // Nobody waits for the answer to somebody else's request.
+                if completed.len() > 0 {
+                    self.uring.submit()?;
                 }
             }
         }
@@ -641,6 +716,10 @@ impl<'a> Thread<'a> {
         *slot.state.lock() = State::Dispatched;
         // SAFETY: the kernel gave the slot back with this completion.
         let kind = unsafe { slot.kind() };
+        if kind == Kind::Slow {
+            home.hand_beside(place.slot);
+            return Ok(());
+        }
         let is_own = place.home as usize == self.ring.nth;
         if kind != Kind::Short
             && is_own
@@ -662,7 +741,7 @@ impl<'a> Thread<'a> {
     fn commit_if_long(&mut self, place: Place, kind: Kind) -> io::Result<()> {
         match kind {
             Kind::Long => self.commit(place),
-            Kind::Release | Kind::Short => self.home(place).note_replied(place.slot),
+            Kind::Release | Kind::Short | Kind::Slow => self.home(place).note_replied(place.slot),
         }
     }
 

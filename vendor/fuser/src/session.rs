@@ -333,15 +333,25 @@ impl<FS: Filesystem> Session<FS> {
             );
         }
 
+        let event_loop = |thread_name: String| SessionEventLoop {
+            thread_name,
+            filesystem: filesystem.clone(),
+            ch: main.clone(),
+            allowed,
+            session_owner,
+        };
         for (i, ring) in rings.into_iter().enumerate() {
+            for (j, beside) in ring.beside().enumerate() {
+                let thread_name = format!("fuser-slow-{i}-{j}");
+                let event_loop = event_loop(thread_name.clone());
+                threads.push(
+                    thread::Builder::new()
+                        .name(thread_name)
+                        .spawn(move || beside.run(&event_loop))?,
+                );
+            }
             let thread_name = format!("fuser-ring-{i}");
-            let event_loop = SessionEventLoop {
-                thread_name: thread_name.clone(),
-                filesystem: filesystem.clone(),
-                ch: main.clone(),
-                allowed,
-                session_owner,
-            };
+            let event_loop = event_loop(thread_name.clone());
             threads.push(
                 thread::Builder::new()
                     .name(thread_name)
