@@ -21,6 +21,7 @@ mod reencrypt;
 mod resize;
 mod shared;
 mod slots;
+mod told_mtime;
 mod verify;
 mod writer;
 
@@ -37,7 +38,7 @@ use crate::format::chunk::{ChunkContext, WriterNonces};
 use crate::format::header::{FileHeader, HeaderFlags};
 use crate::format::layout::Layout;
 use crate::keys::KeyError;
-use crate::storage::{Access, Node, Stat, StorageFile, TimeSet};
+use crate::storage::{Access, Node, Stat, StorageFile, TimeSet, Timestamp};
 use crate::units::{ChunkIndex, CipherLen, EpochId, FileId, PlainLen};
 use crate::volume::FileMaterial;
 
@@ -53,6 +54,7 @@ pub use slots::exchange_slots;
 pub use verify::{Extent, Lost};
 
 use keys::SubkeyCache;
+use told_mtime::ToldMtime;
 
 /// One ciphertext file, open. Shared by all handles of its inode.
 #[derive(Debug)]
@@ -88,6 +90,8 @@ struct State {
     session: Option<WriterSession>,
     /// Counts shrinks: a commit begun before one must not raise the committed length after it.
     shrinks: u64,
+    /// The time of the last change that the kernel is known to have; see [`OpenFile::tell_mtime`].
+    told_mtime: Option<ToldMtime>,
 }
 
 /// What tells one header of a file from the next.
@@ -234,10 +238,16 @@ impl OpenFile {
     /// # Errors
     /// What `futimens` answers.
     pub fn set_times(&self, atime: TimeSet, mtime: TimeSet) -> io::Result<()> {
-        let state = self.state.write();
+        let mut state = self.state.write();
         // Another mount may be about to set a time back.
         let _turn = self.exclude_others(&state)?;
-        state.file.set_times(atime, mtime)
+        state.file.set_times(atime, mtime)?;
+        match mtime {
+            TimeSet::Keep => {}
+            TimeSet::Now => state.told_mtime = None,
+            TimeSet::At(secs, nanos) => state.told_mtime = self.told(Timestamp { secs, nanos }),
+        }
+        Ok(())
     }
 
     /// A handle of the ciphertext inode, whatever has become of its names.
@@ -306,6 +316,7 @@ impl State {
             searched: CipherLen(0),
             session: None,
             shrinks: 0,
+            told_mtime: None,
         }
     }
 }

@@ -236,6 +236,56 @@ fn commits_and_the_header_of_an_empty_file_keep_the_times_that_were_set() {
     assert_eq!(mtime(), (5, 6));
 }
 
+fn mtime_of(file: &OpenFile) -> (i64, u32) {
+    let time = file.stat().unwrap().mtime;
+    (time.secs, time.nanos)
+}
+
+#[test]
+fn a_write_that_the_kernel_made_no_time_for_keeps_the_one_that_it_has() {
+    let bench = Bench::new();
+    let file = bench.create();
+    file.tell_mtime(Timestamp { secs: 3, nanos: 4 });
+    file.settle_mtime().unwrap();
+    assert_ne!(mtime_of(&file), (3, 4), "nothing was written");
+    write(&file, 0, &pattern(10, 0));
+    file.settle_mtime().unwrap();
+    assert_eq!(mtime_of(&file), (3, 4));
+    file.set_times(TimeSet::Keep, TimeSet::At(5, 6)).unwrap();
+    write(&file, 0, &pattern(10_000, 0));
+    file.set_times(TimeSet::At(1, 2), TimeSet::Keep).unwrap();
+    file.settle_mtime().unwrap();
+    assert_eq!(mtime_of(&file), (5, 6));
+}
+
+#[test]
+fn a_write_past_the_kernels_cache_has_its_own_time() {
+    let bench = Bench::new();
+    let file = bench.create();
+    file.tell_mtime(Timestamp { secs: 3, nanos: 4 });
+    file.written_past_cache();
+    write(&file, 0, &pattern(10, 0));
+    file.settle_mtime().unwrap();
+    assert_ne!(mtime_of(&file), (3, 4));
+    file.set_times(TimeSet::Keep, TimeSet::Now).unwrap();
+    write(&file, 0, &pattern(10, 0));
+    file.settle_mtime().unwrap();
+    assert_ne!(mtime_of(&file), (3, 4));
+}
+
+#[test]
+fn where_other_mounts_write_too_no_time_is_put_back() {
+    let bench = Bench::new();
+    let file = OpenFile {
+        shared: true,
+        ..bench.create()
+    };
+    file.tell_mtime(Timestamp { secs: 3, nanos: 4 });
+    write(&file, 0, &pattern(10, 0));
+    file.settle_mtime().unwrap();
+    assert_ne!(mtime_of(&file), (3, 4));
+}
+
 #[test]
 fn a_read_only_file_refuses_changes() {
     let bench = Bench::new();

@@ -30,7 +30,13 @@ impl OpenFile {
         if data.is_empty() {
             return Ok(());
         }
-        self.change(|state| self.write_in(state, at, data))
+        self.change(|state| {
+            self.write_in(state, at, data)?;
+            if let Some(told) = &mut state.told_mtime {
+                told.written();
+            }
+            Ok(())
+        })
     }
 
     /// Writes `data` at the end, wherever other writers have left it; says where that was.

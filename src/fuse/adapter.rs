@@ -543,13 +543,16 @@ impl Filesystem for Adapter {
     ) {
         let clear_set_id = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         // Pages of a mapping (WRITE_CACHE) go where they are.
-        let appends =
-            flags.0 & libc::O_APPEND != 0 && !write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let cached = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let appends = flags.0 & libc::O_APPEND != 0 && !cached;
         if appends && !self.exclusive {
             let by = clear_set_id.then(|| caller(request));
             return self.append(request, inode, handle, offset, data, by, reply);
         }
         let written = || {
+            if !cached {
+                self.fs.written_past_cache(fh(handle))?;
+            }
             self.fs.write(fh(handle), offset, data, clear_set_id)?;
             if clear_set_id {
                 self.fs.content_changed(caller(request), fh(handle))?;

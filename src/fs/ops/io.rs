@@ -40,6 +40,15 @@ impl FileSystem {
         self.wrote(&handle, data.len(), clear_set_id)
     }
 
+    /// What comes next was written past the kernel's cache.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn written_past_cache(&self, fh: Fh) -> Result<(), FsError> {
+        self.files.find(fh)?.file.written_past_cache();
+        Ok(())
+    }
+
     /// Writes all of `data` at the end of the file, wherever other mounts have left it; says where that was.
     ///
     /// # Errors

@@ -379,10 +379,12 @@ impl FileSystem {
         if handle.file.is_read_only() {
             return Ok(());
         }
+        let settled = handle.file.settle_mtime();
         let closed = handle.file.close();
         // Also where that failed: a file without its header is an error to later readers, so it is tried again.
         self.committer.note(&handle.inode, &handle.file);
-        Ok(closed?)
+        closed?;
+        Ok(settled?)
     }
 }
 
