@@ -53,8 +53,20 @@ pub(super) struct Inode {
     other_names: Mutex<OtherNames>,
     /// What it is found by once the kernel has forgotten it, where inodes are exported.
     handle: OnceLock<InodeHandle>,
-    /// Known to have no extended attribute. Held while one is set, and while it is found out.
-    bare: Mutex<bool>,
+    /// Held while an attribute is set, and while it is found out.
+    xattrs: Mutex<Xattrs>,
+}
+
+/// What is known of an inode's extended attributes, where no other mount sets any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Xattrs {
+    /// Nothing yet.
+    #[default]
+    Unknown,
+    /// It has none.
+    None,
+    /// It has, or had, some.
+    Some,
 }
 
 /// How to reach an inode.
@@ -95,7 +107,7 @@ impl Inode {
             unlinked: AtomicBool::new(false),
             other_names: Mutex::default(),
             handle: OnceLock::new(),
-            bare: Mutex::default(),
+            xattrs: Mutex::default(),
         }
     }
 
@@ -160,8 +172,8 @@ impl Inode {
         &self.handle
     }
 
-    pub(super) fn bare(&self) -> &Mutex<bool> {
-        &self.bare
+    pub(super) fn xattrs(&self) -> &Mutex<Xattrs> {
+        &self.xattrs
     }
 
     /// The path of the ciphertext file below the ciphertext folder, for logs.

@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 
 use crate::format::xattrs::XattrError;
 use crate::fs::error::FsError;
-use crate::fs::inodes::{Ino, Inode};
+use crate::fs::inodes::{Ino, Inode, Xattrs};
 use crate::fs::ops::acl;
 use crate::fs::{Caller, FileSystem};
 use crate::storage::{Node, XattrSet};
@@ -17,20 +17,17 @@ impl FileSystem {
     pub fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>, FsError> {
         let sealed_name = self.seal_xattr_name(name)?;
         let inode = self.inode(ino)?;
-        if *inode.bare().lock() {
+        if *inode.xattrs().lock() == Xattrs::None {
             return Err(FsError::NO_DATA);
         }
         let node = self.node(&inode)?;
+        if self.is_bare(&inode, &node) {
+            return Err(FsError::NO_DATA);
+        }
         let sealed = node.xattr(&sealed_name);
         if acl::is_acl(name) && sealed.as_ref().is_err_and(acl::is_without_acl) {
             // The kernel asks before it lets anybody in, and takes any other error for a refusal.
             return Err(FsError::NO_DATA);
-        }
-        if sealed
-            .as_ref()
-            .is_err_and(|error| error.raw_os_error() == Some(libc::ENODATA))
-        {
-            self.note_if_bare(&inode, &node)?;
         }
         let sealed = sealed?;
         if is_for_the_kernel(name) {
@@ -41,13 +38,21 @@ impl FileSystem {
     }
 
     /// Most files have no attribute at all, and are asked for several: by the kernel before it writes, by `ls` for each
-    /// line. Where no other mount sets any, the first answer is one for all.
-    fn note_if_bare(&self, inode: &Inode, node: &Node) -> Result<(), FsError> {
-        if !self.options.shared {
-            let mut bare = inode.bare().lock();
-            *bare = node.list_xattr()?.is_empty();
+    /// line. Where no other mount sets any, one look is enough for all.
+    fn is_bare(&self, inode: &Inode, node: &Node) -> bool {
+        if self.options.shared {
+            return false;
         }
-        Ok(())
+        let mut xattrs = inode.xattrs().lock();
+        if *xattrs == Xattrs::Unknown
+            && let Ok(names) = node.list_xattr()
+        {
+            *xattrs = match names.is_empty() {
+                true => Xattrs::None,
+                false => Xattrs::Some,
+            };
+        }
+        *xattrs == Xattrs::None
     }
 
     /// Sets an extended attribute.
@@ -69,8 +74,8 @@ impl FileSystem {
         let sealed_name = self.seal_xattr_name(name)?;
         let inode = self.inode(ino)?;
         let node = self.node(&inode)?;
-        let mut bare = inode.bare().lock();
-        *bare = false;
+        let mut xattrs = inode.xattrs().lock();
+        *xattrs = Xattrs::Some;
         if is_for_the_kernel(name) {
             node.set_xattr(&sealed_name, value, set)?;
             return self.after_acl(caller, name, &node);
@@ -86,7 +91,7 @@ impl FileSystem {
     pub fn listxattr(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
         let mut list = Vec::new();
         let inode = self.inode(ino)?;
-        if *inode.bare().lock() {
+        if *inode.xattrs().lock() == Xattrs::None {
             return Ok(list);
         }
         for on_disk in self.node(&inode)?.list_xattr()? {

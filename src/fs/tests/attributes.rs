@@ -1,6 +1,7 @@
 //! setattr and extended attributes.
 
 use super::*;
+use crate::fs::inodes::Xattrs;
 use crate::storage::{Timestamp, XattrSet};
 
 fn time(secs: i64) -> TimeChange {
@@ -139,11 +140,12 @@ fn a_file_without_attributes_is_asked_once_until_it_gets_one() {
     bench
         .setxattr(SELF, other, b"user.own", b"1", XattrSet::Either)
         .unwrap();
-    let is_bare = |ino| *bench.inode(ino).unwrap().bare().lock();
+    let known = |ino| *bench.inode(ino).unwrap().xattrs().lock();
+    assert_eq!((known(ino), known(other)), (Xattrs::Unknown, Xattrs::Some));
     for ino in [ino, other] {
         refused(bench.getxattr(ino, b"user.a"), libc::ENODATA);
     }
-    assert_eq!((is_bare(ino), is_bare(other)), (true, false));
+    assert_eq!((known(ino), known(other)), (Xattrs::None, Xattrs::Some));
     refused(bench.getxattr(ino, b"security.capability"), libc::ENODATA);
     refused(bench.getxattr(ino, b"system.other"), libc::EOPNOTSUPP);
     assert!(bench.listxattr(ino).unwrap().is_empty());
