@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::cmd::{
-    audit, census, check, decrypt, encrypt, init, inspect, lock, mount, policy, reencrypt, rewrap,
-    slots, speed, status, umount, unlock,
+    audit, census, check, decrypt, doctor, encrypt, init, inspect, lock, mount, policy, reencrypt,
+    rewrap, slots, speed, status, umount, unlock,
 };
 use super::exit;
 use super::logging::{LogFormat, LogRequest};
@@ -135,6 +135,12 @@ pub enum Command {
     /// mounted get an answer.
     Status(status::StatusArgs),
 
+    /// Look at this machine, a volume and its keys, and say how to mend what is wrong
+    ///
+    /// FUSE, limits, the kernel, memory for keys, mounts that nobody serves; of a volume each key's provider, and the file
+    /// system below it. Shows no secret, and asks for no passphrase.
+    Doctor(doctor::DoctorArgs),
+
     /// Drop every key of a mount, and what the kernel has cached
     ///
     /// What was written is committed first. Until `unlock` whatever needs a key fails with ENOKEY, in files that are
@@ -144,7 +150,7 @@ pub enum Command {
     /// Give a locked mount its keys again
     ///
     /// Has the volume key unwrapped anew, and the keys of files that are open. Asks for a passphrase where the mount
-    /// was given one at the terminal.
+    /// was given one at the terminal: there, or where there is none by systemd-ask-password, if that is installed.
     Unlock(unlock::UnlockArgs),
 
     /// Unmount a volume and wait until all is written

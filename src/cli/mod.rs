@@ -42,6 +42,8 @@ pub enum Request {
     Check(cmd::check::CheckRequest),
     /// `decrypt`
     Decrypt(cmd::decrypt::DecryptRequest),
+    /// `doctor`
+    Doctor(cmd::doctor::DoctorRequest),
     /// `encrypt`
     Encrypt(cmd::encrypt::EncryptRequest),
     /// `init`
@@ -169,6 +171,7 @@ impl Command {
             Self::Census(args) => Request::Census(args.into()),
             Self::Check(args) => Request::Check(args.into()),
             Self::Decrypt(args) => Request::Decrypt(args.into()),
+            Self::Doctor(args) => Request::Doctor(args.into()),
             Self::Encrypt(args) => Request::Encrypt(args.try_into()?),
             Self::Init(args) => Request::Init(args.try_into()?),
             Self::Inspect(args) => Request::Inspect(args.into()),
@@ -204,6 +207,7 @@ fn run(request: Request, logs: &Logs) -> Result<(), Failure> {
         Request::Audit(request) => cmd::audit::run(&request),
         Request::Check(request) => cmd::check::run(&request),
         Request::Decrypt(request) => cmd::decrypt::run(&request),
+        Request::Doctor(request) => cmd::doctor::run(&request),
         Request::Encrypt(request) => cmd::encrypt::run(&request),
         Request::Init(request) => cmd::init::run(&request),
         Request::Inspect(request) => cmd::inspect::run(&request),

@@ -40,6 +40,8 @@ pub const PROVIDER_RATE: std::ops::RangeInclusive<u32> = 0..=1_000_000;
 pub const THREADS: std::ops::RangeInclusive<u32> = 1..=256;
 /// How long a mount waits for another one to let go of the volume.
 pub const WAIT: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
+/// How long a mount may be unused; 0: for ever.
+pub const IDLE: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(30 * 24);
 /// How long the kernel may keep names and attributes.
 pub const CACHE_TTL: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
 
@@ -72,6 +74,10 @@ pub enum MountOption {
     Exec(bool),
     /// `fsname=TEXT`
     FsName(String),
+    /// `idle_lock=DURATION`
+    IdleLock(Duration),
+    /// `idle_unmount=DURATION`
+    IdleUnmount(Duration),
     /// `key=URI`
     Key(KeyUri),
     /// `key_cache_entries=N`
@@ -253,6 +259,8 @@ const VALUED: &[&str] = &[
     "audit_full",
     "cache_ttl",
     "fsname",
+    "idle_lock",
+    "idle_unmount",
     "key",
     "key_cache_entries",
     "key_cache_ttl",
@@ -288,6 +296,8 @@ fn valued(name: &str, value: &str) -> Result<MountOption, OptionError> {
         "audit_full" => MountOption::AuditFull(parse_full(value).map_err(wrong)?),
         "cache_ttl" => MountOption::CacheTtl(duration(CACHE_TTL)?),
         "fsname" => MountOption::FsName(value.to_owned()),
+        "idle_lock" => MountOption::IdleLock(duration(IDLE)?),
+        "idle_unmount" => MountOption::IdleUnmount(duration(IDLE)?),
         "key" => MountOption::Key(values::parse_key(value).map_err(wrong)?),
         "key_cache_entries" => MountOption::KeyCacheEntries(count(KEY_CACHE_ENTRIES)?),
         "key_cache_ttl" => MountOption::KeyCacheTtl(duration(KEY_CACHE_TTL)?),
@@ -336,6 +346,8 @@ impl fmt::Display for MountOption {
             Self::Export => f.write_str("export"),
             Self::Exec(on) => f.write_str(either(*on, "exec", "noexec")),
             Self::FsName(name) => write!(f, "fsname={name}"),
+            Self::IdleLock(time) => write!(f, "idle_lock={}", values::show_duration(*time)),
+            Self::IdleUnmount(time) => write!(f, "idle_unmount={}", values::show_duration(*time)),
             Self::Key(uri) => write!(f, "key={uri}"),
             Self::KeyCacheEntries(count) => write!(f, "key_cache_entries={count}"),
             Self::KeyCacheTtl(ttl) => write!(f, "key_cache_ttl={}", values::show_duration(*ttl)),
@@ -460,6 +472,8 @@ mod tests {
             "cache_ttl=5x",
             "key_cache_entries=-1",
             "log_format=xml",
+            "idle_lock=31d",
+            "idle_unmount=x",
             "audit_full=wait",
             "key=no-uri",
             "key=:x",
@@ -531,6 +545,8 @@ mod tests {
             ".+".prop_map(|path| MountOption::LogFile(path.into())),
             Just(MountOption::LogFormat(LogFormat::Json)),
             Just(MountOption::NonEmpty),
+            secs(0..=86_400).prop_map(MountOption::IdleLock),
+            secs(0..=86_400).prop_map(MountOption::IdleUnmount),
             ".+".prop_map(MountOption::PassphraseCommand),
             ".+".prop_map(|path| MountOption::PassphraseFile(path.into())),
             any::<bool>().prop_map(MountOption::ReadOnly),

@@ -7,6 +7,7 @@
 pub mod background;
 pub mod control;
 pub mod harden;
+pub mod idle;
 pub mod mountpoint;
 pub mod mounts;
 pub mod notify;

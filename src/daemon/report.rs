@@ -59,6 +59,7 @@ impl StatusReporter {
             .to_owned(),
             locked: match self.fs.locked_by() {
                 None => "",
+                Some(LockedBy::Idleness) => "idle",
                 Some(LockedBy::Outage) => "outage",
                 Some(LockedBy::Refusal) => "refusal",
                 Some(LockedBy::User) => "user",

@@ -15,6 +15,7 @@ use crate::volume::Volume;
 
 use super::control::{self, ControlServer, Served};
 use super::harden::HardeningReport;
+use super::idle::{IdleTimes, IdleWatch, Idling};
 use super::policy::PolicyHost;
 use super::report::StatusReporter;
 use super::runs::RunHost;
@@ -38,6 +39,8 @@ pub struct ServeRequest {
     pub policy: Option<Policy>,
     /// Nothing is written.
     pub read_only: bool,
+    /// What becomes of it while nobody uses it.
+    pub idle: IdleTimes,
     /// What hardening achieved.
     pub hardening: HardeningReport,
 }
@@ -135,13 +138,22 @@ fn serve_volume(
         },
     );
     let watch = watch.map_err(ServeError::other("watching for signals"))?;
+    let idle = IdleWatch::start(
+        request.idle,
+        IdleMount {
+            fs: Arc::clone(&fs),
+            runs: Arc::clone(&runs),
+            mountpoint: request.mountpoint.clone(),
+        },
+    );
+    let idle = idle.map_err(ServeError::other("watching for idleness"))?;
     let transport = mounted.transport().name();
     let served = run(mounted, || {
         works()?;
         tracing::info!(transport, cipherdir = %request.cipherdir.display(), mountpoint = %request.mountpoint.display(), "mounted");
         Ok(())
     });
-    drop(watch);
+    drop((watch, idle));
     runs.stop();
     if let Ok(true) = served {
         mark_clean(&volume);
@@ -150,6 +162,43 @@ fn serve_volume(
     drop((fs, volume, reporter, runs));
     drop(control);
     served
+}
+
+/// A mount, to those who see whether anybody uses it.
+struct IdleMount {
+    fs: Arc<FileSystem>,
+    runs: Arc<RunHost>,
+    mountpoint: PathBuf,
+}
+
+impl Idling for IdleMount {
+    fn uses(&self) -> u64 {
+        self.fs.uses()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.fs.stats().open_files > 0 || self.runs.is_running()
+    }
+
+    fn is_locked(&self) -> bool {
+        self.fs.locked_by().is_some()
+    }
+
+    fn lock(&self) {
+        if !self.is_locked() && !self.runs.is_running() {
+            tracing::info!(mountpoint = %self.mountpoint.display(), "nobody uses the mount");
+            self.fs.lock_unused();
+        }
+    }
+
+    fn unmount(&self) {
+        match unmount::unmount(&self.mountpoint, Detach::Now) {
+            Ok(()) => {
+                tracing::info!(mountpoint = %self.mountpoint.display(), "unmounted: nobody used it")
+            }
+            Err(error) => tracing::debug!(%error, "nobody uses the mount, and it stays"),
+        }
+    }
 }
 
 fn begin(

@@ -29,7 +29,7 @@ pub struct MountStatus {
     pub names: String,
     /// `file` or `volume`.
     pub key_scope: String,
-    /// Why the mount has no keys: `user` (`envelopefs lock`), `refusal` of the volume key, `outage` of its provider.
+    /// Why the mount has no keys: `user` (`envelopefs lock`), `idle` (`--idle-lock`), `refusal` of the volume key, `outage` of its provider.
     /// Empty: it has them.
     pub locked: String,
     /// The key providers, in the order of the volume.

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod census;
 pub mod check;
 pub mod decrypt;
+pub mod doctor;
 pub mod encrypt;
 mod folders;
 pub mod init;

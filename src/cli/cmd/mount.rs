@@ -14,6 +14,7 @@ use crate::cli::args::{KeyArgs, PassphraseArgs, PassphraseFrom};
 use crate::cli::failure::Failure;
 use crate::cli::options::{self, Atime, MountOption, UnknownOption};
 use crate::cli::values::{self, ValueError};
+use crate::daemon::idle::IdleTimes;
 use crate::fuse::Transport;
 use crate::units::KeyUri;
 
@@ -35,7 +36,7 @@ MOUNT OPTIONS (-o):
   nonempty                    mount over a folder that holds something
   shared                      as --shared; so every other long option, with `_` for `-`:
                               accept_empty, acl, allow_unlocked_memory, audit=, audit_full=, cache_ttl=, export,
-                              key_cache_entries=, key_cache_ttl=, log_file=, log_format=, offline_grace=,
+                              idle_lock=, idle_unmount=, key_cache_entries=, key_cache_ttl=, log_file=, log_format=, offline_grace=,
                               passphrase_command=, passphrase_file=, provider_rate=, threads=,
                               transport=, wait=
   A backslash before a comma keeps it in a value; in a key's URI, %2C stands for one as well. Where an
@@ -107,6 +108,19 @@ pub struct MountArgs {
     /// Mount options, separated by commas; see MOUNT OPTIONS
     #[arg(short, value_name = "OPTIONS")]
     pub options: Vec<String>,
+
+    /// Drop the keys when nobody has used the mount for so long, 1s to 30d; 0, the default: never
+    ///
+    /// As `envelopefs lock` does it: the mount stays, and `unlock` gives it its keys again. A use is a request of the kernel;
+    /// what that answers from its own cache is not seen, and a file that is only kept open is no use.
+    #[arg(long, value_name = "DURATION", value_parser = parse_idle, default_value = "0", hide_default_value = true, help_heading = "Idleness")]
+    pub idle_lock: Duration,
+
+    /// Unmount when nobody has used the mount for so long and no file is open, 1s to 30d; 0, the default: never
+    ///
+    /// With a systemd automount it is mounted again by the next who looks.
+    #[arg(long, value_name = "DURATION", value_parser = parse_idle, default_value = "0", hide_default_value = true, help_heading = "Idleness")]
+    pub idle_unmount: Duration,
 
     /// Tell what happens, in lines that cannot be changed unnoticed: into FILE, or to journald
     ///
@@ -212,6 +226,10 @@ fn parse_wait(text: &str) -> Result<Duration, ValueError> {
     values::parse_duration_in(text, options::WAIT)
 }
 
+fn parse_idle(text: &str) -> Result<Duration, ValueError> {
+    values::parse_duration_in(text, options::IDLE)
+}
+
 fn parse_cache_ttl(text: &str) -> Result<Duration, ValueError> {
     values::parse_duration_in(text, options::CACHE_TTL)
 }
@@ -294,6 +312,10 @@ pub struct MountRequest {
     pub provider_rate: u32,
     /// Keys may lie in memory that is not locked.
     pub allow_unlocked_memory: bool,
+    /// How long it may be unused before its keys go; zero: for ever.
+    pub idle_lock: Duration,
+    /// How long it may be unused before it is unmounted; zero: for ever.
+    pub idle_unmount: Duration,
     /// Where audit lines go.
     pub audit: AuditTo,
     /// What becomes of audit events that find no room.
@@ -353,6 +375,8 @@ impl MountRequest {
             offline_grace: DEFAULT_OFFLINE_GRACE,
             provider_rate: DEFAULT_PROVIDER_RATE,
             allow_unlocked_memory: false,
+            idle_lock: Duration::ZERO,
+            idle_unmount: Duration::ZERO,
             audit: AuditTo::default(),
             audit_full: WhenFull::default(),
             keys: Vec::new(),
@@ -361,6 +385,15 @@ impl MountRequest {
             transport: Transport::default(),
             cache_ttl: None,
             accept_empty: false,
+        }
+    }
+
+    /// What becomes of it while nobody uses it.
+    pub fn idle_times(&self) -> IdleTimes {
+        let some = |time: Duration| Some(time).filter(|time| !time.is_zero());
+        IdleTimes {
+            lock: some(self.idle_lock),
+            unmount: some(self.idle_unmount),
         }
     }
 
@@ -409,6 +442,8 @@ impl MountRequest {
             MountOption::Exec(on) => self.kernel.exec = on,
             MountOption::Export => self.kernel.export = true,
             MountOption::FsName(name) => self.kernel.fsname = Some(name),
+            MountOption::IdleLock(time) => self.idle_lock = time,
+            MountOption::IdleUnmount(time) => self.idle_unmount = time,
             MountOption::Key(uri) => self.keys.push(uri),
             MountOption::KeyCacheEntries(count) => self.key_cache_entries = count,
             MountOption::KeyCacheTtl(ttl) => self.key_cache_ttl = ttl,
@@ -455,6 +490,8 @@ impl MountArgs {
             offline_grace: self.offline_grace,
             provider_rate: self.provider_rate,
             allow_unlocked_memory: self.allow_unlocked_memory,
+            idle_lock: self.idle_lock,
+            idle_unmount: self.idle_unmount,
             audit: self.audit,
             audit_full: self.audit_full,
             keys: self.keys.keys,
@@ -504,10 +541,10 @@ mod tests {
         let flags = "c m --read-only --allow-other --acl --export --shared --key-cache-entries 9 --key-cache-ttl 90s --threads 3 \
                      --offline-grace 0 --provider-rate 7 \
                      --accept-empty --allow-unlocked-memory --passphrase-file /p --cache-ttl 0 --audit /a --audit-full fail \
-                     --wait 1m --transport dev";
+                     --wait 1m --transport dev --idle-lock 10m --idle-unmount 1h";
         let options = "c m -o ro,allow_other,acl,export,shared,key_cache_entries=9,key_cache_ttl=90s -o \
                        offline_grace=0,provider_rate=7,threads=3,accept_empty,allow_unlocked_memory,passphrase_file=/p,cache_ttl=0 \
-                       -o audit=/a,audit_full=fail,wait=1m,transport=dev";
+                       -o audit=/a,audit_full=fail,wait=1m,transport=dev,idle_lock=10m,idle_unmount=1h";
         assert_eq!(request(flags), request(options));
     }
 
@@ -607,6 +644,8 @@ mod tests {
             "c m --cache-ttl x",
             "c m --wait 61m",
             "c m --wait -1",
+            "c m --idle-lock 31d",
+            "c m --idle-unmount -1",
             "c",
             "c m x",
             "c m --audit-full wait",

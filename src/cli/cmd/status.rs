@@ -262,6 +262,7 @@ fn rest(provider: &ProviderStatus) -> String {
 fn show_lock(status: &MountStatus) -> &'static str {
     match status.locked.as_str() {
         "" => "in use",
+        "idle" => "LOCKED for want of use; `envelopefs unlock` opens it",
         "outage" => "LOCKED until a provider of the volume key answers",
         "refusal" => "LOCKED: the volume key was refused; `envelopefs unlock` asks again",
         _ => "LOCKED; `envelopefs unlock` opens it",
@@ -376,6 +377,7 @@ mod tests {
         assert!(render(&status).contains("in use"));
         for (locked, word) in [
             ("user", "unlock"),
+            ("idle", "unlock"),
             ("refusal", "refused"),
             ("outage", "answers"),
         ] {

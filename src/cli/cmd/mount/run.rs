@@ -150,6 +150,7 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
         mountpoint,
         policy: terms.policy,
         read_only: request.read_only,
+        idle: request.idle_times(),
         hardening,
     })
 }
