@@ -88,6 +88,8 @@ pub enum MountOption {
     LogFile(PathBuf),
     /// `log_format=human|json`
     LogFormat(LogFormat),
+    /// `metrics=FILE`
+    Metrics(PathBuf),
     /// `nonempty`
     NonEmpty,
     /// `offline_grace=DURATION`
@@ -266,6 +268,7 @@ const VALUED: &[&str] = &[
     "key_cache_ttl",
     "log_file",
     "log_format",
+    "metrics",
     "offline_grace",
     "passphrase_command",
     "passphrase_file",
@@ -303,6 +306,7 @@ fn valued(name: &str, value: &str) -> Result<MountOption, OptionError> {
         "key_cache_ttl" => MountOption::KeyCacheTtl(duration(KEY_CACHE_TTL)?),
         "log_file" => MountOption::LogFile(value.into()),
         "log_format" => MountOption::LogFormat(value.parse().map_err(wrong)?),
+        "metrics" => MountOption::Metrics(value.into()),
         "offline_grace" => MountOption::OfflineGrace(duration(OFFLINE_GRACE)?),
         "passphrase_command" => MountOption::PassphraseCommand(value.to_owned()),
         "passphrase_file" => MountOption::PassphraseFile(value.into()),
@@ -353,6 +357,7 @@ impl fmt::Display for MountOption {
             Self::KeyCacheTtl(ttl) => write!(f, "key_cache_ttl={}", values::show_duration(*ttl)),
             Self::LogFile(path) => write!(f, "log_file={}", path.display()),
             Self::LogFormat(format) => write!(f, "log_format={format}"),
+            Self::Metrics(path) => write!(f, "metrics={}", path.display()),
             Self::NonEmpty => f.write_str("nonempty"),
             Self::OfflineGrace(grace) => {
                 write!(f, "offline_grace={}", values::show_duration(*grace))
@@ -545,6 +550,7 @@ mod tests {
             ".+".prop_map(|path| MountOption::LogFile(path.into())),
             Just(MountOption::LogFormat(LogFormat::Json)),
             Just(MountOption::NonEmpty),
+            ".+".prop_map(|path| MountOption::Metrics(path.into())),
             secs(0..=86_400).prop_map(MountOption::IdleLock),
             secs(0..=86_400).prop_map(MountOption::IdleUnmount),
             ".+".prop_map(MountOption::PassphraseCommand),

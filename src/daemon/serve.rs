@@ -16,8 +16,9 @@ use crate::volume::Volume;
 use super::control::{self, ControlServer, Served};
 use super::harden::HardeningReport;
 use super::idle::{IdleTimes, IdleWatch, Idling};
+use super::metrics::{self, MetricsFile};
 use super::policy::PolicyHost;
-use super::report::StatusReporter;
+use super::report::{Probe, StatusReporter};
 use super::runs::RunHost;
 use super::unmount::{self, Detach};
 use super::{mounts, notify, signals};
@@ -41,6 +42,8 @@ pub struct ServeRequest {
     pub read_only: bool,
     /// What becomes of it while nobody uses it.
     pub idle: IdleTimes,
+    /// A file that is to hold its metrics.
+    pub metrics: Option<PathBuf>,
     /// What hardening achieved.
     pub hardening: HardeningReport,
 }
@@ -110,7 +113,7 @@ fn serve_volume(
     let (fs, mounted) = begun.inspect_err(|_error| mark_clean(&volume))?;
     raise_readahead(&request.mountpoint);
     let runs = Arc::new(RunHost::new(Arc::clone(&fs), request.read_only));
-    let reporter: Arc<dyn Served> = Arc::new(StatusReporter {
+    let reporter = Arc::new(StatusReporter {
         fs: Arc::clone(&fs),
         runs: Arc::clone(&runs),
         policy: PolicyHost::new(
@@ -126,7 +129,14 @@ fn serve_volume(
         hardening: request.hardening,
         since: Instant::now(),
     });
-    let control = start_control(&request.mountpoint, &reporter);
+    let served: Arc<dyn Served> = Arc::clone(&reporter) as Arc<dyn Served>;
+    let control = start_control(&request.mountpoint, &served);
+    drop(served);
+    let told = Arc::clone(&reporter);
+    let metrics = MetricsFile::start(request.metrics, move || {
+        metrics::render(&[told.report(Probe::No)])
+    });
+    let metrics = metrics.map_err(ServeError::other("writing metrics"))?;
     let place = request.mountpoint.clone();
     let audited = Arc::clone(&volume);
     let watch = signals::on_termination(
@@ -153,7 +163,7 @@ fn serve_volume(
         tracing::info!(transport, cipherdir = %request.cipherdir.display(), mountpoint = %request.mountpoint.display(), "mounted");
         Ok(())
     });
-    drop((watch, idle));
+    drop((watch, idle, metrics));
     runs.stop();
     if let Ok(true) = served {
         mark_clean(&volume);

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::crypto::secret::SecretKey;
 use crate::keys::backoff::Backoff;
 use crate::keys::error::{KeyError, Retry};
-use crate::keys::metered::{Metered, ProviderCalls};
+use crate::keys::metered::{LatencyReport, Metered, ProviderCalls};
 use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, NamedKey, WrappedDek};
 use crate::units::KeyUri;
 use breaker::{Breaker, Now};
@@ -55,6 +55,11 @@ impl Guarded {
     /// The calls so far, each try of one counted.
     pub fn calls(&self) -> ProviderCalls {
         self.inner.calls()
+    }
+
+    /// How long the calls took so far, each try of one by itself.
+    pub fn latency(&self) -> LatencyReport {
+        self.inner.latency()
     }
 
     /// Since when it has not answered, where it is left alone for that.

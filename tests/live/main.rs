@@ -28,6 +28,7 @@ mod kill;
 mod kmip;
 mod limits;
 mod metadata;
+mod metrics;
 mod model;
 mod names;
 mod options;

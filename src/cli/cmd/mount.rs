@@ -36,7 +36,7 @@ MOUNT OPTIONS (-o):
   nonempty                    mount over a folder that holds something
   shared                      as --shared; so every other long option, with `_` for `-`:
                               accept_empty, acl, allow_unlocked_memory, audit=, audit_full=, cache_ttl=, export,
-                              idle_lock=, idle_unmount=, key_cache_entries=, key_cache_ttl=, log_file=, log_format=, offline_grace=,
+                              idle_lock=, idle_unmount=, key_cache_entries=, key_cache_ttl=, log_file=, log_format=, metrics=, offline_grace=,
                               passphrase_command=, passphrase_file=, provider_rate=, threads=,
                               transport=, wait=
   A backslash before a comma keeps it in a value; in a key's URI, %2C stands for one as well. Where an
@@ -141,6 +141,13 @@ pub struct MountArgs {
     /// With `fail` a file whose key cannot be had without an event does not open (EAGAIN), as on a full disk.
     #[arg(long, value_name = "drop|fail", value_parser = parse_full, default_value = "drop", help_heading = "Audit")]
     pub audit_full: WhenFull,
+
+    /// Keep FILE filled with the mount's metrics, for Prometheus
+    ///
+    /// In the text format, written anew every 15 seconds in one step; readable for all; gone with the mount. A name that ends in
+    /// .prom in the folder of node_exporter's textfile collector is all that it takes. docs/METRICS.md has the metrics.
+    #[arg(long, value_name = "FILE", help_heading = "Metrics")]
+    pub metrics: Option<PathBuf>,
 
     /// How many data keys stay unwrapped in locked memory, 1 to 1048576
     #[arg(long, value_name = "N", value_parser = parse_entries, default_value = "65536", help_heading = "Keys")]
@@ -312,6 +319,8 @@ pub struct MountRequest {
     pub provider_rate: u32,
     /// Keys may lie in memory that is not locked.
     pub allow_unlocked_memory: bool,
+    /// Where its metrics are kept.
+    pub metrics: Option<PathBuf>,
     /// How long it may be unused before its keys go; zero: for ever.
     pub idle_lock: Duration,
     /// How long it may be unused before it is unmounted; zero: for ever.
@@ -375,6 +384,7 @@ impl MountRequest {
             offline_grace: DEFAULT_OFFLINE_GRACE,
             provider_rate: DEFAULT_PROVIDER_RATE,
             allow_unlocked_memory: false,
+            metrics: None,
             idle_lock: Duration::ZERO,
             idle_unmount: Duration::ZERO,
             audit: AuditTo::default(),
@@ -449,6 +459,7 @@ impl MountRequest {
             MountOption::KeyCacheTtl(ttl) => self.key_cache_ttl = ttl,
             MountOption::LogFile(path) => logs.file = Some(path),
             MountOption::LogFormat(format) => logs.format = Some(format),
+            MountOption::Metrics(path) => self.metrics = Some(path),
             MountOption::NonEmpty => self.nonempty = true,
             MountOption::OfflineGrace(grace) => self.offline_grace = grace,
             MountOption::PassphraseCommand(text) => self.passphrase = PassphraseFrom::Command(text),
@@ -490,6 +501,7 @@ impl MountArgs {
             offline_grace: self.offline_grace,
             provider_rate: self.provider_rate,
             allow_unlocked_memory: self.allow_unlocked_memory,
+            metrics: self.metrics,
             idle_lock: self.idle_lock,
             idle_unmount: self.idle_unmount,
             audit: self.audit,
@@ -541,10 +553,10 @@ mod tests {
         let flags = "c m --read-only --allow-other --acl --export --shared --key-cache-entries 9 --key-cache-ttl 90s --threads 3 \
                      --offline-grace 0 --provider-rate 7 \
                      --accept-empty --allow-unlocked-memory --passphrase-file /p --cache-ttl 0 --audit /a --audit-full fail \
-                     --wait 1m --transport dev --idle-lock 10m --idle-unmount 1h";
+                     --wait 1m --transport dev --idle-lock 10m --idle-unmount 1h --metrics /m.prom";
         let options = "c m -o ro,allow_other,acl,export,shared,key_cache_entries=9,key_cache_ttl=90s -o \
                        offline_grace=0,provider_rate=7,threads=3,accept_empty,allow_unlocked_memory,passphrase_file=/p,cache_ttl=0 \
-                       -o audit=/a,audit_full=fail,wait=1m,transport=dev,idle_lock=10m,idle_unmount=1h";
+                       -o audit=/a,audit_full=fail,wait=1m,transport=dev,idle_lock=10m,idle_unmount=1h,metrics=/m.prom";
         assert_eq!(request(flags), request(options));
     }
 

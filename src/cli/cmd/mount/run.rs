@@ -151,6 +151,7 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
         policy: terms.policy,
         read_only: request.read_only,
         idle: request.idle_times(),
+        metrics: terms.metrics,
         hardening,
     })
 }
@@ -159,6 +160,7 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
 struct Terms {
     cipherdir: PathBuf,
     policy: Option<Policy>,
+    metrics: Option<PathBuf>,
 }
 
 /// Sees that the volume may be mounted as it is asked for, and begins its audit.
@@ -182,10 +184,15 @@ fn terms(
                 .advise("name the executable where it stands outside the mount")
         })?;
     }
+    let metrics = request.metrics.as_deref();
+    let metrics =
+        metrics.map(|path| audit::outside(what, ("--metrics", path), &cipherdir, mountpoint));
+    let metrics = metrics.transpose()?;
     audit::begin(volume, request, &cipherdir, mountpoint, policy.as_ref())?;
     Ok(Terms {
         cipherdir,
         policy: policy.map(|stored| stored.policy),
+        metrics,
     })
 }
 
