@@ -197,6 +197,14 @@ fn split(text: &str) -> Vec<String> {
     items
 }
 
+/// Reads one option, in which a comma and a backslash stand for themselves.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_item(item: &str) -> Result<MountOption, OptionError> {
+    parse_one(item)
+}
+
 fn parse_one(item: &str) -> Result<MountOption, OptionError> {
     let (name, value) = match item.split_once('=') {
         Some((name, value)) => (name, Some(value)),

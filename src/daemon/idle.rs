@@ -85,7 +85,6 @@ impl IdleWatch {
     }
 
     /// Other times hold from now on.
-    #[cfg(test)]
     pub(super) fn set(&self, times: IdleTimes) {
         self.shared.state.lock().times = times;
         self.shared.wake.notify_all();

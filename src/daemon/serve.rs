@@ -1,6 +1,8 @@
 //! Serving a mount, from its volume to its end.
 
+use std::fmt;
 use std::io;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -44,8 +46,37 @@ pub struct ServeRequest {
     pub idle: IdleTimes,
     /// A file that is to hold its metrics.
     pub metrics: Option<PathBuf>,
+    /// What SIGHUP changes.
+    pub reload: Reload,
     /// What hardening achieved.
     pub hardening: HardeningReport,
+}
+
+/// What can change while a mount runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    /// What becomes of it while nobody uses it.
+    pub idle: IdleTimes,
+    /// A file that is to hold its metrics.
+    pub metrics: Option<PathBuf>,
+    /// Calls a second to one key provider; None: no bound.
+    pub provider_rate: Option<NonZeroU32>,
+}
+
+/// Reads the configuration again.
+pub struct Reload(Box<dyn FnMut() -> Option<Reloaded> + Send>);
+
+impl Reload {
+    /// `read` gives what is to hold from now on; None: all stays as it is.
+    pub fn new(read: impl FnMut() -> Option<Reloaded> + Send + 'static) -> Self {
+        Self(Box::new(read))
+    }
+}
+
+impl fmt::Debug for Reload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reload(..)")
+    }
 }
 
 /// Why a volume is not served, or not to the end.
@@ -136,18 +167,7 @@ fn serve_volume(
     let metrics = MetricsFile::start(request.metrics, move || {
         metrics::render(&[told.report(Probe::No)])
     });
-    let metrics = metrics.map_err(ServeError::other("writing metrics"))?;
-    let place = request.mountpoint.clone();
-    let audited = Arc::clone(&volume);
-    let watch = signals::on_termination(
-        move |termination| unmount_by_signal(&place, termination.times),
-        move || {
-            if let Some(audit) = audited.audit() {
-                audit.reopen();
-            }
-        },
-    );
-    let watch = watch.map_err(ServeError::other("watching for signals"))?;
+    let metrics = Arc::new(metrics.map_err(ServeError::other("writing metrics"))?);
     let idle = IdleWatch::start(
         request.idle,
         IdleMount {
@@ -156,7 +176,19 @@ fn serve_volume(
             mountpoint: request.mountpoint.clone(),
         },
     );
-    let idle = idle.map_err(ServeError::other("watching for idleness"))?;
+    let idle = Arc::new(idle.map_err(ServeError::other("watching for idleness"))?);
+    let place = request.mountpoint.clone();
+    let changed = HangUp {
+        volume: Arc::clone(&volume),
+        reload: request.reload,
+        idle: Arc::clone(&idle),
+        metrics: Arc::clone(&metrics),
+    };
+    let watch = signals::on_termination(
+        move |termination| unmount_by_signal(&place, termination.times),
+        changed.at_each(),
+    );
+    let watch = watch.map_err(ServeError::other("watching for signals"))?;
     let transport = mounted.transport().name();
     let served = run(mounted, || {
         works()?;
@@ -172,6 +204,34 @@ fn serve_volume(
     drop((fs, volume, reporter, runs));
     drop(control);
     served
+}
+
+/// What SIGHUP concerns.
+struct HangUp {
+    volume: Arc<Volume>,
+    reload: Reload,
+    idle: Arc<IdleWatch>,
+    metrics: Arc<MetricsFile>,
+}
+
+impl HangUp {
+    fn at_each(mut self) -> impl FnMut() + Send + 'static {
+        move || {
+            if let Some(audit) = self.volume.audit() {
+                audit.reopen();
+            }
+            if let Some(Reloaded {
+                idle,
+                metrics,
+                provider_rate,
+            }) = (self.reload.0)()
+            {
+                self.idle.set(idle);
+                self.metrics.set(metrics);
+                self.volume.providers().set_rate(provider_rate);
+            }
+        }
+    }
 }
 
 /// A mount, to those who see whether anybody uses it.

@@ -9,8 +9,11 @@ mod breaker;
 mod bucket;
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
 
 use crate::crypto::secret::SecretKey;
 use crate::keys::backoff::Backoff;
@@ -37,7 +40,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Guarded {
     inner: Metered,
-    bucket: Option<Bucket>,
+    bucket: RwLock<Option<Arc<Bucket>>>,
     breaker: Breaker,
 }
 
@@ -47,9 +50,14 @@ impl Guarded {
     pub fn new(inner: Metered, rate: Option<NonZeroU32>) -> Self {
         Self {
             inner,
-            bucket: rate.map(Bucket::new),
+            bucket: RwLock::new(bucket_of(rate)),
             breaker: Breaker::new(),
         }
+    }
+
+    /// Has another bound hold on the calls a second.
+    pub fn set_rate(&self, rate: Option<NonZeroU32>) {
+        *self.bucket.write() = bucket_of(rate);
     }
 
     /// The calls so far, each try of one counted.
@@ -125,7 +133,7 @@ impl Guarded {
     }
 
     fn wait_for_turn(&self) -> Result<(), Failed> {
-        let Some(bucket) = &self.bucket else {
+        let Some(bucket) = self.bucket.read().clone() else {
             return Ok(());
         };
         let wait = bucket.take(Instant::now()).ok_or_else(|| {
@@ -137,6 +145,10 @@ impl Guarded {
         }
         Ok(())
     }
+}
+
+fn bucket_of(rate: Option<NonZeroU32>) -> Option<Arc<Bucket>> {
+    rate.map(|rate| Arc::new(Bucket::new(rate)))
 }
 
 /// A try that failed.

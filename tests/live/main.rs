@@ -12,6 +12,7 @@ mod bad_input;
 mod bao;
 mod callers;
 mod check;
+mod config;
 mod crash;
 mod doctor;
 mod documents;

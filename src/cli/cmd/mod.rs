@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod census;
 pub mod check;
+pub mod config;
 pub mod decrypt;
 pub mod doctor;
 pub mod encrypt;

@@ -2,7 +2,9 @@
 //! it comes from a person's command line or from mount(8).
 
 mod audit;
+mod reload;
 mod run;
+mod shown;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use clap::Args;
 
 use crate::audit::WhenFull;
 use crate::cli::args::{KeyArgs, PassphraseArgs, PassphraseFrom};
+use crate::cli::config::Settings;
 use crate::cli::failure::Failure;
 use crate::cli::options::{self, Atime, MountOption, UnknownOption};
 use crate::cli::values::{self, ValueError};
@@ -415,6 +418,21 @@ impl MountRequest {
         })
     }
 
+    /// Takes what the configuration files say, but for what was given otherwise (by the names of the flags).
+    pub fn follow(&mut self, settings: &Settings, given: &dyn Fn(&str) -> bool) {
+        for (name, setting) in settings.iter().filter(|(name, _)| !given(name)) {
+            // One place for a passphrase to come from.
+            if name.starts_with("passphrase-")
+                && (given("passphrase-file") || given("passphrase-command"))
+            {
+                continue;
+            }
+            for option in &setting.options {
+                self.apply_one(option.clone(), &mut LogOptions::default());
+            }
+        }
+    }
+
     /// Follows the texts behind each `-o`, in order; the last word counts.
     ///
     /// # Errors
@@ -475,12 +493,35 @@ impl MountRequest {
     }
 }
 
+/// Keys of `-o` add up with those of flags, and take the place of those of a file.
+pub fn options_have_key(texts: &[String]) -> bool {
+    let parsed = texts
+        .iter()
+        .filter_map(|text| options::parse(text, UnknownOption::Skip).ok());
+    parsed
+        .flatten()
+        .any(|option| matches!(option, MountOption::Key(_)))
+}
+
 impl MountArgs {
     /// The request that these arguments make, and what `-o` says of the logs.
     ///
     /// # Errors
     /// A mount option that cannot be followed.
     pub fn into_request(self) -> Result<(MountRequest, LogOptions), Failure> {
+        self.into_request_over(&Settings::new(), &|_name| true)
+    }
+
+    /// The same over what the configuration files say; `given` tells whether a flag stands on the command line.
+    ///
+    /// # Errors
+    /// As [`MountArgs::into_request`].
+    pub fn into_request_over(
+        self,
+        settings: &Settings,
+        given: &dyn Fn(&str) -> bool,
+    ) -> Result<(MountRequest, LogOptions), Failure> {
+        let has_key = options_have_key(&self.options);
         let mut request = MountRequest {
             foreground: self.foreground,
             read_only: self.read_only,
@@ -514,6 +555,7 @@ impl MountArgs {
             accept_empty: self.accept_empty,
             ..MountRequest::new(self.cipherdir, self.mountpoint)
         };
+        request.follow(settings, &|name| given(name) || (name == "key" && has_key));
         let logs = request.apply(&self.options, UnknownOption::Refuse)?;
         Ok((request, logs))
     }
