@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::cmd::{
-    audit, census, check, decrypt, encrypt, init, inspect, lock, mount, policy, reencrypt, rewrap,
-    slots, speed, status, umount, unlock,
+    audit, census, check, config, decrypt, doctor, encrypt, init, inspect, lock, mount, policy,
+    reencrypt, rewrap, slots, speed, status, umount, unlock,
 };
 use super::exit;
 use super::logging::{LogFormat, LogRequest};
@@ -53,6 +53,7 @@ EXAMPLES:
       envelopefs status
 
 ENVIRONMENT:
+  ENVELOPEFS_CONFIG   the only configuration file, in place of those that `config show` names; empty: none
   ENVELOPEFS_LOG   what is logged, in place of -v and -q: a level (error, warn, info, debug,
                    trace), or parts, as in `warn,envelopefs::keys=debug`
   ENVELOPEFS_KMIP_CA_FILE     the certificates of who may vouch for a server of `kmip:` keys
@@ -108,6 +109,7 @@ impl From<GlobalArgs> for LogRequest {
         Self {
             format: args.log_format,
             file: args.log_file,
+            level: None,
             quiet: args.quiet,
             verbose: args.verbose,
         }
@@ -135,6 +137,18 @@ pub enum Command {
     /// mounted get an answer.
     Status(status::StatusArgs),
 
+    /// Look at this machine, a volume and its keys, and say how to mend what is wrong
+    ///
+    /// FUSE, limits, the kernel, memory for keys, mounts that nobody serves; of a volume each key's provider, and the file
+    /// system below it. Shows no secret, and asks for no passphrase.
+    Doctor(doctor::DoctorArgs),
+
+    /// Check the configuration file, or show what a mount would take from where
+    ///
+    /// /etc/envelopefs/config.toml and envelopefs/config.toml in XDG_CONFIG_HOME (~/.config) hold what `mount` takes where
+    /// neither its options nor -o say otherwise. SIGHUP has a running mount read them again.
+    Config(config::ConfigArgs),
+
     /// Drop every key of a mount, and what the kernel has cached
     ///
     /// What was written is committed first. Until `unlock` whatever needs a key fails with ENOKEY, in files that are
@@ -144,7 +158,7 @@ pub enum Command {
     /// Give a locked mount its keys again
     ///
     /// Has the volume key unwrapped anew, and the keys of files that are open. Asks for a passphrase where the mount
-    /// was given one at the terminal.
+    /// was given one at the terminal: there, or where there is none by systemd-ask-password, if that is installed.
     Unlock(unlock::UnlockArgs),
 
     /// Unmount a volume and wait until all is written

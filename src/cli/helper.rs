@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Parser};
 
-use super::cmd::mount::MountRequest;
+use super::cmd::mount::{MountRequest, options_have_key};
+use super::config::Configuration;
 use super::failure::Failure;
 use super::logging::LogRequest;
 use super::options::UnknownOption;
@@ -79,7 +80,7 @@ impl HelperArgs {
     ///
     /// # Errors
     /// A mount option that cannot be followed, or another type than ours.
-    pub fn into_call(self) -> Result<HelperCall, Failure> {
+    pub fn into_call(self, config: &Configuration) -> Result<HelperCall, Failure> {
         if let Some(kind) = self.kind.as_deref().filter(|kind| !is_our_type(kind)) {
             return Err(Failure::usage(
                 "cannot mount",
@@ -92,13 +93,23 @@ impl HelperArgs {
             UnknownOption::Refuse
         };
         let mut request = MountRequest::new(self.spec, self.dir);
-        request.read_only = self.read_only;
+        let settings = config.settings(&request.cipherdir, &request.mountpoint);
+        let has_key = options_have_key(&self.options);
+        request.follow(&settings, &|name| name == "key" && has_key);
+        if self.read_only || self.read_write {
+            request.read_only = self.read_only;
+        }
         let logs = request.apply(&self.options, unknown)?;
+        let said = config.logs();
         let logs = LogRequest {
-            file: logs.file,
-            format: logs.format.unwrap_or_default(),
+            file: logs.file.or(said.file.map(|(file, _)| file)),
+            format: logs
+                .format
+                .or(said.format.map(|(format, _)| format))
+                .unwrap_or_default(),
+            level: said.level.map(|(level, _)| level),
             verbose: self.verbose,
-            ..LogRequest::default()
+            quiet: false,
         };
         Ok(HelperCall {
             request,
@@ -124,7 +135,7 @@ mod tests {
         let line = format!("mount.envelopefs {line}");
         let args = HelperArgs::try_parse_from(line.split_whitespace());
         args.map_err(|error| error.to_string())?
-            .into_call()
+            .into_call(&Configuration::default())
             .map_err(|failure| failure.to_string())
     }
 

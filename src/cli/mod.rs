@@ -1,12 +1,15 @@
 //! The command line: arguments, configuration, exit codes, human and JSON output.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser as _};
 
 use args::{Cli, Command};
+use config::Configuration;
 use exit::Exit;
 use failure::Failure;
 use helper::HelperArgs;
@@ -14,6 +17,7 @@ use logging::{LogRequest, Logs};
 
 pub mod args;
 pub mod cmd;
+pub mod config;
 mod errors;
 pub mod exit;
 pub mod failure;
@@ -40,8 +44,12 @@ pub enum Request {
     Census(cmd::census::CensusRequest),
     /// `check`
     Check(cmd::check::CheckRequest),
+    /// `config`
+    Config(cmd::config::ConfigRequest),
     /// `decrypt`
     Decrypt(cmd::decrypt::DecryptRequest),
+    /// `doctor`
+    Doctor(cmd::doctor::DoctorRequest),
     /// `encrypt`
     Encrypt(cmd::encrypt::EncryptRequest),
     /// `init`
@@ -135,7 +143,7 @@ impl Invocation {
             .first()
             .is_some_and(|name| helper::is_helper_name(name))
         {
-            let call = HelperArgs::try_parse_from(argv)?.into_call()?;
+            let call = HelperArgs::try_parse_from(argv)?.into_call(&Configuration::load()?)?;
             let request = if call.fake {
                 Request::Nothing
             } else {
@@ -146,9 +154,11 @@ impl Invocation {
                 request,
             });
         }
-        let Cli { global, command } = Cli::try_parse_from(argv)?;
+        let matches = Cli::command().try_get_matches_from(argv)?;
+        let Cli { global, command } = Cli::from_arg_matches(&matches)?;
         let mut logs = LogRequest::from(global);
-        let request = command.into_request(&mut logs)?;
+        let given = Given::of(&matches);
+        let request = command.into_request(&mut logs, &given)?;
         Ok(Self { logs, request })
     }
 
@@ -162,22 +172,62 @@ impl Invocation {
     }
 }
 
+/// The flags that stand on the command line itself.
+struct Given(BTreeSet<String>);
+
+impl Given {
+    fn of(matches: &ArgMatches) -> Self {
+        let of_command = matches.subcommand().map(|(_name, matches)| matches);
+        let levels = std::iter::once(matches).chain(of_command);
+        let given = levels.flat_map(|matches| {
+            let ids = matches.ids().map(clap::Id::as_str);
+            // A group's id is one too, and has no source of its own.
+            let stands = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+            ids.filter(stands).map(|id| match id {
+                "keys" => "key".to_owned(),
+                id => id.replace('_', "-"),
+            })
+        });
+        Self(given.collect())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.contains(name)
+    }
+}
+
+/// A mount over what the configuration files say.
+fn mount_request(
+    args: cmd::mount::MountArgs,
+    logs: &mut LogRequest,
+    given: &Given,
+) -> Result<cmd::mount::MountRequest, Failure> {
+    let config = Configuration::load()?;
+    let settings = config.settings(&args.cipherdir, &args.mountpoint);
+    let (request, said) = args.into_request_over(&settings, &|name| given.has(name))?;
+    let files = config.logs();
+    logs.file = said.file.or(logs.file.take());
+    logs.file = logs.file.take().or(files.file.map(|(file, _)| file));
+    let format = files.format.filter(|_| !given.has("log-format"));
+    let format = said.format.or(format.map(|(format, _)| format));
+    logs.format = format.unwrap_or(logs.format);
+    logs.level = files.level.map(|(level, _)| level);
+    Ok(request)
+}
+
 impl Command {
-    fn into_request(self, logs: &mut LogRequest) -> Result<Request, Failure> {
+    fn into_request(self, logs: &mut LogRequest, given: &Given) -> Result<Request, Failure> {
         Ok(match self {
             Self::Audit(args) => Request::Audit(args.into()),
             Self::Census(args) => Request::Census(args.into()),
             Self::Check(args) => Request::Check(args.into()),
+            Self::Config(args) => Request::Config(args.into()),
             Self::Decrypt(args) => Request::Decrypt(args.into()),
+            Self::Doctor(args) => Request::Doctor(args.into()),
             Self::Encrypt(args) => Request::Encrypt(args.try_into()?),
             Self::Init(args) => Request::Init(args.try_into()?),
             Self::Inspect(args) => Request::Inspect(args.into()),
-            Self::Mount(args) => {
-                let (request, said) = args.into_request()?;
-                logs.file = said.file.or(logs.file.take());
-                logs.format = said.format.unwrap_or(logs.format);
-                Request::Mount(Box::new(request))
-            }
+            Self::Mount(args) => Request::Mount(Box::new(mount_request(args, logs, given)?)),
             Self::Reencrypt(args) => Request::Reencrypt(args.try_into()?),
             Self::Rewrap(args) => Request::Rewrap(args.into()),
             Self::Slots(command) => Request::Slots(command.into()),
@@ -203,7 +253,9 @@ fn run(request: Request, logs: &Logs) -> Result<(), Failure> {
         Request::Census(request) => cmd::census::run(&request),
         Request::Audit(request) => cmd::audit::run(&request),
         Request::Check(request) => cmd::check::run(&request),
+        Request::Config(request) => cmd::config::run(&request),
         Request::Decrypt(request) => cmd::decrypt::run(&request),
+        Request::Doctor(request) => cmd::doctor::run(&request),
         Request::Encrypt(request) => cmd::encrypt::run(&request),
         Request::Init(request) => cmd::init::run(&request),
         Request::Inspect(request) => cmd::inspect::run(&request),
@@ -252,6 +304,7 @@ mod tests {
         let expected = LogRequest {
             format: LogFormat::Json,
             file: Some("/l".into()),
+            level: None,
             quiet: false,
             verbose: 1,
         };

@@ -40,6 +40,8 @@ pub const PROVIDER_RATE: std::ops::RangeInclusive<u32> = 0..=1_000_000;
 pub const THREADS: std::ops::RangeInclusive<u32> = 1..=256;
 /// How long a mount waits for another one to let go of the volume.
 pub const WAIT: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
+/// How long a mount may be unused; 0: for ever.
+pub const IDLE: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(30 * 24);
 /// How long the kernel may keep names and attributes.
 pub const CACHE_TTL: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
 
@@ -72,6 +74,10 @@ pub enum MountOption {
     Exec(bool),
     /// `fsname=TEXT`
     FsName(String),
+    /// `idle_lock=DURATION`
+    IdleLock(Duration),
+    /// `idle_unmount=DURATION`
+    IdleUnmount(Duration),
     /// `key=URI`
     Key(KeyUri),
     /// `key_cache_entries=N`
@@ -82,6 +88,8 @@ pub enum MountOption {
     LogFile(PathBuf),
     /// `log_format=human|json`
     LogFormat(LogFormat),
+    /// `metrics=FILE`
+    Metrics(PathBuf),
     /// `nonempty`
     NonEmpty,
     /// `offline_grace=DURATION`
@@ -189,6 +197,14 @@ fn split(text: &str) -> Vec<String> {
     items
 }
 
+/// Reads one option, in which a comma and a backslash stand for themselves.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_item(item: &str) -> Result<MountOption, OptionError> {
+    parse_one(item)
+}
+
 fn parse_one(item: &str) -> Result<MountOption, OptionError> {
     let (name, value) = match item.split_once('=') {
         Some((name, value)) => (name, Some(value)),
@@ -253,11 +269,14 @@ const VALUED: &[&str] = &[
     "audit_full",
     "cache_ttl",
     "fsname",
+    "idle_lock",
+    "idle_unmount",
     "key",
     "key_cache_entries",
     "key_cache_ttl",
     "log_file",
     "log_format",
+    "metrics",
     "offline_grace",
     "passphrase_command",
     "passphrase_file",
@@ -288,11 +307,14 @@ fn valued(name: &str, value: &str) -> Result<MountOption, OptionError> {
         "audit_full" => MountOption::AuditFull(parse_full(value).map_err(wrong)?),
         "cache_ttl" => MountOption::CacheTtl(duration(CACHE_TTL)?),
         "fsname" => MountOption::FsName(value.to_owned()),
+        "idle_lock" => MountOption::IdleLock(duration(IDLE)?),
+        "idle_unmount" => MountOption::IdleUnmount(duration(IDLE)?),
         "key" => MountOption::Key(values::parse_key(value).map_err(wrong)?),
         "key_cache_entries" => MountOption::KeyCacheEntries(count(KEY_CACHE_ENTRIES)?),
         "key_cache_ttl" => MountOption::KeyCacheTtl(duration(KEY_CACHE_TTL)?),
         "log_file" => MountOption::LogFile(value.into()),
         "log_format" => MountOption::LogFormat(value.parse().map_err(wrong)?),
+        "metrics" => MountOption::Metrics(value.into()),
         "offline_grace" => MountOption::OfflineGrace(duration(OFFLINE_GRACE)?),
         "passphrase_command" => MountOption::PassphraseCommand(value.to_owned()),
         "passphrase_file" => MountOption::PassphraseFile(value.into()),
@@ -336,11 +358,14 @@ impl fmt::Display for MountOption {
             Self::Export => f.write_str("export"),
             Self::Exec(on) => f.write_str(either(*on, "exec", "noexec")),
             Self::FsName(name) => write!(f, "fsname={name}"),
+            Self::IdleLock(time) => write!(f, "idle_lock={}", values::show_duration(*time)),
+            Self::IdleUnmount(time) => write!(f, "idle_unmount={}", values::show_duration(*time)),
             Self::Key(uri) => write!(f, "key={uri}"),
             Self::KeyCacheEntries(count) => write!(f, "key_cache_entries={count}"),
             Self::KeyCacheTtl(ttl) => write!(f, "key_cache_ttl={}", values::show_duration(*ttl)),
             Self::LogFile(path) => write!(f, "log_file={}", path.display()),
             Self::LogFormat(format) => write!(f, "log_format={format}"),
+            Self::Metrics(path) => write!(f, "metrics={}", path.display()),
             Self::NonEmpty => f.write_str("nonempty"),
             Self::OfflineGrace(grace) => {
                 write!(f, "offline_grace={}", values::show_duration(*grace))
@@ -460,6 +485,8 @@ mod tests {
             "cache_ttl=5x",
             "key_cache_entries=-1",
             "log_format=xml",
+            "idle_lock=31d",
+            "idle_unmount=x",
             "audit_full=wait",
             "key=no-uri",
             "key=:x",
@@ -531,6 +558,9 @@ mod tests {
             ".+".prop_map(|path| MountOption::LogFile(path.into())),
             Just(MountOption::LogFormat(LogFormat::Json)),
             Just(MountOption::NonEmpty),
+            ".+".prop_map(|path| MountOption::Metrics(path.into())),
+            secs(0..=86_400).prop_map(MountOption::IdleLock),
+            secs(0..=86_400).prop_map(MountOption::IdleUnmount),
             ".+".prop_map(MountOption::PassphraseCommand),
             ".+".prop_map(|path| MountOption::PassphraseFile(path.into())),
             any::<bool>().prop_map(MountOption::ReadOnly),

@@ -86,7 +86,6 @@ impl GivenKeys {
     }
 
     /// What this machine has for PKCS#11 tokens.
-    #[cfg(feature = "kms")]
     pub(super) fn pkcs11(&self) -> &Pkcs11Options {
         &self.options.pkcs11
     }

@@ -159,9 +159,11 @@ pub(super) fn hold(path: &str, parts: &[(&str, String)]) {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
+    use serde_json::Value;
 
     use super::*;
     use crate::cli::args::Cli;
+    use crate::daemon::metrics;
 
     const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/CLI.md");
 
@@ -183,6 +185,71 @@ mod tests {
                 "docs/CLI.md lacks {name}"
             );
         }
+    }
+
+    const METRICS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md");
+    const DASHBOARD: &str = include_str!("../../docs/grafana/envelopefs.json");
+
+    #[test]
+    fn the_metrics_document_says_what_is_declared() {
+        hold(METRICS, &[("metrics", metrics::markdown_table())]);
+    }
+
+    /// Every text that stands under this name, however deep.
+    fn texts<'v>(value: &'v Value, name: &str, found: &mut Vec<&'v str>) {
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| texts(item, name, found)),
+            Value::Object(fields) => {
+                found.extend(fields.get(name).and_then(Value::as_str));
+                fields.values().for_each(|item| texts(item, name, found));
+            }
+            _ => {}
+        }
+    }
+
+    /// The names of metrics in a query.
+    fn used(query: &str) -> impl Iterator<Item = &str> {
+        query
+            .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+            .filter(|word| word.starts_with("envelopefs_"))
+    }
+
+    #[test]
+    fn the_dashboard_asks_for_what_there_is() {
+        let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+        let (mut queries, mut asked) = (Vec::new(), 0);
+        for name in ["expr", "query", "definition"] {
+            texts(&dashboard, name, &mut queries);
+        }
+        for name in queries.iter().flat_map(|query| used(query)) {
+            let is_it = |metric: &&metrics::Metric| {
+                let parts = ["", "_bucket", "_sum", "_count"];
+                let parts = if metric.kind == metrics::Kind::Histogram {
+                    &parts[1..]
+                } else {
+                    &parts[..1]
+                };
+                parts
+                    .iter()
+                    .any(|part| name.strip_suffix(part) == Some(metric.name))
+            };
+            assert!(
+                metrics::METRICS.iter().any(|metric| is_it(&metric)),
+                "{name}"
+            );
+            asked += 1;
+        }
+        assert!(asked > 10, "the dashboard asks for {asked} metrics");
+        let mut titles = Vec::new();
+        texts(&dashboard["panels"], "title", &mut titles);
+        assert_eq!(titles.len(), dashboard["panels"].as_array().unwrap().len());
+    }
+
+    #[test]
+    fn a_metric_that_is_not_there_is_seen() {
+        let names: Vec<_> =
+            used("sum by (key) (rate(envelopefs_a_total{x=\"$y\"}[5m])) / envelopefs_b").collect();
+        assert_eq!(names, ["envelopefs_a_total", "envelopefs_b"]);
     }
 
     #[test]

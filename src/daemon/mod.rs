@@ -7,6 +7,8 @@
 pub mod background;
 pub mod control;
 pub mod harden;
+pub mod idle;
+pub mod metrics;
 pub mod mountpoint;
 pub mod mounts;
 pub mod notify;

@@ -1,22 +1,28 @@
 //! What the control socket of a mount can do: it tells about itself, is locked and unlocked.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::audit::{Audit, WhenFull};
 use crate::crypto::locked_memory_report;
 use crate::format::volume_config::{KeyScope, NameMode};
 use crate::fs::{FileSystem, LockedBy};
 use crate::fuse::Transport;
-use crate::keys::{Guarded, KeyErrorKind, KeyHealth, KeyProvider as _, ProviderCalls};
+use crate::keys::{
+    Guarded, KeyErrorKind, KeyHealth, KeyProvider as _, LATENCY_BOUNDS, LatencyReport,
+    ProviderCalls,
+};
 use crate::volume::VolumeError;
 
 use super::control::{NotUnlocked, PolicyCall, PolicyRefusal, Served};
 use super::harden::HardeningReport;
 use super::policy::PolicyHost;
 use super::runs::{Event, RunFailure, RunHost, RunReport, RunRequest};
-use super::status::{AuditStatus, CallCounts, KeyringStatus, MountStatus, ProviderStatus};
+use super::status::{
+    AuditStatus, CallCounts, Histogram, KeyringStatus, MountStatus, ProviderStatus,
+};
 
 /// What the status of a mount is made of.
 #[derive(Debug)]
@@ -33,11 +39,18 @@ pub(super) struct StatusReporter {
     pub(super) since: Instant,
 }
 
+/// Whether each key provider is asked how it is, for which it may be waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Probe {
+    No,
+    Yes,
+}
+
 impl StatusReporter {
-    fn report(&self) -> MountStatus {
+    pub(super) fn report(&self, probe: Probe) -> MountStatus {
         let (volume, stats) = (self.fs.volume(), self.fs.stats());
         let (config, keyring) = (volume.config(), volume.keyring_stats());
-        let providers = self.providers();
+        let providers = self.providers(probe);
         MountStatus {
             volume_id: config.volume_id.to_string(),
             cipherdir: self.cipherdir.to_string_lossy().into_owned(),
@@ -59,6 +72,7 @@ impl StatusReporter {
             .to_owned(),
             locked: match self.fs.locked_by() {
                 None => "",
+                Some(LockedBy::Idleness) => "idle",
                 Some(LockedBy::Outage) => "outage",
                 Some(LockedBy::Refusal) => "refusal",
                 Some(LockedBy::User) => "user",
@@ -80,6 +94,7 @@ impl StatusReporter {
             files_opened: stats.files_opened,
             foreign_entries: stats.foreign_entries,
             inodes: stats.inodes,
+            operations: self.operations(),
             bytes_read: stats.bytes_read,
             bytes_written: stats.bytes_written,
             integrity_failures: stats.integrity_failures,
@@ -90,6 +105,13 @@ impl StatusReporter {
         }
     }
 
+    fn operations(&self) -> BTreeMap<String, u64> {
+        let counts = self.fs.operations().into_iter();
+        counts
+            .map(|(operation, count)| (operation.name().to_owned(), count))
+            .collect()
+    }
+
     fn locked_memory(&self) -> String {
         let keys = locked_memory_report()
             .map_or_else(|| "no key yet".to_owned(), |report| report.kind.to_string());
@@ -97,13 +119,13 @@ impl StatusReporter {
     }
 
     /// Those in use, and those of folders, whose files nobody may have opened yet.
-    fn providers(&self) -> Vec<ProviderStatus> {
+    fn providers(&self, probe: Probe) -> Vec<ProviderStatus> {
         let volume = self.fs.volume();
         let mut unopened = Vec::new();
         // While the mount is locked, none is begun with.
         let known = match self.fs.locked_by() {
-            None => volume.folder_keys(),
-            Some(_) => Vec::new(),
+            None if probe == Probe::Yes => volume.folder_keys(),
+            Some(_) | None => Vec::new(),
         };
         for uri in known {
             if let Err(error) = volume.providers().open(&uri) {
@@ -115,23 +137,24 @@ impl StatusReporter {
                     unreachable_secs: None,
                     retry_secs: None,
                     calls: CallCounts::default(),
+                    latency: Histogram::default(),
                 });
             }
         }
         let opened = volume.providers().opened();
-        let opened = opened.iter().map(|provider| self.provider(provider));
+        let opened = opened.iter().map(|provider| self.provider(provider, probe));
         opened.chain(unopened).collect()
     }
 
-    fn provider(&self, provider: &Guarded) -> ProviderStatus {
-        // While the mount is locked, a provider must not get at its secrets again.
-        let probed = self.fs.locked_by().is_none().then(|| provider.probe());
-        let (state, health) = match &probed {
-            None => ("not asked", "the mount is locked".to_owned()),
-            Some(Ok(health)) => ("ok", show_health(health)),
-            Some(Err(error)) => (state_of(error.kind()), error.to_string()),
-        };
+    fn provider(&self, provider: &Guarded, probe: Probe) -> ProviderStatus {
         let outage = provider.outage();
+        let (state, health) = match probe {
+            Probe::Yes => self.ask(provider),
+            Probe::No => match &outage {
+                None => ("ok", String::new()),
+                Some(_) => ("unreachable", "it did not answer".to_owned()),
+            },
+        };
         ProviderStatus {
             uri: provider.uri().to_string(),
             healthy: state == "ok",
@@ -140,7 +163,28 @@ impl StatusReporter {
             unreachable_secs: outage.as_ref().map(|outage| outage.lasted.as_secs()),
             retry_secs: outage.as_ref().map(|outage| outage.retry_in.as_secs()),
             calls: counts(&provider.calls()),
+            latency: histogram(provider.latency()),
         }
+    }
+
+    /// The state of a provider, and what it says.
+    fn ask(&self, provider: &Guarded) -> (&'static str, String) {
+        // While the mount is locked, a provider must not get at its secrets again.
+        let probed = self.fs.locked_by().is_none().then(|| provider.probe());
+        match &probed {
+            None => ("not asked", "the mount is locked".to_owned()),
+            Some(Ok(health)) => ("ok", show_health(health)),
+            Some(Err(error)) => (state_of(error.kind()), error.to_string()),
+        }
+    }
+}
+
+fn histogram(report: LatencyReport) -> Histogram {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    Histogram {
+        bounds_micros: LATENCY_BOUNDS.map(micros).to_vec(),
+        counts: report.counts,
+        sum_micros: micros(report.sum),
     }
 }
 
@@ -183,7 +227,11 @@ fn counts(calls: &ProviderCalls) -> CallCounts {
 
 impl Served for StatusReporter {
     fn status(&self) -> serde_json::Value {
-        serde_json::to_value(self.report()).unwrap_or_default()
+        serde_json::to_value(self.report(Probe::Yes)).unwrap_or_default()
+    }
+
+    fn counters(&self) -> serde_json::Value {
+        serde_json::to_value(self.report(Probe::No)).unwrap_or_default()
     }
 
     fn run(

@@ -1,6 +1,8 @@
 //! Serving a mount, from its volume to its end.
 
+use std::fmt;
 use std::io;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,8 +17,10 @@ use crate::volume::Volume;
 
 use super::control::{self, ControlServer, Served};
 use super::harden::HardeningReport;
+use super::idle::{IdleTimes, IdleWatch, Idling};
+use super::metrics::{self, MetricsFile};
 use super::policy::PolicyHost;
-use super::report::StatusReporter;
+use super::report::{Probe, StatusReporter};
 use super::runs::RunHost;
 use super::unmount::{self, Detach};
 use super::{mounts, notify, signals};
@@ -38,8 +42,41 @@ pub struct ServeRequest {
     pub policy: Option<Policy>,
     /// Nothing is written.
     pub read_only: bool,
+    /// What becomes of it while nobody uses it.
+    pub idle: IdleTimes,
+    /// A file that is to hold its metrics.
+    pub metrics: Option<PathBuf>,
+    /// What SIGHUP changes.
+    pub reload: Reload,
     /// What hardening achieved.
     pub hardening: HardeningReport,
+}
+
+/// What can change while a mount runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    /// What becomes of it while nobody uses it.
+    pub idle: IdleTimes,
+    /// A file that is to hold its metrics.
+    pub metrics: Option<PathBuf>,
+    /// Calls a second to one key provider; None: no bound.
+    pub provider_rate: Option<NonZeroU32>,
+}
+
+/// Reads the configuration again.
+pub struct Reload(Box<dyn FnMut() -> Option<Reloaded> + Send>);
+
+impl Reload {
+    /// `read` gives what is to hold from now on; None: all stays as it is.
+    pub fn new(read: impl FnMut() -> Option<Reloaded> + Send + 'static) -> Self {
+        Self(Box::new(read))
+    }
+}
+
+impl fmt::Debug for Reload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reload(..)")
+    }
 }
 
 /// Why a volume is not served, or not to the end.
@@ -107,7 +144,7 @@ fn serve_volume(
     let (fs, mounted) = begun.inspect_err(|_error| mark_clean(&volume))?;
     raise_readahead(&request.mountpoint);
     let runs = Arc::new(RunHost::new(Arc::clone(&fs), request.read_only));
-    let reporter: Arc<dyn Served> = Arc::new(StatusReporter {
+    let reporter = Arc::new(StatusReporter {
         fs: Arc::clone(&fs),
         runs: Arc::clone(&runs),
         policy: PolicyHost::new(
@@ -123,16 +160,33 @@ fn serve_volume(
         hardening: request.hardening,
         since: Instant::now(),
     });
-    let control = start_control(&request.mountpoint, &reporter);
+    let served: Arc<dyn Served> = Arc::clone(&reporter) as Arc<dyn Served>;
+    let control = start_control(&request.mountpoint, &served);
+    drop(served);
+    let told = Arc::clone(&reporter);
+    let metrics = MetricsFile::start(request.metrics, move || {
+        metrics::render(&[told.report(Probe::No)])
+    });
+    let metrics = Arc::new(metrics.map_err(ServeError::other("writing metrics"))?);
+    let idle = IdleWatch::start(
+        request.idle,
+        IdleMount {
+            fs: Arc::clone(&fs),
+            runs: Arc::clone(&runs),
+            mountpoint: request.mountpoint.clone(),
+        },
+    );
+    let idle = Arc::new(idle.map_err(ServeError::other("watching for idleness"))?);
     let place = request.mountpoint.clone();
-    let audited = Arc::clone(&volume);
+    let changed = HangUp {
+        volume: Arc::clone(&volume),
+        reload: request.reload,
+        idle: Arc::clone(&idle),
+        metrics: Arc::clone(&metrics),
+    };
     let watch = signals::on_termination(
         move |termination| unmount_by_signal(&place, termination.times),
-        move || {
-            if let Some(audit) = audited.audit() {
-                audit.reopen();
-            }
-        },
+        changed.at_each(),
     );
     let watch = watch.map_err(ServeError::other("watching for signals"))?;
     let transport = mounted.transport().name();
@@ -141,7 +195,7 @@ fn serve_volume(
         tracing::info!(transport, cipherdir = %request.cipherdir.display(), mountpoint = %request.mountpoint.display(), "mounted");
         Ok(())
     });
-    drop(watch);
+    drop((watch, idle, metrics));
     runs.stop();
     if let Ok(true) = served {
         mark_clean(&volume);
@@ -150,6 +204,71 @@ fn serve_volume(
     drop((fs, volume, reporter, runs));
     drop(control);
     served
+}
+
+/// What SIGHUP concerns.
+struct HangUp {
+    volume: Arc<Volume>,
+    reload: Reload,
+    idle: Arc<IdleWatch>,
+    metrics: Arc<MetricsFile>,
+}
+
+impl HangUp {
+    fn at_each(mut self) -> impl FnMut() + Send + 'static {
+        move || {
+            if let Some(audit) = self.volume.audit() {
+                audit.reopen();
+            }
+            if let Some(Reloaded {
+                idle,
+                metrics,
+                provider_rate,
+            }) = (self.reload.0)()
+            {
+                self.idle.set(idle);
+                self.metrics.set(metrics);
+                self.volume.providers().set_rate(provider_rate);
+            }
+        }
+    }
+}
+
+/// A mount, to those who see whether anybody uses it.
+struct IdleMount {
+    fs: Arc<FileSystem>,
+    runs: Arc<RunHost>,
+    mountpoint: PathBuf,
+}
+
+impl Idling for IdleMount {
+    fn uses(&self) -> u64 {
+        self.fs.uses()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.fs.stats().open_files > 0 || self.runs.is_running()
+    }
+
+    fn is_locked(&self) -> bool {
+        self.fs.locked_by().is_some()
+    }
+
+    fn lock(&self) {
+        if !self.is_locked() && !self.runs.is_running() {
+            tracing::info!(mountpoint = %self.mountpoint.display(), "nobody uses the mount");
+            self.fs.lock_unused();
+        }
+    }
+
+    fn unmount(&self) {
+        match unmount::unmount(&self.mountpoint, Detach::Now) {
+            Ok(()) => {
+                tracing::info!(mountpoint = %self.mountpoint.display(), "unmounted: nobody used it")
+            }
+            Err(error) => tracing::debug!(%error, "nobody uses the mount, and it stays"),
+        }
+    }
 }
 
 fn begin(

@@ -3,6 +3,8 @@
 //! Fields are added over time and never change their meaning; a reader takes an unknown field as
 //! absent and a missing one as its default.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The state of one mount. Counters begin at the mount.
@@ -29,7 +31,7 @@ pub struct MountStatus {
     pub names: String,
     /// `file` or `volume`.
     pub key_scope: String,
-    /// Why the mount has no keys: `user` (`envelopefs lock`), `refusal` of the volume key, `outage` of its provider.
+    /// Why the mount has no keys: `user` (`envelopefs lock`), `idle` (`--idle-lock`), `refusal` of the volume key, `outage` of its provider.
     /// Empty: it has them.
     pub locked: String,
     /// The key providers, in the order of the volume.
@@ -48,6 +50,8 @@ pub struct MountStatus {
     pub foreign_entries: u64,
     /// Inodes that the kernel knows now.
     pub inodes: u64,
+    /// Requests of the kernel by what they ask for, each kind under its name.
+    pub operations: BTreeMap<String, u64>,
     /// Plaintext bytes read through the mount.
     pub bytes_read: u64,
     /// Plaintext bytes written through the mount.
@@ -102,6 +106,27 @@ pub struct ProviderStatus {
     pub retry_secs: Option<u64>,
     /// Calls made to it.
     pub calls: CallCounts,
+    /// How long they took, failed ones among them.
+    pub latency: Histogram,
+}
+
+/// How often something took how long.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Histogram {
+    /// Upper bounds of the classes in microseconds.
+    pub bounds_micros: Vec<u64>,
+    /// How many fell into each class, and at last how many took longer.
+    pub counts: Vec<u64>,
+    /// All together.
+    pub sum_micros: u64,
+}
+
+impl Histogram {
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
 }
 
 /// Calls to a key provider.

@@ -18,6 +18,8 @@ use super::subject::show_path;
 /// On whose account the mount is locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockedBy {
+    /// Nobody used it for as long as was said.
+    Idleness,
     /// No provider of the volume key answered for longer than is allowed: it opens by itself when one does.
     Outage,
     /// The volume key was refused.
@@ -35,6 +37,17 @@ impl FileSystem {
     /// [`FileSystem::unlock`] whatever needs a key fails with `ENOKEY`. Locked already for another reason, it becomes
     /// the user's lock, which opens by [`FileSystem::unlock`] alone. `uid`: who asked, as far as that is known.
     pub fn lock(&self, uid: Option<u32>) {
+        self.lock_on_account_of(LockedBy::User, uid);
+    }
+
+    /// The same for want of use, unless the mount is locked already.
+    pub fn lock_unused(&self) {
+        if self.locked_by().is_none() {
+            self.lock_on_account_of(LockedBy::Idleness, None);
+        }
+    }
+
+    fn lock_on_account_of(&self, by: LockedBy, uid: Option<u32>) {
         let mut locked = self.custody.0.lock();
         if locked.is_none() {
             self.commit_everything();
@@ -42,8 +55,8 @@ impl FileSystem {
         let message = "the mount is locked; `envelopefs unlock` opens it";
         self.close_down(&KeyError::new(KeyErrorKind::NotFound, message).of_this_host());
         self.volume.forget_providers();
-        *locked = Some(LockedBy::User);
-        self.note_lock(LockedBy::User, uid);
+        *locked = Some(by);
+        self.note_lock(by, uid);
         tracing::warn!("the mount is locked: its keys are gone");
     }
 
@@ -104,6 +117,7 @@ impl FileSystem {
 
     fn note_lock(&self, by: LockedBy, uid: Option<u32>) {
         let cause = match by {
+            LockedBy::Idleness => "idle",
             LockedBy::Outage => "outage",
             LockedBy::Refusal => "refusal",
             LockedBy::User => "user",

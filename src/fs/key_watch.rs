@@ -126,7 +126,7 @@ impl Shared {
             }
             Some(LockedBy::Outage) => self.look_at_volume(fs),
             // Whoever unlocks it asks for everything.
-            Some(LockedBy::Refusal | LockedBy::User) => {
+            Some(LockedBy::Idleness | LockedBy::Refusal | LockedBy::User) => {
                 let mut state = self.state.lock();
                 state.files.clear();
                 state.volume = None;

@@ -61,7 +61,7 @@ pub use ops::reencrypt::Step;
 pub use ops::slots::Renewed;
 pub use ops::xattr::is_for_the_kernel;
 pub use policy::{Ask, executable_below};
-pub use stats::{Stats, StatsReport};
+pub use stats::{Operation, Stats, StatsReport};
 
 use committer::Committer;
 use custody::Custody;
@@ -204,6 +204,17 @@ impl FileSystem {
     /// Counters for `status`.
     pub fn stats(&self) -> StatsReport {
         self.stats.report(self.files.len(), self.inodes.len())
+    }
+
+    /// How many requests of each kind came.
+    pub fn operations(&self) -> Vec<(Operation, u64)> {
+        self.stats.operations()
+    }
+
+    /// Rises with each request that tells that somebody uses the mount. What the kernel answers from its caches does not
+    /// come here.
+    pub fn uses(&self) -> u64 {
+        self.stats.uses()
     }
 
     /// Whether other mounts may change the volume too.

@@ -9,13 +9,16 @@ mod breaker;
 mod bucket;
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
 
 use crate::crypto::secret::SecretKey;
 use crate::keys::backoff::Backoff;
 use crate::keys::error::{KeyError, Retry};
-use crate::keys::metered::{Metered, ProviderCalls};
+use crate::keys::metered::{LatencyReport, Metered, ProviderCalls};
 use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, NamedKey, WrappedDek};
 use crate::units::KeyUri;
 use breaker::{Breaker, Now};
@@ -37,7 +40,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Guarded {
     inner: Metered,
-    bucket: Option<Bucket>,
+    bucket: RwLock<Option<Arc<Bucket>>>,
     breaker: Breaker,
 }
 
@@ -47,14 +50,24 @@ impl Guarded {
     pub fn new(inner: Metered, rate: Option<NonZeroU32>) -> Self {
         Self {
             inner,
-            bucket: rate.map(Bucket::new),
+            bucket: RwLock::new(bucket_of(rate)),
             breaker: Breaker::new(),
         }
+    }
+
+    /// Has another bound hold on the calls a second.
+    pub fn set_rate(&self, rate: Option<NonZeroU32>) {
+        *self.bucket.write() = bucket_of(rate);
     }
 
     /// The calls so far, each try of one counted.
     pub fn calls(&self) -> ProviderCalls {
         self.inner.calls()
+    }
+
+    /// How long the calls took so far, each try of one by itself.
+    pub fn latency(&self) -> LatencyReport {
+        self.inner.latency()
     }
 
     /// Since when it has not answered, where it is left alone for that.
@@ -120,7 +133,7 @@ impl Guarded {
     }
 
     fn wait_for_turn(&self) -> Result<(), Failed> {
-        let Some(bucket) = &self.bucket else {
+        let Some(bucket) = self.bucket.read().clone() else {
             return Ok(());
         };
         let wait = bucket.take(Instant::now()).ok_or_else(|| {
@@ -132,6 +145,10 @@ impl Guarded {
         }
         Ok(())
     }
+}
+
+fn bucket_of(rate: Option<NonZeroU32>) -> Option<Arc<Bucket>> {
+    rate.map(|rate| Arc::new(Bucket::new(rate)))
 }
 
 /// A try that failed.

@@ -1,6 +1,7 @@
 //! A provider that counts what is asked of it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::crypto::secret::SecretKey;
 use crate::keys::error::KeyError;
@@ -31,6 +32,56 @@ pub struct ProviderCalls {
     pub probe: CallCount,
 }
 
+/// Upper bounds of the classes of how long a call took; one class more is for what took longer.
+pub const LATENCY_BOUNDS: [Duration; 12] = [
+    Duration::from_micros(100),
+    Duration::from_millis(1),
+    Duration::from_millis(5),
+    Duration::from_millis(20),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_millis(2500),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+];
+
+/// How long the calls of a provider took, failed ones among them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LatencyReport {
+    /// How many fell into each class of [`LATENCY_BOUNDS`], and how many took longer than the last.
+    pub counts: Vec<u64>,
+    /// All of them together.
+    pub sum: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Latency {
+    classes: [AtomicU64; LATENCY_BOUNDS.len() + 1],
+    sum_micros: AtomicU64,
+}
+
+impl Latency {
+    fn note(&self, took: Duration) {
+        let class = LATENCY_BOUNDS.partition_point(|bound| *bound < took);
+        if let Some(count) = self.classes.get(class) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.sum_micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> LatencyReport {
+        let counts = self.classes.iter();
+        LatencyReport {
+            counts: counts.map(|count| count.load(Ordering::Relaxed)).collect(),
+            sum: Duration::from_micros(self.sum_micros.load(Ordering::Relaxed)),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Counter {
     calls: AtomicU64,
@@ -38,9 +89,16 @@ struct Counter {
 }
 
 impl Counter {
-    fn count<T>(&self, call: impl FnOnce() -> Result<T, KeyError>) -> Result<T, KeyError> {
+    fn count<T>(
+        &self,
+        latency: &Latency,
+        call: impl FnOnce() -> Result<T, KeyError>,
+    ) -> Result<T, KeyError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        call().inspect_err(|_error| {
+        let begun = Instant::now();
+        let result = call();
+        latency.note(begun.elapsed());
+        result.inspect_err(|_error| {
             self.failures.fetch_add(1, Ordering::Relaxed);
         })
     }
@@ -62,6 +120,7 @@ pub struct Metered {
     unwrap: Counter,
     rewrap: Counter,
     probe: Counter,
+    latency: Latency,
 }
 
 impl Metered {
@@ -74,6 +133,7 @@ impl Metered {
             unwrap: Counter::default(),
             rewrap: Counter::default(),
             probe: Counter::default(),
+            latency: Latency::default(),
         }
     }
 
@@ -88,6 +148,11 @@ impl Metered {
         }
     }
 
+    /// How long the calls took so far.
+    pub fn latency(&self) -> LatencyReport {
+        self.latency.read()
+    }
+
     fn named<T>(&self, result: Result<T, KeyError>) -> Result<T, KeyError> {
         result.map_err(|error| error.at(self.inner.uri()))
     }
@@ -99,11 +164,17 @@ impl KeyProvider for Metered {
     }
 
     fn generate(&self, context: &EncryptionContext) -> Result<(SecretKey, WrappedDek), KeyError> {
-        self.named(self.generate.count(|| self.inner.generate(context)))
+        self.named(
+            self.generate
+                .count(&self.latency, || self.inner.generate(context)),
+        )
     }
 
     fn wrap(&self, dek: &SecretKey, context: &EncryptionContext) -> Result<WrappedDek, KeyError> {
-        self.named(self.wrap.count(|| self.inner.wrap(dek, context)))
+        self.named(
+            self.wrap
+                .count(&self.latency, || self.inner.wrap(dek, context)),
+        )
     }
 
     fn unwrap(
@@ -111,7 +182,10 @@ impl KeyProvider for Metered {
         wrapped: &WrappedDek,
         context: &EncryptionContext,
     ) -> Result<SecretKey, KeyError> {
-        self.named(self.unwrap.count(|| self.inner.unwrap(wrapped, context)))
+        self.named(
+            self.unwrap
+                .count(&self.latency, || self.inner.unwrap(wrapped, context)),
+        )
     }
 
     fn unwrap_named(
@@ -121,7 +195,7 @@ impl KeyProvider for Metered {
     ) -> Result<NamedKey, KeyError> {
         self.named(
             self.unwrap
-                .count(|| self.inner.unwrap_named(wrapped, context)),
+                .count(&self.latency, || self.inner.unwrap_named(wrapped, context)),
         )
     }
 
@@ -130,11 +204,14 @@ impl KeyProvider for Metered {
         wrapped: &WrappedDek,
         context: &EncryptionContext,
     ) -> Result<WrappedDek, KeyError> {
-        self.named(self.rewrap.count(|| self.inner.rewrap(wrapped, context)))
+        self.named(
+            self.rewrap
+                .count(&self.latency, || self.inner.rewrap(wrapped, context)),
+        )
     }
 
     fn probe(&self) -> Result<KeyHealth, KeyError> {
-        self.named(self.probe.count(|| self.inner.probe()))
+        self.named(self.probe.count(&self.latency, || self.inner.probe()))
     }
 
     fn describe(&self) -> String {

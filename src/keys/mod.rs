@@ -59,7 +59,7 @@ pub use guarded::{Guarded, Outage};
 pub use hashivault::HashivaultProvider;
 pub use keyring::{DekRequest, DekResult, Keyring, KeyringConfig, KeyringStats};
 pub use kmip::{KmipFile, KmipFiles, KmipOptions, KmipProvider};
-pub use metered::{CallCount, Metered, ProviderCalls};
+pub use metered::{CallCount, LATENCY_BOUNDS, LatencyReport, Metered, ProviderCalls};
 pub use pace::Pace;
 pub use passphrase::PassphraseProvider;
 pub use passphrase_source::{Confirm, Passphrase, PassphraseSource};

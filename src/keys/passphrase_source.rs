@@ -18,6 +18,8 @@ pub const PASSPHRASE_MAX: usize = 4096;
 /// Where a passphrase comes from.
 #[derive(Clone)]
 pub enum PassphraseSource {
+    /// Whoever answers for systemd: a boot splash, a desktop, another terminal (systemd-ask-password(1)). What is asked.
+    Agent(String),
     /// The terminal, without echo.
     Prompt,
     /// The first line of a file.
@@ -43,6 +45,7 @@ pub enum Confirm {
 impl fmt::Debug for PassphraseSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Agent(text) => f.debug_tuple("Agent").field(text).finish(),
             Self::Prompt => f.write_str("Prompt"),
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
             // A command line may hold the passphrase itself.
@@ -61,6 +64,7 @@ impl PassphraseSource {
     /// or one over [`PASSPHRASE_MAX`] bytes, and where a confirmation differs.
     pub fn ask(&self, confirm: Confirm) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let passphrase = match self {
+            Self::Agent(text) => of_agent(text)?,
             Self::Prompt => prompt(confirm, &mut terminal)?,
             Self::File(path) => of_file(path)?,
             Self::Command(command) => of_command(command)?,
@@ -119,12 +123,25 @@ fn of_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
 }
 
 fn of_command(command: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let failed = |error: io::Error| {
-        KeyError::config(format!("cannot run the passphrase command: {error}")).caused_by(error)
-    };
     let mut shell = Command::new("/bin/sh");
-    let shell = shell.arg("-c").arg(command).stdout(Stdio::piped());
-    let mut child = shell.spawn().map_err(failed)?;
+    first_line_of(shell.arg("-c").arg(command), "passphrase command")
+}
+
+/// The program that asks agents.
+pub const AGENT: &str = "systemd-ask-password";
+
+fn of_agent(text: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let mut ask = Command::new(AGENT);
+    let ask = ask.args(["--id=envelopefs", "--icon=dialog-password", "--"]);
+    first_line_of(ask.arg(text).stdin(Stdio::null()), AGENT)
+}
+
+/// What a program prints first; `name` is for messages.
+fn first_line_of(program: &mut Command, name: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let failed = |error: io::Error| {
+        KeyError::config(format!("cannot run the {name}: {error}")).caused_by(error)
+    };
+    let mut child = program.stdout(Stdio::piped()).spawn().map_err(failed)?;
     let line = match child.stdout.take() {
         Some(mut stdout) => {
             let line = first_line(&mut stdout);
@@ -137,7 +154,7 @@ fn of_command(command: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     // Waited for in any case: no zombie stays behind.
     let status = child.wait().map_err(failed)?;
     if !status.success() {
-        let message = format!("the passphrase command failed: {status}");
+        let message = format!("the {name} failed: {status}");
         return Err(KeyError::config(message));
     }
     line.map_err(failed)?.ok_or_else(too_long)

@@ -78,7 +78,11 @@ pub struct Pkcs11Options {
 }
 
 impl Pkcs11Options {
-    fn module_of(&self, uri: &KeyUri) -> Result<PathBuf, KeyError> {
+    /// The module of a key.
+    ///
+    /// # Errors
+    /// `Config`: none was named.
+    pub fn module_of(&self, uri: &KeyUri) -> Result<PathBuf, KeyError> {
         let own = self
             .of_key
             .get(uri)
@@ -97,7 +101,8 @@ impl Pkcs11Options {
         options
     }
 
-    fn pin_of(&self, uri: &KeyUri) -> PinSource {
+    /// Where the PIN of a key comes from.
+    pub fn pin_of(&self, uri: &KeyUri) -> PinSource {
         let own = self
             .of_key
             .get(uri)

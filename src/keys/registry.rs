@@ -248,7 +248,7 @@ pub struct Providers {
     kmip: KmipOptions,
     only: Option<Vec<KeyUri>>,
     pkcs11: Pkcs11Options,
-    rate: Option<NonZeroU32>,
+    rate: Mutex<Option<NonZeroU32>>,
     rsa: RsaOptions,
     service: ServiceOptions,
     /// Lock order: `places` → nothing; a place is locked after `places` is free again.
@@ -277,7 +277,7 @@ impl Providers {
             kmip,
             only,
             pkcs11,
-            rate,
+            rate: Mutex::new(rate),
             rsa,
             service,
             places: Mutex::default(),
@@ -300,7 +300,9 @@ impl Providers {
         if let Some(provider) = &*opened {
             return Ok(Arc::clone(provider));
         }
-        let provider = Arc::new(Guarded::new(Metered::new(self.open_new(uri)?), self.rate));
+        let metered = Metered::new(self.open_new(uri)?);
+        let rate = *self.rate.lock();
+        let provider = Arc::new(Guarded::new(metered, rate));
         *opened = Some(Arc::clone(&provider));
         Ok(provider)
     }
@@ -339,6 +341,14 @@ impl Providers {
             provider.forget();
         }
         self.passphrase.forget();
+    }
+
+    /// Has another bound hold on the calls a second to each provider, those that are open among them.
+    pub fn set_rate(&self, rate: Option<NonZeroU32>) {
+        *self.rate.lock() = rate;
+        for provider in self.opened() {
+            provider.set_rate(rate);
+        }
     }
 
     /// Whether the providers of all these URIs answer from memory. One that cannot be opened does not: it is waited for. A key
@@ -383,7 +393,7 @@ impl Providers {
     #[cfg(test)]
     pub(crate) fn put(&self, provider: Box<dyn KeyProvider>) {
         let uri = provider.uri().clone();
-        let guarded = Guarded::new(Metered::new(provider), self.rate);
+        let guarded = Guarded::new(Metered::new(provider), *self.rate.lock());
         let place = Arc::new(Mutex::new(Some(Arc::new(guarded))));
         self.places.lock().insert(uri, place);
     }

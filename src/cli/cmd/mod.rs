@@ -3,7 +3,9 @@
 pub mod audit;
 pub mod census;
 pub mod check;
+pub mod config;
 pub mod decrypt;
+pub mod doctor;
 pub mod encrypt;
 mod folders;
 pub mod init;

@@ -2,7 +2,9 @@
 //! it comes from a person's command line or from mount(8).
 
 mod audit;
+mod reload;
 mod run;
+mod shown;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,9 +13,11 @@ use clap::Args;
 
 use crate::audit::WhenFull;
 use crate::cli::args::{KeyArgs, PassphraseArgs, PassphraseFrom};
+use crate::cli::config::Settings;
 use crate::cli::failure::Failure;
 use crate::cli::options::{self, Atime, MountOption, UnknownOption};
 use crate::cli::values::{self, ValueError};
+use crate::daemon::idle::IdleTimes;
 use crate::fuse::Transport;
 use crate::units::KeyUri;
 
@@ -35,7 +39,7 @@ MOUNT OPTIONS (-o):
   nonempty                    mount over a folder that holds something
   shared                      as --shared; so every other long option, with `_` for `-`:
                               accept_empty, acl, allow_unlocked_memory, audit=, audit_full=, cache_ttl=, export,
-                              key_cache_entries=, key_cache_ttl=, log_file=, log_format=, offline_grace=,
+                              idle_lock=, idle_unmount=, key_cache_entries=, key_cache_ttl=, log_file=, log_format=, metrics=, offline_grace=,
                               passphrase_command=, passphrase_file=, provider_rate=, threads=,
                               transport=, wait=
   A backslash before a comma keeps it in a value; in a key's URI, %2C stands for one as well. Where an
@@ -108,6 +112,19 @@ pub struct MountArgs {
     #[arg(short, value_name = "OPTIONS")]
     pub options: Vec<String>,
 
+    /// Drop the keys when nobody has used the mount for so long, 1s to 30d; 0, the default: never
+    ///
+    /// As `envelopefs lock` does it: the mount stays, and `unlock` gives it its keys again. A use is a request of the kernel;
+    /// what that answers from its own cache is not seen, and a file that is only kept open is no use.
+    #[arg(long, value_name = "DURATION", value_parser = parse_idle, default_value = "0", hide_default_value = true, help_heading = "Idleness")]
+    pub idle_lock: Duration,
+
+    /// Unmount when nobody has used the mount for so long and no file is open, 1s to 30d; 0, the default: never
+    ///
+    /// With a systemd automount it is mounted again by the next who looks.
+    #[arg(long, value_name = "DURATION", value_parser = parse_idle, default_value = "0", hide_default_value = true, help_heading = "Idleness")]
+    pub idle_unmount: Duration,
+
     /// Tell what happens, in lines that cannot be changed unnoticed: into FILE, or to journald
     ///
     /// Keys unwrapped and refused, accesses that the policy denies, damage; for whom, and by which program. FILE is
@@ -127,6 +144,13 @@ pub struct MountArgs {
     /// With `fail` a file whose key cannot be had without an event does not open (EAGAIN), as on a full disk.
     #[arg(long, value_name = "drop|fail", value_parser = parse_full, default_value = "drop", help_heading = "Audit")]
     pub audit_full: WhenFull,
+
+    /// Keep FILE filled with the mount's metrics, for Prometheus
+    ///
+    /// In the text format, written anew every 15 seconds in one step; readable for all; gone with the mount. A name that ends in
+    /// .prom in the folder of node_exporter's textfile collector is all that it takes. docs/METRICS.md has the metrics.
+    #[arg(long, value_name = "FILE", help_heading = "Metrics")]
+    pub metrics: Option<PathBuf>,
 
     /// How many data keys stay unwrapped in locked memory, 1 to 1048576
     #[arg(long, value_name = "N", value_parser = parse_entries, default_value = "65536", help_heading = "Keys")]
@@ -212,6 +236,10 @@ fn parse_wait(text: &str) -> Result<Duration, ValueError> {
     values::parse_duration_in(text, options::WAIT)
 }
 
+fn parse_idle(text: &str) -> Result<Duration, ValueError> {
+    values::parse_duration_in(text, options::IDLE)
+}
+
 fn parse_cache_ttl(text: &str) -> Result<Duration, ValueError> {
     values::parse_duration_in(text, options::CACHE_TTL)
 }
@@ -294,6 +322,12 @@ pub struct MountRequest {
     pub provider_rate: u32,
     /// Keys may lie in memory that is not locked.
     pub allow_unlocked_memory: bool,
+    /// Where its metrics are kept.
+    pub metrics: Option<PathBuf>,
+    /// How long it may be unused before its keys go; zero: for ever.
+    pub idle_lock: Duration,
+    /// How long it may be unused before it is unmounted; zero: for ever.
+    pub idle_unmount: Duration,
     /// Where audit lines go.
     pub audit: AuditTo,
     /// What becomes of audit events that find no room.
@@ -353,6 +387,9 @@ impl MountRequest {
             offline_grace: DEFAULT_OFFLINE_GRACE,
             provider_rate: DEFAULT_PROVIDER_RATE,
             allow_unlocked_memory: false,
+            metrics: None,
+            idle_lock: Duration::ZERO,
+            idle_unmount: Duration::ZERO,
             audit: AuditTo::default(),
             audit_full: WhenFull::default(),
             keys: Vec::new(),
@@ -364,12 +401,36 @@ impl MountRequest {
         }
     }
 
+    /// What becomes of it while nobody uses it.
+    pub fn idle_times(&self) -> IdleTimes {
+        let some = |time: Duration| Some(time).filter(|time| !time.is_zero());
+        IdleTimes {
+            lock: some(self.idle_lock),
+            unmount: some(self.idle_unmount),
+        }
+    }
+
     /// How long the kernel may keep names and attributes.
     pub fn effective_cache_ttl(&self) -> Duration {
         self.cache_ttl.unwrap_or(match self.sharing {
             Sharing::Exclusive => DEFAULT_CACHE_TTL,
             Sharing::Shared => DEFAULT_SHARED_CACHE_TTL,
         })
+    }
+
+    /// Takes what the configuration files say, but for what was given otherwise (by the names of the flags).
+    pub fn follow(&mut self, settings: &Settings, given: &dyn Fn(&str) -> bool) {
+        for (name, setting) in settings.iter().filter(|(name, _)| !given(name)) {
+            // One place for a passphrase to come from.
+            if name.starts_with("passphrase-")
+                && (given("passphrase-file") || given("passphrase-command"))
+            {
+                continue;
+            }
+            for option in &setting.options {
+                self.apply_one(option.clone(), &mut LogOptions::default());
+            }
+        }
     }
 
     /// Follows the texts behind each `-o`, in order; the last word counts.
@@ -409,11 +470,14 @@ impl MountRequest {
             MountOption::Exec(on) => self.kernel.exec = on,
             MountOption::Export => self.kernel.export = true,
             MountOption::FsName(name) => self.kernel.fsname = Some(name),
+            MountOption::IdleLock(time) => self.idle_lock = time,
+            MountOption::IdleUnmount(time) => self.idle_unmount = time,
             MountOption::Key(uri) => self.keys.push(uri),
             MountOption::KeyCacheEntries(count) => self.key_cache_entries = count,
             MountOption::KeyCacheTtl(ttl) => self.key_cache_ttl = ttl,
             MountOption::LogFile(path) => logs.file = Some(path),
             MountOption::LogFormat(format) => logs.format = Some(format),
+            MountOption::Metrics(path) => self.metrics = Some(path),
             MountOption::NonEmpty => self.nonempty = true,
             MountOption::OfflineGrace(grace) => self.offline_grace = grace,
             MountOption::PassphraseCommand(text) => self.passphrase = PassphraseFrom::Command(text),
@@ -429,12 +493,35 @@ impl MountRequest {
     }
 }
 
+/// Keys of `-o` add up with those of flags, and take the place of those of a file.
+pub fn options_have_key(texts: &[String]) -> bool {
+    let parsed = texts
+        .iter()
+        .filter_map(|text| options::parse(text, UnknownOption::Skip).ok());
+    parsed
+        .flatten()
+        .any(|option| matches!(option, MountOption::Key(_)))
+}
+
 impl MountArgs {
     /// The request that these arguments make, and what `-o` says of the logs.
     ///
     /// # Errors
     /// A mount option that cannot be followed.
     pub fn into_request(self) -> Result<(MountRequest, LogOptions), Failure> {
+        self.into_request_over(&Settings::new(), &|_name| true)
+    }
+
+    /// The same over what the configuration files say; `given` tells whether a flag stands on the command line.
+    ///
+    /// # Errors
+    /// As [`MountArgs::into_request`].
+    pub fn into_request_over(
+        self,
+        settings: &Settings,
+        given: &dyn Fn(&str) -> bool,
+    ) -> Result<(MountRequest, LogOptions), Failure> {
+        let has_key = options_have_key(&self.options);
         let mut request = MountRequest {
             foreground: self.foreground,
             read_only: self.read_only,
@@ -455,6 +542,9 @@ impl MountArgs {
             offline_grace: self.offline_grace,
             provider_rate: self.provider_rate,
             allow_unlocked_memory: self.allow_unlocked_memory,
+            metrics: self.metrics,
+            idle_lock: self.idle_lock,
+            idle_unmount: self.idle_unmount,
             audit: self.audit,
             audit_full: self.audit_full,
             keys: self.keys.keys,
@@ -465,6 +555,7 @@ impl MountArgs {
             accept_empty: self.accept_empty,
             ..MountRequest::new(self.cipherdir, self.mountpoint)
         };
+        request.follow(settings, &|name| given(name) || (name == "key" && has_key));
         let logs = request.apply(&self.options, UnknownOption::Refuse)?;
         Ok((request, logs))
     }
@@ -504,10 +595,10 @@ mod tests {
         let flags = "c m --read-only --allow-other --acl --export --shared --key-cache-entries 9 --key-cache-ttl 90s --threads 3 \
                      --offline-grace 0 --provider-rate 7 \
                      --accept-empty --allow-unlocked-memory --passphrase-file /p --cache-ttl 0 --audit /a --audit-full fail \
-                     --wait 1m --transport dev";
+                     --wait 1m --transport dev --idle-lock 10m --idle-unmount 1h --metrics /m.prom";
         let options = "c m -o ro,allow_other,acl,export,shared,key_cache_entries=9,key_cache_ttl=90s -o \
                        offline_grace=0,provider_rate=7,threads=3,accept_empty,allow_unlocked_memory,passphrase_file=/p,cache_ttl=0 \
-                       -o audit=/a,audit_full=fail,wait=1m,transport=dev";
+                       -o audit=/a,audit_full=fail,wait=1m,transport=dev,idle_lock=10m,idle_unmount=1h,metrics=/m.prom";
         assert_eq!(request(flags), request(options));
     }
 
@@ -607,6 +698,8 @@ mod tests {
             "c m --cache-ttl x",
             "c m --wait 61m",
             "c m --wait -1",
+            "c m --idle-lock 31d",
+            "c m --idle-unmount -1",
             "c",
             "c m x",
             "c m --audit-full wait",

@@ -10,6 +10,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::{output, values};
 use crate::daemon::control::{Client, ControlError};
+use crate::daemon::metrics;
 use crate::daemon::mounts::{self, Mount};
 use crate::daemon::status::{AuditStatus, MountStatus, ProviderStatus};
 
@@ -17,6 +18,7 @@ const AFTER: &str = "\
 EXAMPLES:
   envelopefs status
   envelopefs status ~/secrets
+  envelopefs status --prometheus
   envelopefs status --json | jq '.[].integrity_failures'";
 
 /// Arguments of `status`.
@@ -30,6 +32,10 @@ pub struct StatusArgs {
     /// Print JSON: an object for MOUNT, without it an array with one for each mount
     #[arg(long)]
     pub json: bool,
+
+    /// Print metrics in Prometheus' text format (docs/METRICS.md); no key provider is asked for it
+    #[arg(long, conflicts_with = "json")]
+    pub prometheus: bool,
 }
 
 /// What to show.
@@ -37,15 +43,30 @@ pub struct StatusArgs {
 pub struct StatusRequest {
     /// One mount; None: all.
     pub mountpoint: Option<PathBuf>,
-    /// As JSON.
-    pub json: bool,
+    /// As what.
+    pub shown_as: ShownAs,
+}
+
+/// How a status is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShownAs {
+    /// JSON.
+    Json,
+    /// Metrics.
+    Prometheus,
+    /// For people.
+    Text,
 }
 
 impl From<StatusArgs> for StatusRequest {
     fn from(args: StatusArgs) -> Self {
         Self {
             mountpoint: args.mountpoint,
-            json: args.json,
+            shown_as: match (args.json, args.prometheus) {
+                (true, _) => ShownAs::Json,
+                (false, true) => ShownAs::Prometheus,
+                (false, false) => ShownAs::Text,
+            },
         }
     }
 }
@@ -65,11 +86,12 @@ pub fn run(request: &StatusRequest) -> Result<(), Failure> {
     let mounts = mounts::read()
         .map_err(|error| Failure::new(Exit::Failure, "cannot list the mounts", error))?;
     let chosen = choose(&mounts, request)?;
-    let asked: Vec<Asked<'_>> = chosen.into_iter().map(ask).collect();
-    if request.json {
-        print_json(request, &asked)?;
-    } else {
-        output::print(&render_all(&asked))?;
+    let asked = chosen.into_iter().map(|mount| ask(mount, request.shown_as));
+    let asked: Vec<Asked<'_>> = asked.collect();
+    match request.shown_as {
+        ShownAs::Json => print_json(request, &asked)?,
+        ShownAs::Prometheus => output::print(&metrics_of(&asked))?,
+        ShownAs::Text => output::print(&render_all(&asked))?,
     }
     match (&request.mountpoint, asked.first()) {
         (
@@ -107,11 +129,22 @@ fn choose<'m>(mounts: &'m [Mount], request: &StatusRequest) -> Result<Vec<&'m Mo
     }
 }
 
-fn ask(mount: &Mount) -> Asked<'_> {
+fn ask(mount: &Mount, shown_as: ShownAs) -> Asked<'_> {
+    let question = match shown_as {
+        ShownAs::Json | ShownAs::Text => Client::status,
+        ShownAs::Prometheus => Client::counters,
+    };
     Asked {
         mount,
-        answer: Client::connect(mount).and_then(Client::status),
+        answer: Client::connect(mount).and_then(question),
     }
+}
+
+/// Of those that answered.
+fn metrics_of(asked: &[Asked<'_>]) -> String {
+    let answers = asked.iter().filter_map(|asked| asked.answer.as_ref().ok());
+    let statuses = answers.filter_map(|answer| serde_json::from_value(answer.clone()).ok());
+    metrics::render(&statuses.collect::<Vec<MountStatus>>())
 }
 
 fn no_answer(mount: &Mount, error: &ControlError) -> Failure {
@@ -262,6 +295,7 @@ fn rest(provider: &ProviderStatus) -> String {
 fn show_lock(status: &MountStatus) -> &'static str {
     match status.locked.as_str() {
         "" => "in use",
+        "idle" => "LOCKED for want of use; `envelopefs unlock` opens it",
         "outage" => "LOCKED until a provider of the volume key answers",
         "refusal" => "LOCKED: the volume key was refused; `envelopefs unlock` asks again",
         _ => "LOCKED; `envelopefs unlock` opens it",
@@ -376,6 +410,7 @@ mod tests {
         assert!(render(&status).contains("in use"));
         for (locked, word) in [
             ("user", "unlock"),
+            ("idle", "unlock"),
             ("refusal", "refused"),
             ("outage", "answers"),
         ] {
@@ -434,7 +469,7 @@ mod tests {
     fn asking_for_what_is_not_mounted_has_its_own_code() {
         let request = StatusRequest {
             mountpoint: Some("/nonexistent/m".into()),
-            json: false,
+            shown_as: ShownAs::Text,
         };
         assert_eq!(run(&request).unwrap_err().exit(), Exit::NotMounted);
     }

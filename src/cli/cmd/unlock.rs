@@ -1,15 +1,18 @@
 //! `envelopefs unlock`: has a mount get at its keys again.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::cli::args::{PassphraseArgs, PassphraseFrom};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::output::harmless;
 use crate::cli::{errors, providers};
 use crate::daemon::control::Unlocking;
-use crate::keys::Confirm;
+use crate::keys::passphrase_source::AGENT;
+use crate::keys::{Confirm, PassphraseSource};
 
 use super::lock::{connect, failed};
 
@@ -65,7 +68,13 @@ pub fn run(request: &UnlockRequest) -> Result<(), Failure> {
     if request.passphrase == PassphraseFrom::Prompt && ask(None)? == Unlocking::Done {
         return Ok(());
     }
-    let source = providers::passphrase_source(&request.passphrase);
+    let source = match (&request.passphrase, agent(Path::new("/dev/tty"))) {
+        (PassphraseFrom::Prompt, Some(_program)) => {
+            let place = harmless(&request.mountpoint.to_string_lossy());
+            PassphraseSource::Agent(format!("Passphrase of {place}:"))
+        }
+        (given, _) => providers::passphrase_source(given),
+    };
     let passphrase = source
         .ask(Confirm::No)
         .map_err(|error| errors::key(&what, &error))?;
@@ -77,6 +86,19 @@ pub fn run(request: &UnlockRequest) -> Result<(), Failure> {
             "the passphrase is wrong",
         )),
     }
+}
+
+/// The program that asks whoever answers for systemd, where there is no terminal to ask at.
+fn agent(terminal: &Path) -> Option<PathBuf> {
+    let none = File::options()
+        .read(true)
+        .write(true)
+        .open(terminal)
+        .is_err();
+    let path = std::env::var_os("PATH").filter(|_| none)?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(AGENT))
+        .find(|program| program.is_file())
 }
 
 #[cfg(test)]
@@ -100,5 +122,10 @@ mod tests {
             };
             assert_eq!(exit, expected);
         }
+    }
+
+    #[test]
+    fn a_terminal_outranks_an_agent() {
+        assert_eq!(agent(Path::new("/dev/null")), None);
     }
 }

@@ -66,6 +66,8 @@ pub struct LogRequest {
     pub format: LogFormat,
     /// A file to append to, instead of stderr and syslog.
     pub file: Option<PathBuf>,
+    /// The filter's directives where neither `-v` nor `-q` says otherwise: `log-level` of the configuration file.
+    pub level: Option<String>,
     /// Errors only.
     pub quiet: bool,
     /// How many times `-v` was given.
@@ -75,9 +77,10 @@ pub struct LogRequest {
 impl LogRequest {
     /// The filter's directives. `attended`: a person watches a terminal, so progress that a log
     /// should hold is left out.
-    fn directives(&self, attended: bool) -> &'static str {
+    fn directives(&self, attended: bool) -> &str {
         match (self.quiet, self.verbose) {
             (true, _) => "error",
+            (false, 0) if self.level.is_some() => self.level.as_deref().unwrap_or_default(),
             (false, 0) if attended => "warn",
             (false, 0 | 1) => "warn,envelopefs=info",
             (false, 2) => "info,envelopefs=debug",
@@ -97,8 +100,13 @@ pub enum Destination {
     Syslog,
 }
 
+/// Whether this is a level, or directives as [`FILTER_VARIABLE`] has them.
+pub fn is_filter(text: &str) -> bool {
+    !text.trim().is_empty() && EnvFilter::try_new(text).is_ok()
+}
+
 /// The running logs; moves them elsewhere when the process goes to the background.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Logs {
     sink: Sink,
     filter: reload::Handle<EnvFilter, Registry>,
@@ -202,6 +210,17 @@ impl Logs {
         };
         self.widen();
         destination
+    }
+
+    /// Takes the level that is asked for now, of a process in the background or of a service. Says whether that differs.
+    pub fn follow_level(&mut self, request: &LogRequest) -> bool {
+        let asked = |request: &LogRequest| request.directives(false).to_owned();
+        let changed = asked(&self.request) != asked(request) && !self.fixed_filter;
+        if changed {
+            self.request.level.clone_from(&request.level);
+            self.widen();
+        }
+        changed
     }
 
     fn widen(&self) {

@@ -121,6 +121,17 @@ impl Client {
         }
     }
 
+    /// The same without asking any key provider.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub fn counters(mut self) -> Result<serde_json::Value, ControlError> {
+        match self.ask(&Op::Counters.into(), STATUS_TIME)? {
+            Answer::Status { status } => Ok(status),
+            answer => Err(unexpected(answer)),
+        }
+    }
+
     /// Asks for the policy of the mount, or has it set; gives the one that is in force then.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The control socket of a mount: one request in JSON on one line, one answer on one line.
 //!
 //! `{"op":"status"}` → `{"answer":"status","status":{…}}`;
+//! `{"op":"counters"}` → the same, and no key provider is asked how it is;
 //! `{"op":"lock"}` → `{"answer":"done"}` when all keys are gone;
 //! `{"op":"unlock"}`, with `"passphrase"` in Base64 where one was asked for → `{"answer":"done"}`, `{"answer":"passphrase"}`
 //! where a human must give one, `{"answer":"denied","message":"…"}`, `{"answer":"unavailable","message":"…"}`;
@@ -59,6 +60,7 @@ impl From<Op> for Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Op {
+    Counters,
     Lock,
     PolicyGet,
     PolicyReload,

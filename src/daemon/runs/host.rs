@@ -56,6 +56,11 @@ impl RunHost {
         carry_out(&self.fs, request, &mut reins)
     }
 
+    /// Whether a run is under way.
+    pub fn is_running(&self) -> bool {
+        *self.running.lock() > 0
+    }
+
     /// Stops every run, and waits until it has.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);

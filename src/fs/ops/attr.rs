@@ -7,6 +7,7 @@ use crate::fs::attr::{Attr, Entry};
 use crate::fs::error::FsError;
 use crate::fs::handles::Fh;
 use crate::fs::inodes::{Ino, Inode};
+use crate::fs::stats::Operation;
 use crate::fs::{Caller, FileSystem};
 use crate::storage::{Access, CName, Node, Stat, StatFs, TimeSet, Timestamp};
 use crate::units::PlainLen;
@@ -46,6 +47,7 @@ impl FileSystem {
     /// # Errors
     /// `ENOENT` and what the ciphertext folder answers.
     pub fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Entry, FsError> {
+        self.stats.count(Operation::Lookup);
         match name {
             b"." => return self.lookup_itself(parent),
             b".." => return self.lookup_parent(parent),
@@ -99,6 +101,7 @@ impl FileSystem {
     /// # Errors
     /// `ESTALE` where the inode is gone.
     pub fn getattr(&self, ino: Ino, fh: Option<Fh>) -> Result<Attr, FsError> {
+        self.stats.count(Operation::GetAttr);
         if let Some(Ok(handle)) = fh.map(|fh| self.files.find(fh)) {
             return Ok(self.attr_of(ino, &handle.file.stat()?, Some(&handle.file)));
         }
@@ -115,6 +118,7 @@ impl FileSystem {
         change: AttrChange,
         done: impl FnOnce(Result<Attr, FsError>) + Send + 'static,
     ) {
+        self.stats.count(Operation::SetAttr);
         let Some(size) = change.size else {
             return done(self.change_attr(ino, &change));
         };
@@ -229,6 +233,7 @@ impl FileSystem {
     /// # Errors
     /// What `fstatvfs` answers.
     pub fn statfs(&self) -> Result<StatFs, FsError> {
+        self.stats.count(Operation::StatFs);
         Ok(self.volume.root().stat_fs()?)
     }
 }

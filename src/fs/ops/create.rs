@@ -10,6 +10,7 @@ use crate::fs::error::FsError;
 use crate::fs::inodes::{Ino, Inode};
 use crate::fs::ops::open::{Opened, install};
 use crate::fs::resolve::{Place, component};
+use crate::fs::stats::Operation;
 use crate::fs::{Caller, FileSystem};
 use crate::storage::{CName, Node, RenameFlags, StorageFile, as_caller};
 use crate::units::DirId;
@@ -40,6 +41,7 @@ impl FileSystem {
         must_be_new: bool,
         done: impl FnOnce(Result<Created, FsError>) + Send + 'static,
     ) {
+        self.stats.count(Operation::Create);
         let (fs, name) = (Arc::clone(self), name.to_vec());
         let folder = match self.inode(parent) {
             Ok(folder) => folder,
@@ -142,6 +144,7 @@ impl FileSystem {
         rdev: u64,
         done: impl FnOnce(Result<Entry, FsError>) + Send + 'static,
     ) {
+        self.stats.count(Operation::Mknod);
         if mode & KIND_BITS != libc::S_IFREG {
             return done(self.make_special(caller, parent, name, mode, rdev));
         }
@@ -196,6 +199,7 @@ impl FileSystem {
         name: &[u8],
         target: &[u8],
     ) -> Result<Entry, FsError> {
+        self.stats.count(Operation::Symlink);
         let parent = self.inode(parent)?;
         let place = self.place(&parent, name)?;
         let sealed = match self.volume.symlink_key()? {
@@ -223,6 +227,7 @@ impl FileSystem {
         name: &[u8],
         mode: u32,
     ) -> Result<Entry, FsError> {
+        self.stats.count(Operation::Mkdir);
         let parent = self.inode(parent)?;
         let place = self.place(&parent, name)?;
         let _names = parent.names().write();

@@ -10,6 +10,7 @@ use crate::fs::attr::Entry;
 use crate::fs::error::FsError;
 use crate::fs::handles::{Fh, FolderHandle};
 use crate::fs::inodes::{Ino, Inode};
+use crate::fs::stats::Operation;
 use crate::storage::{CName, FileKind, Node};
 use crate::volume::{Listed, VolumeError};
 
@@ -46,6 +47,7 @@ impl FileSystem {
     /// # Errors
     /// `ESTALE`.
     pub fn opendir(&self, ino: Ino) -> Result<Fh, FsError> {
+        self.stats.count(Operation::OpenDir);
         let inode = self.inode(ino)?;
         Ok(self.folders.insert(FolderHandle {
             inode,
@@ -73,6 +75,7 @@ impl FileSystem {
         plus: bool,
         mut sink: impl FnMut(&FolderEntry<'_>) -> bool,
     ) -> Result<(), FsError> {
+        self.stats.count(Operation::ReadDir);
         let handle = self.folders.find(fh)?;
         if let Some(why) = self.volume.locked() {
             return Err(VolumeError::from(why).into());

@@ -5,6 +5,7 @@ use crate::fs::FileSystem;
 use crate::fs::error::FsError;
 use crate::fs::handles::{Fh, FileHandle};
 use crate::fs::inodes::Ino;
+use crate::fs::stats::Operation;
 use crate::units::{PlainLen, PlainOffset};
 
 /// What one copy_file_range request copies at most: a caller asks again for the rest, and other requests get their turn.
@@ -18,6 +19,7 @@ impl FileSystem {
     /// # Errors
     /// `EIO` where any byte is not what was written: then none is given.
     pub fn read(&self, fh: Fh, offset: u64, out: &mut [u8]) -> Result<usize, FsError> {
+        self.stats.count(Operation::Read);
         let handle = self.files.find(fh)?;
         let read = handle.file.read(PlainOffset(offset), out)?;
         self.stats.count_read(read);
@@ -35,6 +37,7 @@ impl FileSystem {
         data: &[u8],
         clear_set_id: bool,
     ) -> Result<(), FsError> {
+        self.stats.count(Operation::Write);
         let handle = self.files.find(fh)?;
         handle.file.write(PlainOffset(offset), data)?;
         self.wrote(&handle, data.len(), clear_set_id)
@@ -54,6 +57,7 @@ impl FileSystem {
     /// # Errors
     /// As [`FileSystem::write`].
     pub fn append(&self, fh: Fh, data: &[u8], clear_set_id: bool) -> Result<u64, FsError> {
+        self.stats.count(Operation::Write);
         let handle = self.files.find(fh)?;
         let PlainOffset(at) = handle.file.append(data)?;
         self.wrote(&handle, data.len(), clear_set_id)?;
@@ -74,6 +78,7 @@ impl FileSystem {
     /// # Errors
     /// `EIO`, `ENOSPC`: nothing may then be taken to be durable.
     pub fn fsync(&self, fh: Fh, kind: SyncKind) -> Result<(), FsError> {
+        self.stats.count(Operation::Fsync);
         let handle = self.files.find(fh)?;
         self.sync_folders_of(&handle.inode)?;
         Ok(handle.file.sync(kind)?)
@@ -84,6 +89,7 @@ impl FileSystem {
     /// # Errors
     /// `EIO`.
     pub fn fsyncdir(&self, ino: Ino) -> Result<(), FsError> {
+        self.stats.count(Operation::Fsync);
         let folder = self.inode(ino)?;
         self.sync_folders_of(&folder)?;
         self.sync_new_folders_in(ino)?;
@@ -95,6 +101,7 @@ impl FileSystem {
     /// # Errors
     /// `EOPNOTSUPP` for other modes, `ENOSPC`, `EFBIG`.
     pub fn fallocate(&self, fh: Fh, mode: i32, offset: u64, len: u64) -> Result<(), FsError> {
+        self.stats.count(Operation::Fallocate);
         const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
         const ZERO_KEEP: i32 = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
         let handle = self.files.find(fh)?;
@@ -131,6 +138,7 @@ impl FileSystem {
     /// # Errors
     /// `ENXIO` where there is none.
     pub fn lseek(&self, fh: Fh, offset: u64, what: Seek) -> Result<u64, FsError> {
+        self.stats.count(Operation::Lseek);
         let found = self.files.find(fh)?.file.seek(PlainOffset(offset), what)?;
         found.map(|at| at.0).ok_or(FsError::Refused(libc::ENXIO))
     }
@@ -147,6 +155,7 @@ impl FileSystem {
         to_at: u64,
         len: u64,
     ) -> Result<u64, FsError> {
+        self.stats.count(Operation::CopyFileRange);
         let (source, target) = (self.files.find(from)?, self.files.find(to)?);
         let mut buffer = vec![0; COPY_PIECE.min(usize::try_from(len).unwrap_or(COPY_PIECE))];
         let mut copied = 0;

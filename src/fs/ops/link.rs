@@ -6,6 +6,7 @@ use crate::fs::attr::Entry;
 use crate::fs::error::FsError;
 use crate::fs::inodes::Ino;
 use crate::fs::ops::create::make;
+use crate::fs::stats::Operation;
 
 impl FileSystem {
     /// Gives an inode another name.
@@ -13,6 +14,7 @@ impl FileSystem {
     /// # Errors
     /// `EEXIST`, `EMLINK` and what else the ciphertext folder answers.
     pub fn link(&self, ino: Ino, parent: Ino, name: &[u8]) -> Result<Entry, FsError> {
+        self.stats.count(Operation::Link);
         let (inode, parent) = (self.inode(ino)?, self.inode(parent)?);
         let place = self.place(&parent, name)?;
         let node = self.node(&inode)?;
@@ -30,6 +32,7 @@ impl FileSystem {
     /// # Errors
     /// `EIO` where the target is not authentic; `EINVAL` where the inode is no symlink.
     pub fn readlink(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
+        self.stats.count(Operation::ReadLink);
         let target = self.node(&*self.inode(ino)?)?.read_link()?;
         match self.volume.symlink_key()? {
             Some(key) => symlink::open(&key, &target)

@@ -11,6 +11,7 @@ use crate::format::header::FileHeader;
 use crate::fs::error::FsError;
 use crate::fs::handles::{Fh, FileHandle};
 use crate::fs::inodes::{Ino, Inode};
+use crate::fs::stats::Operation;
 use crate::fs::subject::at;
 use crate::fs::{Caller, FileSystem};
 use crate::storage::{Access, StorageFile};
@@ -72,6 +73,7 @@ impl FileSystem {
         write: bool,
         done: impl FnOnce(Result<Opened, FsError>) + Send + 'static,
     ) {
+        self.stats.count(Operation::Open);
         let inode = match self.inode(ino) {
             Ok(inode) => inode,
             Err(error) => return done(Err(error)),
@@ -357,6 +359,7 @@ impl FileSystem {
     /// # Errors
     /// `EBADF`; a full disk.
     pub fn release(&self, fh: Fh) -> Result<(), FsError> {
+        self.stats.count(Operation::Release);
         let handle = self.files.remove(fh)?;
         if handle.writes {
             handle.inode.writers().fetch_sub(1, Ordering::AcqRel);
@@ -372,6 +375,7 @@ impl FileSystem {
     /// # Errors
     /// As [`FileSystem::release`].
     pub fn flush(&self, fh: Fh) -> Result<(), FsError> {
+        self.stats.count(Operation::Flush);
         self.flush_handle(&*self.files.find(fh)?)
     }
 

@@ -8,6 +8,7 @@ use crate::fs::error::FsError;
 use crate::fs::inodes::{Ino, Inode, Whereabouts};
 use crate::fs::ops::create::{dir_id_entry, temporary_name};
 use crate::fs::resolve::Place;
+use crate::fs::stats::Operation;
 use crate::storage::{CName, FileKind, Node, RenameFlags};
 
 impl FileSystem {
@@ -16,6 +17,7 @@ impl FileSystem {
     /// # Errors
     /// `ENOENT`, `EISDIR`.
     pub fn unlink(&self, parent: Ino, name: &[u8]) -> Result<(), FsError> {
+        self.stats.count(Operation::Unlink);
         let parent = self.inode(parent)?;
         let place = self.place(&parent, name)?;
         let _names = parent.names().write();
@@ -56,6 +58,7 @@ impl FileSystem {
     /// # Errors
     /// `ENOTEMPTY`, also where something lies in it that is none of this volume's; `ENOTDIR`.
     pub fn rmdir(&self, parent: Ino, name: &[u8]) -> Result<(), FsError> {
+        self.stats.count(Operation::Rmdir);
         let parent = self.inode(parent)?;
         let place = self.place(&parent, name)?;
         let _names = parent.names().write();

@@ -9,6 +9,7 @@ use crate::fs::error::FsError;
 use crate::fs::inodes::{Ino, Inode, Whereabouts};
 use crate::fs::ops::remove::{own_entries, remove_folder_with_id};
 use crate::fs::resolve::Place;
+use crate::fs::stats::Operation;
 use crate::storage::{FileKind, Node, RenameFlags, Stat};
 
 /// One end of a rename.
@@ -39,6 +40,7 @@ impl FileSystem {
         new_name: &[u8],
         flags: RenameFlags,
     ) -> Result<(), FsError> {
+        self.stats.count(Operation::Rename);
         let (parent, new_parent) = (self.inode(parent)?, self.inode(new_parent)?);
         let from = self.place(&parent, name)?;
         let to = self.place(&new_parent, new_name)?;

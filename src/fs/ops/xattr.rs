@@ -6,6 +6,7 @@ use crate::format::xattrs::XattrError;
 use crate::fs::error::FsError;
 use crate::fs::inodes::{Ino, Inode, Xattrs};
 use crate::fs::ops::acl;
+use crate::fs::stats::Operation;
 use crate::fs::{Caller, FileSystem};
 use crate::storage::{Node, XattrSet};
 
@@ -15,6 +16,7 @@ impl FileSystem {
     /// # Errors
     /// `ENODATA`; `EOPNOTSUPP` for a namespace that is not kept; `EIO` where the value is not authentic.
     pub fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>, FsError> {
+        self.stats.count(Operation::GetXattr);
         let sealed_name = self.seal_xattr_name(name)?;
         let inode = self.inode(ino)?;
         if *inode.xattrs().lock() == Xattrs::None {
@@ -67,6 +69,7 @@ impl FileSystem {
         value: &[u8],
         set: XattrSet,
     ) -> Result<(), FsError> {
+        self.stats.count(Operation::SetXattr);
         // One that is not enforced protects nothing, and its mask would be taken for the group's rights.
         if acl::is_acl(name) && !self.options.acl {
             return Err(FsError::NOT_SUPPORTED);
@@ -89,6 +92,7 @@ impl FileSystem {
     /// # Errors
     /// What the ciphertext folder answers.
     pub fn listxattr(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
+        self.stats.count(Operation::ListXattr);
         let mut list = Vec::new();
         let inode = self.inode(ino)?;
         if *inode.xattrs().lock() == Xattrs::None {
@@ -113,6 +117,7 @@ impl FileSystem {
     /// # Errors
     /// `ENODATA`, `EOPNOTSUPP`.
     pub fn removexattr(&self, ino: Ino, name: &[u8]) -> Result<(), FsError> {
+        self.stats.count(Operation::RemoveXattr);
         let sealed_name: CString = self.seal_xattr_name(name)?;
         let sealed_name: &CStr = &sealed_name;
         Ok(self.node(&*self.inode(ino)?)?.remove_xattr(sealed_name)?)

@@ -76,7 +76,9 @@ pub(super) fn begin(
     let target = match &request.audit {
         AuditTo::Nowhere => return Ok(()),
         AuditTo::Journal => Target::Journal,
-        AuditTo::File(path) => Target::File(file(&what, path, cipherdir, mountpoint)?),
+        AuditTo::File(path) => {
+            Target::File(outside(&what, ("--audit", path), cipherdir, mountpoint)?)
+        }
     };
     let start = start(request, cipherdir, mountpoint).with_some(
         Field::Policy,
@@ -89,8 +91,14 @@ pub(super) fn begin(
     })
 }
 
-/// Its own writes must not come back to the mount as requests, nor be taken for ciphertext.
-fn file(what: &str, path: &Path, cipherdir: &Path, mountpoint: &Path) -> Result<PathBuf, Failure> {
+/// The whole path of a file that an option names. The mount's own writes must not come back to it as requests, nor be taken for
+/// ciphertext.
+pub(super) fn outside(
+    what: &str,
+    (option, path): (&str, &Path),
+    cipherdir: &Path,
+    mountpoint: &Path,
+) -> Result<PathBuf, Failure> {
     let name = path.file_name();
     let folder = path
         .parent()
@@ -100,19 +108,19 @@ fn file(what: &str, path: &Path, cipherdir: &Path, mountpoint: &Path) -> Result<
         Failure::new(
             Exit::Failure,
             what,
-            format!("the audit: the folder of {}: {error}", path.display()),
+            format!("{option}: the folder of {}: {error}", path.display()),
         )
     })?;
     let Some(name) = name else {
         return Err(Failure::usage(
             what,
-            format!("--audit: {} names no file", path.display()),
+            format!("{option}: {} names no file", path.display()),
         ));
     };
     if folder.starts_with(mountpoint) || folder.starts_with(cipherdir) {
-        let why = format!("--audit: {} lies in the volume itself", path.display());
+        let why = format!("{option}: {} lies in the volume itself", path.display());
         return Err(
-            Failure::usage(what, why).advise("keep the audit elsewhere, best on another machine")
+            Failure::usage(what, why).advise("name a file outside the volume and its mount")
         );
     }
     Ok(folder.join(name))
@@ -157,13 +165,21 @@ mod tests {
         let (cipherdir, mountpoint) = (root.join("c"), root.join("m"));
         for path in [&cipherdir, &mountpoint] {
             std::fs::create_dir(path).unwrap();
-            assert!(file("x", &path.join("a"), &cipherdir, &mountpoint).is_err());
+            assert!(outside("x", ("--audit", &path.join("a")), &cipherdir, &mountpoint).is_err());
         }
         assert_eq!(
-            file("x", &root.join("a"), &cipherdir, &mountpoint).unwrap(),
+            outside("x", ("--audit", &root.join("a")), &cipherdir, &mountpoint).unwrap(),
             root.join("a")
         );
-        assert!(file("x", &root.join("none/a"), &cipherdir, &mountpoint).is_err());
-        assert!(file("x", Path::new("/"), &cipherdir, &mountpoint).is_err());
+        assert!(
+            outside(
+                "x",
+                ("--audit", &root.join("none/a")),
+                &cipherdir,
+                &mountpoint
+            )
+            .is_err()
+        );
+        assert!(outside("x", ("--audit", Path::new("/")), &cipherdir, &mountpoint).is_err());
     }
 }

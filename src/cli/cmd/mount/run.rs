@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::reload::reload;
 use super::{MountRequest, Sharing, audit};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, chain};
@@ -82,7 +83,7 @@ fn serve(
 ) -> Result<(), Failure> {
     let background = readiness.is_background();
     let mut readiness = Some(readiness);
-    let served = prepare(request, mountpoint).and_then(|prepared| {
+    let served = prepare(request, mountpoint, logs).and_then(|prepared| {
         let served = serve::serve(prepared, || {
             if background {
                 logs.leave_terminal();
@@ -102,7 +103,11 @@ fn serve(
     }
 }
 
-fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, Failure> {
+fn prepare(
+    request: &MountRequest,
+    mountpoint: PathBuf,
+    logs: &Logs,
+) -> Result<ServeRequest, Failure> {
     let what = what(request);
     let hardening =
         harden::harden().map_err(|error| Failure::new(Exit::Failure, &what, chain(&error)))?;
@@ -142,6 +147,7 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
         noatime: request.kernel.atime == Atime::Never,
         ..FsOptions::default()
     };
+    let reload = reload(request, logs, terms.cipherdir.clone(), mountpoint.clone());
     Ok(ServeRequest {
         volume,
         fs,
@@ -150,6 +156,9 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
         mountpoint,
         policy: terms.policy,
         read_only: request.read_only,
+        idle: request.idle_times(),
+        metrics: terms.metrics,
+        reload,
         hardening,
     })
 }
@@ -158,6 +167,7 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
 struct Terms {
     cipherdir: PathBuf,
     policy: Option<Policy>,
+    metrics: Option<PathBuf>,
 }
 
 /// Sees that the volume may be mounted as it is asked for, and begins its audit.
@@ -181,10 +191,15 @@ fn terms(
                 .advise("name the executable where it stands outside the mount")
         })?;
     }
+    let metrics = request.metrics.as_deref();
+    let metrics =
+        metrics.map(|path| audit::outside(what, ("--metrics", path), &cipherdir, mountpoint));
+    let metrics = metrics.transpose()?;
     audit::begin(volume, request, &cipherdir, mountpoint, policy.as_ref())?;
     Ok(Terms {
         cipherdir,
         policy: policy.map(|stored| stored.policy),
+        metrics,
     })
 }
 
