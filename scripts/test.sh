@@ -57,7 +57,7 @@ need_tpm() {
 }
 
 stage_test() {
-    need_packages openssl softhsm2-util:softhsm2 /usr/lib/postgresql/15/bin/initdb:postgresql-15
+    need_packages openssl man:man-db mandoc softhsm2-util:softhsm2 /usr/lib/postgresql/15/bin/initdb:postgresql-15
     need_tpm
     need_judges
     local target targets=()
