@@ -47,9 +47,9 @@ EXAMPLES:
       /srv/b.enc /srv/b envelopefs allow_other,noauto,x-systemd.automount,x-systemd.idle-timeout=10min 0 0
       /srv/c.enc /srv/c envelopefs key=pkcs11:token=t;object=k?pin-source=/etc/c.pin,nofail 0 0
 
-  Read-only from now on, and gone once all is written:
+  Read-only from now on; unmounted, and back when its process has ended:
       mount -o remount,ro /srv/a
-      umount /srv/a
+      umount -c /srv/a
 
 SEE ALSO:
   envelopefs(1), envelopefs-mount(1), mount(8), fstab(5), umount(8), systemd.automount(5)";
