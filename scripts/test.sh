@@ -5,7 +5,7 @@
 #   scripts/test.sh STAGE…       only these
 #
 # Stages: shell fmt clippy deny test fuzz faults crash docs budget live pjdfstest fsx fio io_uring quickstart examples clients
-# console
+# console units package
 # A stage that cannot run has failed: nothing is skipped. No mount, process or file stays behind.
 # Unit and integration tests run in the dev profile, with its checks for overflow and its
 # assertions; whatever mounts runs the program as it is shipped (release).
@@ -14,7 +14,7 @@
 . "$(dirname "$0")/lib.sh"
 
 readonly all_stages=(shell fmt clippy deny test fuzz faults crash docs budget live pjdfstest fsx fio io_uring quickstart examples
-    clients console)
+    clients console units package)
 
 # --- the stages -----------------------------------------------------------------------------------
 
@@ -57,7 +57,7 @@ need_tpm() {
 }
 
 stage_test() {
-    need_packages openssl softhsm2-util:softhsm2 /usr/lib/postgresql/15/bin/initdb:postgresql-15
+    need_packages openssl man:man-db mandoc softhsm2-util:softhsm2 /usr/lib/postgresql/15/bin/initdb:postgresql-15
     need_tpm
     need_judges
     local target targets=()
@@ -145,6 +145,16 @@ stage_clients() {
 stage_console() {
     build_release
     "$project/scripts/console.sh"
+}
+
+# The units are ones that systemd understands, and no weaker than they were.
+stage_units() { "$project/scripts/units.sh"; }
+
+# One package, of the release build that the other stages use, in a fresh Debian. That two builds have the same bytes is
+# NOT tried here: it takes two builds (scripts/package.sh --check).
+stage_package() {
+    "$project/scripts/package.sh" --reuse --output "$work/package"
+    as_root "$project/scripts/package-test.sh" "$work"/package/envelopefs_*.deb
 }
 
 # The integration tests that cargo knows, one name a line.

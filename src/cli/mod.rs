@@ -12,7 +12,7 @@ use args::{Cli, Command};
 use config::Configuration;
 use exit::Exit;
 use failure::Failure;
-use helper::HelperArgs;
+use helper::{Helper, HelperArgs, HelperCall, UmountHelperArgs};
 use logging::{LogRequest, Logs};
 
 pub mod args;
@@ -64,6 +64,8 @@ pub enum Request {
     Nothing,
     /// `reencrypt`
     Reencrypt(cmd::reencrypt::ReencryptRequest),
+    /// `mount -o remount`, by mount(8)
+    Remount(cmd::remount::RemountRequest),
     /// `rewrap`
     Rewrap(cmd::rewrap::RewrapRequest),
     /// `slots`
@@ -139,20 +141,14 @@ impl Invocation {
     /// # Errors
     /// It is wrong, or asks for help or the version.
     pub fn parse(argv: &[OsString]) -> Result<Self, NoInvocation> {
-        if argv
-            .first()
-            .is_some_and(|name| helper::is_helper_name(name))
-        {
-            let call = HelperArgs::try_parse_from(argv)?.into_call(&Configuration::load()?)?;
-            let request = if call.fake {
-                Request::Nothing
-            } else {
-                Request::Mount(Box::new(call.request))
+        if let Some(helper) = argv.first().and_then(|name| Helper::of_name(name)) {
+            let HelperCall { request, logs } = match helper {
+                Helper::Mount => {
+                    HelperArgs::try_parse_from(argv)?.into_call(&Configuration::load()?)?
+                }
+                Helper::Umount => UmountHelperArgs::try_parse_from(argv)?.into_call(),
             };
-            return Ok(Self {
-                logs: call.logs,
-                request,
-            });
+            return Ok(Self { logs, request });
         }
         let matches = Cli::command().try_get_matches_from(argv)?;
         let Cli { global, command } = Cli::from_arg_matches(&matches)?;
@@ -260,6 +256,7 @@ fn run(request: Request, logs: &Logs) -> Result<(), Failure> {
         Request::Init(request) => cmd::init::run(&request),
         Request::Inspect(request) => cmd::inspect::run(&request),
         Request::Reencrypt(request) => cmd::reencrypt::run(&request),
+        Request::Remount(request) => cmd::remount::run(&request),
         Request::Rewrap(request) => cmd::rewrap::run(&request),
         Request::Slots(request) => cmd::slots::run(&request),
         Request::Mount(request) => cmd::mount::run(&request, logs),

@@ -171,6 +171,15 @@ pub fn parse(text: &str, unknown: UnknownOption) -> Result<Vec<MountOption>, Opt
     Ok(options)
 }
 
+/// Takes an option that is a name alone out of the text behind one `-o`; None if it is not there.
+pub fn without(text: &str, name: &str) -> Option<String> {
+    let mut items = split(text);
+    let before = items.len();
+    items.retain(|item| item != name);
+    let rest: Vec<String> = items.iter().map(|item| escape(item)).collect();
+    (items.len() < before).then(|| rest.join(","))
+}
+
 fn is_not_ours(item: &str) -> bool {
     NOT_OURS.contains(&item)
         || NOT_OURS_PREFIXES
@@ -428,6 +437,19 @@ mod tests {
                     x-systemd.automount,x-systemd.requires=a=b,X-mount.mkdir,user=eve,,";
         assert_eq!(parsed(text), Ok(vec![]));
         assert_eq!(parsed(""), Ok(vec![]));
+    }
+
+    #[test]
+    fn an_option_is_taken_out_and_the_others_stay_as_they_are() {
+        assert_eq!(without("rw,remount,ro", "remount"), Some("rw,ro".into()));
+        assert_eq!(without("remount", "remount"), Some(String::new()));
+        assert_eq!(
+            without(r"remount,key=a\,remount", "remount"),
+            Some(r"key=a\,remount".into())
+        );
+        for text in ["", "ro", "remount=1", r"x\,remount", "x-remount"] {
+            assert_eq!(without(text, "remount"), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! Word to systemd, for units of `Type=notify` (sd_notify(3)).
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 /// The mount works. Nothing where no service manager waits.
 ///
@@ -20,6 +23,87 @@ pub fn ready() -> io::Result<()> {
 /// The manager's socket cannot be reached.
 pub fn stopping() -> io::Result<()> {
     tell("STOPPING=1")
+}
+
+/// Still at work. Nothing where no service manager waits.
+///
+/// # Errors
+/// The manager's socket cannot be reached.
+pub fn alive() -> io::Result<()> {
+    tell("WATCHDOG=1")
+}
+
+/// How often the manager wants to hear [`alive`]: half the time after which it takes the process for dead
+/// (`WatchdogSec=`). None where it does not.
+pub fn watchdog_period() -> Option<Duration> {
+    let variable = |name| std::env::var_os(name);
+    period(
+        variable("WATCHDOG_USEC"),
+        variable("WATCHDOG_PID"),
+        std::process::id(),
+    )
+}
+
+fn period(micros: Option<OsString>, pid: Option<OsString>, own: u32) -> Option<Duration> {
+    if let Some(pid) = pid
+        && pid.to_str()?.parse() != Ok(own)
+    {
+        return None;
+    }
+    let micros: u64 = micros?.to_str()?.parse().ok()?;
+    Some(Duration::from_micros(micros / 2)).filter(|period| !period.is_zero())
+}
+
+/// Tells the manager again and again that the process is at work, until it is dropped.
+#[derive(Debug)]
+pub struct Heartbeat {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Heartbeat {
+    /// Calls `check` before each word to the manager: where it does not return, there is none, and the manager ends the
+    /// process. None where no manager wants to hear.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn start(check: impl Fn() + Send + 'static) -> io::Result<Option<Self>> {
+        watchdog_period()
+            .map(|period| {
+                Self::beat(period, move || {
+                    check();
+                    if let Err(error) = alive() {
+                        tracing::debug!(%error, "the service manager could not be told");
+                    }
+                })
+            })
+            .transpose()
+    }
+
+    fn beat(period: Duration, once: impl Fn() + Send + 'static) -> io::Result<Self> {
+        let (stop, stopped) = mpsc::channel();
+        let thread = thread::Builder::new()
+            .name("watchdog".to_owned())
+            .spawn(move || {
+                while stopped.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
+                    once();
+                }
+            })?;
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A check that panicked has been reported by the panic hook.
+            drop(thread.join());
+        }
+    }
 }
 
 fn tell(message: &str) -> io::Result<()> {
@@ -66,6 +150,39 @@ mod tests {
         let manager = UnixDatagram::bind_addr(&address).unwrap();
         send(OsStr::new(&format!("@{name}")), "STOPPING=1").unwrap();
         assert_eq!(received(&manager), b"STOPPING=1");
+    }
+
+    #[test]
+    fn the_period_is_half_of_what_the_manager_waits_and_for_this_process_alone() {
+        let set = |text: &str| Some(OsString::from(text));
+        let half = Some(Duration::from_secs(15));
+        assert_eq!(period(set("30000000"), None, 7), half);
+        assert_eq!(period(set("30000000"), set("7"), 7), half);
+        for (micros, pid) in [
+            (None, None),
+            (None, set("7")),
+            (set(""), None),
+            (set("0"), None),
+            (set("1"), None),
+            (set("-2"), None),
+            (set("30s"), None),
+            (set("30000000"), set("8")),
+            (set("30000000"), set("x")),
+        ] {
+            assert_eq!(period(micros.clone(), pid, 7), None, "{micros:?}");
+        }
+    }
+
+    #[test]
+    fn a_heart_beats_until_it_is_dropped() {
+        let (sender, beats) = mpsc::channel();
+        let heart = Heartbeat::beat(Duration::from_millis(1), move || sender.send(()).unwrap());
+        for _ in 0..3 {
+            beats.recv_timeout(Duration::from_secs(60)).unwrap();
+        }
+        drop(heart);
+        // The thread is gone, and with it the sender.
+        assert_eq!(beats.iter().find(|()| false), None);
     }
 
     #[test]

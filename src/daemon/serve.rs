@@ -189,13 +189,19 @@ fn serve_volume(
         changed.at_each(),
     );
     let watch = watch.map_err(ServeError::other("watching for signals"))?;
+    let alive = Arc::clone(&fs);
+    let heartbeat = notify::Heartbeat::start(move || {
+        // A lock that nobody lets go of any more would hold these up.
+        let _stats = (alive.stats(), alive.volume().keyring_stats());
+    });
+    let heartbeat = heartbeat.map_err(ServeError::other("the watchdog"))?;
     let transport = mounted.transport().name();
     let served = run(mounted, || {
         works()?;
         tracing::info!(transport, cipherdir = %request.cipherdir.display(), mountpoint = %request.mountpoint.display(), "mounted");
         Ok(())
     });
-    drop((watch, idle, metrics));
+    drop((watch, idle, metrics, heartbeat));
     runs.stop();
     if let Ok(true) = served {
         mark_clean(&volume);

@@ -14,6 +14,7 @@ pub mod lock;
 pub mod mount;
 pub mod policy;
 pub mod reencrypt;
+pub mod remount;
 pub mod rewrap;
 pub mod slots;
 pub mod speed;

@@ -81,6 +81,8 @@ pub(super) fn server(what: &str, error: &ServerError) -> Failure {
             .advise("see what listens there already, or name another address: --listen"),
         ServerError::Certificate(_) => Failure::new(Exit::Failure, what, chain(error))
             .advise("see [tls] in the service's envelopekms.toml"),
+        ServerError::Socket(_) => Failure::new(Exit::Listen, what, error)
+            .advise("the socket unit must have one ListenStream= with an address and a port"),
         ServerError::NotLoopback(_) => Failure::usage(what, error),
         ServerError::Place(_) => Failure::new(Exit::Failure, what, chain(error)),
         ServerError::Store(error) => refused(what, error),

@@ -85,6 +85,8 @@ pub enum ServerError {
     Certificate(#[from] CertificateError),
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
+    #[error("cannot serve on the socket that was handed over: {0}")]
+    Socket(std::io::Error),
     #[error("metrics are served on a loopback address only, and {0} is none")]
     NotLoopback(SocketAddr),
     #[error(transparent)]
@@ -127,9 +129,24 @@ impl Server {
     /// # Errors
     /// [`ServerError`]: nothing was started then.
     pub async fn start(config: ServerConfig, engine: Arc<Engine>) -> Result<Self, ServerError> {
+        Self::start_on(None, config, engine).await
+    }
+
+    /// The same on a socket that listens already, in place of [`ServerConfig::listen`].
+    ///
+    /// # Errors
+    /// [`ServerError`]: nothing was started then.
+    pub async fn start_on(
+        socket: Option<std::net::TcpListener>,
+        config: ServerConfig,
+        engine: Arc<Engine>,
+    ) -> Result<Self, ServerError> {
         let certificate = Arc::new(Reloading::read(config.identity)?);
         let tls = certificate.tls()?;
-        let listener = listen(config.listen).await?;
+        let listener = match socket {
+            Some(socket) => take_over(socket).map_err(ServerError::Socket)?,
+            None => listen(config.listen).await?,
+        };
         let metrics = match config.metrics {
             None => None,
             Some(address) if address.ip().is_loopback() => Some(listen(address).await?),
@@ -231,6 +248,11 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
     TcpListener::bind(address)
         .await
         .map_err(|error| ServerError::Listen(address, error))
+}
+
+fn take_over(socket: std::net::TcpListener) -> std::io::Result<TcpListener> {
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket)
 }
 
 fn local(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {

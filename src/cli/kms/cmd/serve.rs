@@ -1,10 +1,12 @@
 //! `envelopekms serve`: the server.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
+use listenfd::ListenFd;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -32,6 +34,8 @@ pub struct ServeArgs {
     pub folder: Option<PathBuf>,
 
     /// The address to serve, in place of that in envelopekms.toml; port 0 for any that is free
+    ///
+    /// Neither counts where systemd hands over a socket (envelopekms.socket).
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
 
@@ -52,6 +56,7 @@ pub fn run(place: &PlaceArgs, args: &ServeArgs) -> Result<(), Failure> {
     let folder = Folder::of(place, args.folder.as_deref())?;
     let settings = folder.settings()?;
     let what = format!("cannot serve {}", folder.0.display());
+    let socket = handed_over(&what)?;
     harden(&what)?;
     session::lock_keys(&what, place)?;
     let keys = GivenKeys::parse(&what, &settings.root_keys)?;
@@ -72,7 +77,7 @@ pub fn run(place: &PlaceArgs, args: &ServeArgs) -> Result<(), Failure> {
     let served = runtime.block_on(async {
         let engine = Engine::open(options).await;
         let engine = engine.map_err(|error| errors::open(&what, &error))?;
-        let served = serve(&what, args, &settings, &engine).await;
+        let served = serve(&what, args, &settings, &engine, socket).await;
         if !engine.close().await {
             tracing::error!("the end of the audit trail could not be written");
         }
@@ -105,17 +110,22 @@ async fn serve(
     args: &ServeArgs,
     settings: &Settings,
     engine: &Arc<Engine>,
+    socket: Option<TcpListener>,
 ) -> Result<(), Failure> {
     let mut signals = Signals::new().map_err(|error| Failure::new(Exit::Failure, what, error))?;
-    let server = Server::start(config(args, settings), Arc::clone(engine)).await;
+    let server = Server::start_on(socket, config(args, settings), Arc::clone(engine)).await;
     let server = server.map_err(|error| errors::server(what, &error))?;
     tell(args, settings, engine, &server)?;
     tracing::info!(address = %server.address(), "serving");
     if let Err(error) = notify::ready() {
         tracing::warn!(%error, "the service manager was not told that the service is ready");
     }
+    let heartbeat = notify::watchdog_period().map(|period| tokio::spawn(beat(period)));
     while signals.next().await == Asked::Reload {
         reload(engine, &server);
+    }
+    if let Some(heartbeat) = heartbeat {
+        heartbeat.abort();
     }
     tracing::info!("ending");
     if let Err(error) = notify::stopping() {
@@ -123,6 +133,37 @@ async fn serve(
     }
     server.shutdown().await;
     Ok(())
+}
+
+/// Tells the service manager that the threads that answer clients still get to their tasks.
+async fn beat(period: Duration) {
+    let mut ticks = tokio::time::interval(period);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = notify::alive() {
+            tracing::debug!(%error, "the service manager could not be told");
+        }
+    }
+}
+
+/// The socket that systemd opened for the service, if it did (sd_listen_fds(3)).
+fn handed_over(what: &str) -> Result<Option<TcpListener>, Failure> {
+    let wrong = |why: String| {
+        Failure::new(Exit::Listen, what, why)
+            .advise("the socket unit must have one ListenStream= with an address and a port")
+    };
+    let mut sockets = ListenFd::from_env();
+    match sockets.len() {
+        0 => Ok(None),
+        1 => sockets.take_tcp_listener(0).map_err(|error| {
+            wrong(format!(
+                "the socket that was handed over cannot be served: {error}"
+            ))
+        }),
+        count => Err(wrong(format!(
+            "{count} sockets were handed over, and one can be served"
+        ))),
+    }
 }
 
 fn config(args: &ServeArgs, settings: &Settings) -> ServerConfig {
