@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::cmd::{
-    audit, census, check, decrypt, encrypt, init, inspect, lock, mount, policy, reencrypt, rewrap,
-    slots, speed, status, umount, unlock,
+    audit, census, check, decrypt, encrypt, export, import, init, inspect, lock, mount, policy,
+    reencrypt, rewrap, slots, speed, status, umount, unlock,
 };
 use super::exit;
 use super::logging::{LogFormat, LogRequest};
@@ -128,6 +128,20 @@ pub enum Command {
     /// Returns when the mount works; the process that serves it stays in the background.
     /// Everything written through the mount is encrypted before it reaches CIPHERDIR.
     Mount(mount::MountArgs),
+
+    /// Turn a plaintext folder into a volume, and mount it in its place
+    ///
+    /// Copies the folder into a new ciphertext folder beside it, reads the copy back and compares everything, and then
+    /// exchanges folder and mount in one step: whoever opens DIR finds either the whole plaintext or the whole mount. The
+    /// plaintext stays in DIR.plain until --remove-plaintext. Cut short at any point, nothing is lost: run it again to go on.
+    Import(Box<import::ImportArgs>),
+
+    /// Write the decrypted tree of a volume to a folder
+    ///
+    /// With everything: owners, modes, times, extended attributes, ACLs, hard links, symlinks, FIFOs, sockets, devices,
+    /// holes. The result is read back and compared before it gets its name. The volume must not be mounted, and nothing of it
+    /// is changed. Cut short, it is gone on with by running it again.
+    Export(export::ExportArgs),
 
     /// Show what is mounted, its keys and its counters
     ///

@@ -44,6 +44,10 @@ pub enum Request {
     Decrypt(cmd::decrypt::DecryptRequest),
     /// `encrypt`
     Encrypt(cmd::encrypt::EncryptRequest),
+    /// `export`
+    Export(cmd::export::ExportRequest),
+    /// `import`
+    Import(Box<cmd::import::ImportRequest>),
     /// `init`
     Init(cmd::init::InitRequest),
     /// `inspect`
@@ -170,6 +174,8 @@ impl Command {
             Self::Check(args) => Request::Check(args.into()),
             Self::Decrypt(args) => Request::Decrypt(args.into()),
             Self::Encrypt(args) => Request::Encrypt(args.try_into()?),
+            Self::Export(args) => Request::Export(args.into()),
+            Self::Import(args) => Request::Import(Box::new((*args).try_into()?)),
             Self::Init(args) => Request::Init(args.try_into()?),
             Self::Inspect(args) => Request::Inspect(args.into()),
             Self::Mount(args) => {
@@ -205,6 +211,8 @@ fn run(request: Request, logs: &Logs) -> Result<(), Failure> {
         Request::Check(request) => cmd::check::run(&request),
         Request::Decrypt(request) => cmd::decrypt::run(&request),
         Request::Encrypt(request) => cmd::encrypt::run(&request),
+        Request::Export(request) => cmd::export::run(&request),
+        Request::Import(request) => cmd::import::run(&request),
         Request::Init(request) => cmd::init::run(&request),
         Request::Inspect(request) => cmd::inspect::run(&request),
         Request::Reencrypt(request) => cmd::reencrypt::run(&request),

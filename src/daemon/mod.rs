@@ -10,6 +10,7 @@ pub mod harden;
 pub mod mountpoint;
 pub mod mounts;
 pub mod notify;
+pub mod place;
 pub mod policy;
 mod report;
 pub mod runs;

@@ -21,6 +21,7 @@ mod given_keys;
 mod handles;
 mod harness;
 mod hsm;
+mod import;
 mod keys;
 mod kill;
 mod kmip;

@@ -186,6 +186,26 @@ pub struct MountArgs {
     /// Read a file whose header a crash left unwritten as empty, instead of an I/O error
     #[arg(long, help_heading = "Tuning")]
     pub accept_empty: bool,
+
+    /// Of `import`: exchange the names of MOUNTPOINT, with the mount, and this folder beside it
+    #[arg(long, hide = true, value_name = "DIR", requires = "as_it_was")]
+    pub take_place_of: Option<PathBuf>,
+
+    /// Of `import`: only if the folder has this fingerprint
+    #[arg(long, hide = true, value_name = "HEX", requires = "take_place_of", value_parser = parse_fingerprint)]
+    pub as_it_was: Option<Fingerprint>,
+}
+
+/// By which a tree is known again; see [`crate::maint::mirror::Survey`].
+pub type Fingerprint = [u8; 32];
+
+fn parse_fingerprint(text: &str) -> Result<Fingerprint, ValueError> {
+    let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).ok();
+    let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or_else(|| ValueError::OutOfRange {
+        text: text.chars().take(80).collect(),
+        range: "64 hex digits".to_owned(),
+    })
 }
 
 fn parse_entries(text: &str) -> Result<u32, ValueError> {
@@ -310,6 +330,8 @@ pub struct MountRequest {
     pub cache_ttl: Option<Duration>,
     /// A file without a header reads as empty.
     pub accept_empty: bool,
+    /// The folder whose name the mount is to take, and what it must still be.
+    pub take_place_of: Option<(PathBuf, Fingerprint)>,
 }
 
 /// The default of `--key-cache-entries`: 2 MiB of locked memory when full.
@@ -361,6 +383,7 @@ impl MountRequest {
             transport: Transport::default(),
             cache_ttl: None,
             accept_empty: false,
+            take_place_of: None,
         }
     }
 
@@ -463,6 +486,7 @@ impl MountArgs {
             transport: self.transport,
             cache_ttl: self.cache_ttl,
             accept_empty: self.accept_empty,
+            take_place_of: self.take_place_of.zip(self.as_it_was),
             ..MountRequest::new(self.cipherdir, self.mountpoint)
         };
         let logs = request.apply(&self.options, UnknownOption::Refuse)?;

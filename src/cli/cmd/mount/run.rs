@@ -18,6 +18,7 @@ use crate::crypto::MemoryPolicy;
 use crate::daemon::background::{self, Readiness, Side, StartOutcome};
 use crate::daemon::harden;
 use crate::daemon::mountpoint::{self, Contents};
+use crate::daemon::place::{PlaceError, TakesPlace};
 use crate::daemon::policy;
 use crate::daemon::serve::{self, ServeError, ServeRequest};
 use crate::format::volume_config::KeyScope;
@@ -131,7 +132,9 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
     });
     let volume = volume.map_err(|error| errors::volume(&what, &error))?;
     // Nobody wrote: a mount that is refused leaves the next nothing to look over.
-    let terms = terms(&what, request, &volume, &mountpoint)
+    let taken = request.take_place_of.as_ref();
+    let place = taken.map_or(&mountpoint, |(folder, _)| folder).clone();
+    let terms = terms(&what, request, &volume, &place)
         .inspect_err(|_refused| serve::mark_clean(&volume))?;
     let fs = FsOptions {
         accept_empty: request.accept_empty,
@@ -147,7 +150,11 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
         fs,
         mount: mount_config(request, &terms.cipherdir.to_string_lossy(), exclusive),
         cipherdir: terms.cipherdir,
-        mountpoint,
+        mountpoint: place,
+        takes_place: taken.map(|(_, fingerprint)| TakesPlace {
+            mounted_at: mountpoint,
+            fingerprint: *fingerprint,
+        }),
         policy: terms.policy,
         read_only: request.read_only,
         hardening,
@@ -304,6 +311,8 @@ fn cannot_serve(request: &MountRequest, error: &ServeError) -> Failure {
         }
         ServeError::Mount(source) => Failure::new(Exit::NoFuse, what, source.to_string().trim().to_owned())
             .advise("see that fusermount3 is installed (package fuse3), or mount as root"),
+        ServeError::Place(PlaceError::Changed(_)) => Failure::new(Exit::Busy, what, chain(error))
+            .advise("stop what writes there"),
         error => Failure::new(Exit::Failure, what, chain(error)),
     }
 }
