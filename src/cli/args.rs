@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::cmd::{
     audit, census, check, decrypt, encrypt, export, import, init, inspect, lock, mount, policy,
-    reencrypt, rewrap, slots, speed, status, umount, unlock,
+    reencrypt, rewrap, seal, slots, speed, status, umount, unlock,
 };
 use super::exit;
 use super::logging::{LogFormat, LogRequest};
@@ -188,6 +188,12 @@ pub enum Command {
     /// Changes nothing, unless with --repair. Unmount the volume first; without --repair, mounts with --shared may go
     /// on meanwhile. Damage is told by the path in the mount and the range of bytes that only a backup brings back.
     Check(check::CheckArgs),
+
+    /// Seal a volume: from then on it is read-only, and anything that is not as it was is refused
+    ///
+    /// Reads everything, and writes a manifest of names, attributes and contents, authenticated under the volume's keys. Who can write
+    /// CIPHERDIR then cannot exchange, remove, add or put back anything unnoticed. The volume must not be mounted.
+    Seal(seal::SealArgs),
 
     /// Show or change the keys of a volume
     Slots(slots::SlotsCommand),

@@ -62,6 +62,8 @@ pub enum Request {
     Reencrypt(cmd::reencrypt::ReencryptRequest),
     /// `rewrap`
     Rewrap(cmd::rewrap::RewrapRequest),
+    /// `seal`
+    Seal(cmd::seal::SealRequest),
     /// `slots`
     Slots(cmd::slots::SlotsRequest),
     /// `policy`
@@ -186,6 +188,7 @@ impl Command {
             }
             Self::Reencrypt(args) => Request::Reencrypt(args.try_into()?),
             Self::Rewrap(args) => Request::Rewrap(args.into()),
+            Self::Seal(args) => Request::Seal(args.into()),
             Self::Slots(command) => Request::Slots(command.into()),
             Self::Policy(args) => Request::Policy(args.into()),
             Self::Speed(args) => Request::Speed(args.into()),
@@ -217,6 +220,7 @@ fn run(request: Request, logs: &Logs) -> Result<(), Failure> {
         Request::Inspect(request) => cmd::inspect::run(&request),
         Request::Reencrypt(request) => cmd::reencrypt::run(&request),
         Request::Rewrap(request) => cmd::rewrap::run(&request),
+        Request::Seal(request) => cmd::seal::run(&request),
         Request::Slots(request) => cmd::slots::run(&request),
         Request::Mount(request) => cmd::mount::run(&request, logs),
     }

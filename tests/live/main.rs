@@ -36,6 +36,7 @@ mod real_work;
 mod reencrypt;
 mod revocation;
 mod rights;
+mod seal;
 mod shared;
 mod single_files;
 mod slots;

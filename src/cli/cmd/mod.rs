@@ -16,6 +16,7 @@ mod pass;
 pub mod policy;
 pub mod reencrypt;
 pub mod rewrap;
+pub mod seal;
 pub mod slots;
 pub mod speed;
 mod staging;

@@ -3,6 +3,7 @@
 
 mod audit;
 mod run;
+mod seal;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::units::KeyUri;
 pub use audit::AuditTo;
 pub(crate) use audit::{parse_full, show_full};
 pub use run::run;
+pub use seal::RequireSeal;
 
 const AFTER: &str = "\
 MOUNT OPTIONS (-o):
@@ -36,8 +38,8 @@ MOUNT OPTIONS (-o):
   shared                      as --shared; so every other long option, with `_` for `-`:
                               accept_empty, acl, allow_unlocked_memory, audit=, audit_full=, cache_ttl=, export,
                               key_cache_entries=, key_cache_ttl=, log_file=, log_format=, offline_grace=,
-                              passphrase_command=, passphrase_file=, provider_rate=, threads=,
-                              transport=, wait=
+                              passphrase_command=, passphrase_file=, provider_rate=, require_seal=,
+                              threads=, transport=, wait=
   A backslash before a comma keeps it in a value; in a key's URI, %2C stands for one as well. Where an
   option comes twice the last one counts, key= apart; -o outranks the options outside it. Options for mount(8) and systemd (defaults, noauto, user,
   nofail, _netdev, x-…, comment=…) are passed over; an unknown option is an error.
@@ -96,6 +98,13 @@ pub struct MountArgs {
     /// it), and the kernel caches less. Default: one mount at a time, which may cache everything.
     #[arg(long)]
     pub shared: bool,
+
+    /// Refuse a volume that is not sealed: any, or the SHA-256 that `seal` printed
+    ///
+    /// Whoever can put back an older copy of the whole CIPHERDIR can put back one from before it was sealed, or from an earlier
+    /// seal. This machine's own word for what it mounts is what stops him.
+    #[arg(long, value_name = "any|SHA256")]
+    pub require_seal: Option<RequireSeal>,
 
     /// How long to wait for another mount that has the volume and is about to end, 0 to 1h
     ///
@@ -302,6 +311,8 @@ pub struct MountRequest {
     pub sharing: Sharing,
     /// How long another mount that is about to end is waited for.
     pub wait: Duration,
+    /// The seal that the volume must have.
+    pub require_seal: Option<RequireSeal>,
     /// What the kernel is asked for.
     pub kernel: KernelOptions,
     /// Data keys that the keyring holds at most.
@@ -368,6 +379,7 @@ impl MountRequest {
             read_only: false,
             nonempty: false,
             sharing: Sharing::default(),
+            require_seal: None,
             wait: DEFAULT_WAIT,
             kernel: KernelOptions::default(),
             key_cache_entries: DEFAULT_KEY_CACHE_ENTRIES,
@@ -443,6 +455,7 @@ impl MountRequest {
             MountOption::PassphraseFile(path) => self.passphrase = PassphraseFrom::File(path),
             MountOption::ProviderRate(rate) => self.provider_rate = rate,
             MountOption::ReadOnly(on) => self.read_only = on,
+            MountOption::RequireSeal(required) => self.require_seal = Some(required),
             MountOption::Shared => self.sharing = Sharing::Shared,
             MountOption::Suid(on) => self.kernel.suid = on,
             MountOption::Threads(count) => self.threads = Some(count),
@@ -466,6 +479,7 @@ impl MountArgs {
             } else {
                 Sharing::Exclusive
             },
+            require_seal: self.require_seal,
             wait: self.wait,
             kernel: KernelOptions {
                 allow_other: self.allow_other,

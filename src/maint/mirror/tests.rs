@@ -132,7 +132,7 @@ fn every_difference_is_told() {
             fs::set_permissions(to.join("empty"), fs::Permissions::from_mode(0o600)).unwrap();
         }),
         ("empty: time of the last change", |to| {
-            old(&to.join("empty"), 3)
+            old(&to.join("empty"), 3);
         }),
         ("empty: extended attributes or ACL", |to| {
             let set = XattrFlags::empty();
@@ -146,10 +146,10 @@ fn every_difference_is_told() {
             fs::hard_link(to.join("again"), to.join("folder/third")).unwrap();
         }),
         ("the folder: names in it", |to| {
-            fs::remove_file(to.join("link")).unwrap()
+            fs::remove_file(to.join("link")).unwrap();
         }),
         ("the folder: names in it", |to| {
-            fs::write(to.join("more"), "").unwrap()
+            fs::write(to.join("more"), "").unwrap();
         }),
         ("sparse: length", |to| {
             fs::File::options()
@@ -160,7 +160,7 @@ fn every_difference_is_told() {
                 .unwrap();
         }),
         ("folder: time of the last change", |to| {
-            old(&to.join("folder"), 5)
+            old(&to.join("folder"), 5);
         }),
     ];
     for (expected, change) in changes {
@@ -179,16 +179,16 @@ fn every_difference_is_told() {
 fn the_fingerprint_is_another_after_any_change() {
     let changes: [(&str, fn(&Path)); 7] = [
         ("content", |root| {
-            fs::write(root.join("empty"), "x").unwrap()
+            fs::write(root.join("empty"), "x").unwrap();
         }),
         ("a name", |root| {
-            fs::rename(root.join("empty"), root.join("full")).unwrap()
+            fs::rename(root.join("empty"), root.join("full")).unwrap();
         }),
         ("a file less", |root| {
-            fs::remove_file(root.join("link")).unwrap()
+            fs::remove_file(root.join("link")).unwrap();
         }),
         ("a file more", |root| {
-            fs::write(root.join("folder/new"), "").unwrap()
+            fs::write(root.join("folder/new"), "").unwrap();
         }),
         ("a mode", |root| {
             fs::set_permissions(root.join("folder"), fs::Permissions::from_mode(0o700)).unwrap();

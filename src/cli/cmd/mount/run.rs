@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{MountRequest, Sharing, audit};
+use super::{MountRequest, Sharing, audit, seal};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, chain};
 use crate::cli::logging::Logs;
@@ -105,6 +105,13 @@ fn serve(
 
 fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, Failure> {
     let what = what(request);
+    // A sealed volume is never written. What it says of that is proven when it is opened.
+    let sealed = volume::says_sealed(&request.cipherdir);
+    let sealed = sealed.map_err(|error| errors::volume(&what, &error))?;
+    let request = &MountRequest {
+        read_only: request.read_only || sealed,
+        ..request.clone()
+    };
     let hardening =
         harden::harden().map_err(|error| Failure::new(Exit::Failure, &what, chain(&error)))?;
     let policy = if request.allow_unlocked_memory {
@@ -116,9 +123,10 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
     let providers = GivenKeys::only(&what, &request.keys)?
         .limited_to(NonZeroU32::new(request.provider_rate))
         .providers(&request.passphrase, Confirm::No);
-    let exclusive = request.sharing == Sharing::Exclusive;
+    // Nobody changes a sealed volume while it is mounted anywhere.
+    let exclusive = request.sharing == Sharing::Exclusive || sealed;
     let unlock = UnlockOptions {
-        sharing: if exclusive {
+        sharing: if request.sharing == Sharing::Exclusive {
             volume::Sharing::Exclusive
         } else {
             volume::Sharing::Shared
@@ -136,7 +144,9 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
     let place = taken.map_or(&mountpoint, |(folder, _)| folder).clone();
     let terms = terms(&what, request, &volume, &place)
         .inspect_err(|_refused| serve::mark_clean(&volume))?;
+    let seal = seal::check(&what, request, &volume)?;
     let fs = FsOptions {
+        seal,
         accept_empty: request.accept_empty,
         shared: !exclusive,
         offline_grace: request.offline_grace,
