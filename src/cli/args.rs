@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::cmd::{
-    audit, census, check, config, decrypt, doctor, encrypt, init, inspect, lock, mount, policy,
-    reencrypt, rewrap, slots, speed, status, umount, unlock,
+    audit, census, check, config, decrypt, doctor, encrypt, export, import, init, inspect, lock,
+    mount, policy, reencrypt, rewrap, seal, slots, speed, status, umount, unlock,
 };
 use super::exit;
 use super::logging::{LogFormat, LogRequest};
@@ -131,6 +131,20 @@ pub enum Command {
     /// Everything written through the mount is encrypted before it reaches CIPHERDIR.
     Mount(mount::MountArgs),
 
+    /// Turn a plaintext folder into a volume, and mount it in its place
+    ///
+    /// Copies the folder into a new ciphertext folder beside it, reads the copy back and compares everything, and then
+    /// exchanges folder and mount in one step: whoever opens DIR finds either the whole plaintext or the whole mount. The
+    /// plaintext stays in DIR.plain until --remove-plaintext. Cut short at any point, nothing is lost: run it again to go on.
+    Import(Box<import::ImportArgs>),
+
+    /// Write the decrypted tree of a volume to a folder
+    ///
+    /// With everything: owners, modes, times, extended attributes, ACLs, hard links, symlinks, FIFOs, sockets, devices,
+    /// holes. The result is read back and compared before it gets its name. The volume must not be mounted, and nothing of it
+    /// is changed. Cut short, it is gone on with by running it again.
+    Export(export::ExportArgs),
+
     /// Show what is mounted, its keys and its counters
     ///
     /// Asks the process behind MOUNT, or behind each envelopefs mount. Only root and the user who
@@ -188,6 +202,12 @@ pub enum Command {
     /// Changes nothing, unless with --repair. Unmount the volume first; without --repair, mounts with --shared may go
     /// on meanwhile. Damage is told by the path in the mount and the range of bytes that only a backup brings back.
     Check(check::CheckArgs),
+
+    /// Seal a volume: from then on it is read-only, and anything that is not as it was is refused
+    ///
+    /// Reads everything, and writes a manifest of names, attributes and contents, authenticated under the volume's keys. Who can write
+    /// CIPHERDIR then cannot exchange, remove, add or put back anything unnoticed. The volume must not be mounted.
+    Seal(seal::SealArgs),
 
     /// Show or change the keys of a volume
     Slots(slots::SlotsCommand),

@@ -42,6 +42,10 @@ pub(super) fn volume(what: impl Into<String>, error: &VolumeError) -> Failure {
             .advise("put back .envelopefs/policy.toml as it was, or set it anew: `envelopefs policy set CIPHERDIR FILE`"),
         VolumeError::Policy(_) => Failure::new(Exit::Usage, what, error)
             .advise("`envelopefs policy check FILE` says what is wrong with a policy; docs/POLICY.md what one is"),
+        VolumeError::Sealed => Failure::new(Exit::Usage, what, error)
+            .advise("mount it read-only, or let it be changed again: `envelopefs seal --remove CIPHERDIR`"),
+        VolumeError::SealForged => Failure::new(Exit::SealBroken, what, error)
+            .advise("put back .envelopefs/seal from a backup"),
         VolumeError::OtherKeys { .. } => Failure::new(Exit::KeyDenied, what, error)
             .advise("see that it is the volume that you mean; if it is, give its key by --key"),
         VolumeError::FolderKey(_, _) | VolumeError::FolderWithoutKey(_) => {

@@ -79,6 +79,7 @@ exit_codes! {
     NoAnswer = 23, "no-answer", Provisional, "a mount is there and its process does not answer";
     Incomplete = 24, "incomplete", Stable, "a run over all files was cut short, or left some as they were: run it again";
     AuditBroken = 25, "audit-broken", Stable, "audit lines are not as they were written";
+    SealBroken = 26, "seal-broken", Stable, "a sealed volume is not as it was sealed, or the seal that is required is not there";
     NoService = 30, "no-service", Stable, "the folder or the store holds no key service";
     ServiceExists = 31, "service-exists", Stable, "the folder or the store holds a key service already";
     StoreUnavailable = 32, "store-unavailable", Stable, "the key service's store does not answer";

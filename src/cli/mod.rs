@@ -52,6 +52,10 @@ pub enum Request {
     Doctor(cmd::doctor::DoctorRequest),
     /// `encrypt`
     Encrypt(cmd::encrypt::EncryptRequest),
+    /// `export`
+    Export(cmd::export::ExportRequest),
+    /// `import`
+    Import(Box<cmd::import::ImportRequest>),
     /// `init`
     Init(cmd::init::InitRequest),
     /// `inspect`
@@ -68,6 +72,8 @@ pub enum Request {
     Remount(cmd::remount::RemountRequest),
     /// `rewrap`
     Rewrap(cmd::rewrap::RewrapRequest),
+    /// `seal`
+    Seal(cmd::seal::SealRequest),
     /// `slots`
     Slots(cmd::slots::SlotsRequest),
     /// `policy`
@@ -221,11 +227,14 @@ impl Command {
             Self::Decrypt(args) => Request::Decrypt(args.into()),
             Self::Doctor(args) => Request::Doctor(args.into()),
             Self::Encrypt(args) => Request::Encrypt(args.try_into()?),
+            Self::Export(args) => Request::Export(args.into()),
+            Self::Import(args) => Request::Import(Box::new((*args).try_into()?)),
             Self::Init(args) => Request::Init(args.try_into()?),
             Self::Inspect(args) => Request::Inspect(args.into()),
             Self::Mount(args) => Request::Mount(Box::new(mount_request(args, logs, given)?)),
             Self::Reencrypt(args) => Request::Reencrypt(args.try_into()?),
             Self::Rewrap(args) => Request::Rewrap(args.into()),
+            Self::Seal(args) => Request::Seal(args.into()),
             Self::Slots(command) => Request::Slots(command.into()),
             Self::Policy(args) => Request::Policy(args.into()),
             Self::Speed(args) => Request::Speed(args.into()),
@@ -253,11 +262,14 @@ fn run(request: Request, logs: &Logs) -> Result<(), Failure> {
         Request::Decrypt(request) => cmd::decrypt::run(&request),
         Request::Doctor(request) => cmd::doctor::run(&request),
         Request::Encrypt(request) => cmd::encrypt::run(&request),
+        Request::Export(request) => cmd::export::run(&request),
+        Request::Import(request) => cmd::import::run(&request),
         Request::Init(request) => cmd::init::run(&request),
         Request::Inspect(request) => cmd::inspect::run(&request),
         Request::Reencrypt(request) => cmd::reencrypt::run(&request),
         Request::Remount(request) => cmd::remount::run(&request),
         Request::Rewrap(request) => cmd::rewrap::run(&request),
+        Request::Seal(request) => cmd::seal::run(&request),
         Request::Slots(request) => cmd::slots::run(&request),
         Request::Mount(request) => cmd::mount::run(&request, logs),
     }

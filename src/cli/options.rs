@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::cmd::mount::{AuditTo, parse_full, show_full};
+use super::cmd::mount::{AuditTo, RequireSeal, parse_full, show_full};
 use super::logging::LogFormat;
 use super::values::{self, ValueError};
 use crate::audit::WhenFull;
@@ -102,6 +102,8 @@ pub enum MountOption {
     ProviderRate(u32),
     /// `ro`, `rw`
     ReadOnly(bool),
+    /// `require_seal=any`, `require_seal=SHA256`
+    RequireSeal(RequireSeal),
     /// `shared`
     Shared,
     /// `suid`, `nosuid`
@@ -290,6 +292,7 @@ const VALUED: &[&str] = &[
     "passphrase_command",
     "passphrase_file",
     "provider_rate",
+    "require_seal",
     "threads",
     "transport",
     "wait",
@@ -328,6 +331,7 @@ fn valued(name: &str, value: &str) -> Result<MountOption, OptionError> {
         "passphrase_command" => MountOption::PassphraseCommand(value.to_owned()),
         "passphrase_file" => MountOption::PassphraseFile(value.into()),
         "provider_rate" => MountOption::ProviderRate(count(PROVIDER_RATE)?),
+        "require_seal" => MountOption::RequireSeal(value.parse().map_err(wrong)?),
         "threads" => MountOption::Threads(count(THREADS)?),
         "transport" => MountOption::Transport(parse_transport(value).map_err(wrong)?),
         "wait" => MountOption::Wait(duration(WAIT)?),
@@ -383,6 +387,7 @@ impl fmt::Display for MountOption {
             Self::PassphraseFile(path) => write!(f, "passphrase_file={}", path.display()),
             Self::ProviderRate(rate) => write!(f, "provider_rate={rate}"),
             Self::ReadOnly(on) => f.write_str(either(*on, "ro", "rw")),
+            Self::RequireSeal(required) => write!(f, "require_seal={required}"),
             Self::Shared => f.write_str("shared"),
             Self::Suid(on) => f.write_str(either(*on, "suid", "nosuid")),
             Self::Threads(count) => write!(f, "threads={count}"),
@@ -510,6 +515,8 @@ mod tests {
             "idle_lock=31d",
             "idle_unmount=x",
             "audit_full=wait",
+            "require_seal=yes",
+            "require_seal=ABAB",
             "key=no-uri",
             "key=:x",
             "key=Pkcs11:x",
@@ -586,6 +593,8 @@ mod tests {
             ".+".prop_map(MountOption::PassphraseCommand),
             ".+".prop_map(|path| MountOption::PassphraseFile(path.into())),
             any::<bool>().prop_map(MountOption::ReadOnly),
+            Just(MountOption::RequireSeal(RequireSeal::Any)),
+            any::<[u8; 32]>().prop_map(|hash| MountOption::RequireSeal(RequireSeal::This(hash))),
             Just(MountOption::Shared),
             any::<bool>().prop_map(MountOption::Suid),
             THREADS.prop_map(MountOption::Threads),

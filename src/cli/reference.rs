@@ -67,7 +67,7 @@ fn show_positional(argument: &Arg) -> String {
 
 fn table<'a>(arguments: impl Iterator<Item = &'a Arg>) -> String {
     let mut text = String::from("| option | meaning |\n|---|---|\n");
-    for argument in arguments {
+    for argument in arguments.filter(|argument| !argument.is_hide_set()) {
         let help = argument.get_long_help().or(argument.get_help());
         let meaning = cell(&plain(help));
         // Writing to a String cannot fail.

@@ -88,6 +88,12 @@ pub enum Damage {
         /// Which one.
         index: ChunkIndex,
     },
+    /// The volume is sealed, and the chunk is not the one that was there then.
+    #[error("chunk {index} is not the one that the volume was sealed with")]
+    NotAsSealed {
+        /// Which one.
+        index: ChunkIndex,
+    },
     /// A chunk was sealed under a key epoch that the header does not have.
     #[error("chunk {index} names an unknown key epoch")]
     UnknownEpoch {

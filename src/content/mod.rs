@@ -29,7 +29,7 @@ mod writer;
 mod tests;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
@@ -40,7 +40,7 @@ use crate::format::layout::Layout;
 use crate::keys::KeyError;
 use crate::storage::{Access, Node, Stat, StorageFile, TimeSet, Timestamp};
 use crate::units::{ChunkIndex, CipherLen, EpochId, FileId, PlainLen};
-use crate::volume::FileMaterial;
+use crate::volume::{ChunkTag, FileMaterial, SealedFile};
 
 pub use buffers::with_buffer;
 pub use commit::{CommitTicket, SyncKind};
@@ -64,6 +64,8 @@ pub struct OpenFile {
     subkeys: SubkeyCache,
     /// Whether other mounts may write the file too.
     shared: bool,
+    /// Of a sealed volume: the tags that its chunks had.
+    pinned: OnceLock<Box<[ChunkTag]>>,
     /// Held shared by reads, exclusively by what changes the file. Nothing else in this process is
     /// locked while it is held.
     state: RwLock<State>,
@@ -188,8 +190,21 @@ impl OpenFile {
             context: ChunkContext::new(layout, state.header.file_id),
             subkeys: SubkeyCache::default(),
             shared: false,
+            pinned: OnceLock::new(),
             state: RwLock::new(state),
         }
+    }
+
+    /// Holds every later read against the chunks of `sealed`, which was read from this file.
+    ///
+    /// # Errors
+    /// [`Damage::Header`] where the header is another by now.
+    pub fn pin(&self, sealed: SealedFile) -> Result<(), ContentError> {
+        if !sealed.has_header(&self.state.read().header) {
+            return Err(ContentError::damaged(self.file_id(), Damage::Header));
+        }
+        self.pinned.get_or_init(|| sealed.into_tags());
+        Ok(())
     }
 
     /// The plaintext length in bytes.

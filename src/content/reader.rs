@@ -124,6 +124,7 @@ impl OpenFile {
         out: &mut [u8],
         last: &mut LastSubkey,
     ) -> Result<(), ContentError> {
+        self.check_pin(index, area)?;
         let parsed = chunk::parse(&self.context, index, area);
         let sealed = match parsed.map_err(|source| self.damaged(Damage::Chunk { index, source }))? {
             Area::Hole => {
@@ -153,6 +154,18 @@ impl OpenFile {
             out.copy_from_slice(&whole[skip..skip + out.len()]);
             Ok(())
         })
+    }
+
+    /// In a sealed volume an older chunk of the file, which would open, is none.
+    fn check_pin(&self, index: ChunkIndex, area: &[u8]) -> Result<(), ContentError> {
+        let Some(pinned) = self.pinned.get() else {
+            return Ok(());
+        };
+        let nth = usize::try_from(index.0).unwrap_or(usize::MAX);
+        match pinned.get(nth) {
+            Some(tag) if chunk::tag_of(area) == Some(tag) => Ok(()),
+            _ => Err(self.damaged(Damage::NotAsSealed { index })),
+        }
     }
 
     /// Opens a sealed chunk into `out`, which is as long as it.

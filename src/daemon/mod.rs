@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod mountpoint;
 pub mod mounts;
 pub mod notify;
+pub mod place;
 pub mod policy;
 mod report;
 pub mod runs;

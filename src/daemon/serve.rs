@@ -19,6 +19,7 @@ use super::control::{self, ControlServer, Served};
 use super::harden::HardeningReport;
 use super::idle::{IdleTimes, IdleWatch, Idling};
 use super::metrics::{self, MetricsFile};
+use super::place::{PlaceError, TakesPlace};
 use super::policy::PolicyHost;
 use super::report::{Probe, StatusReporter};
 use super::runs::RunHost;
@@ -36,8 +37,10 @@ pub struct ServeRequest {
     pub mount: MountConfig,
     /// The ciphertext folder's canonical path.
     pub cipherdir: PathBuf,
-    /// The mount point's canonical path.
+    /// The mount point's canonical path: where the mount is when it works.
     pub mountpoint: PathBuf,
+    /// It is mounted elsewhere, and then takes the place of a folder that is there.
+    pub takes_place: Option<TakesPlace>,
     /// Who may do what.
     pub policy: Option<Policy>,
     /// Nothing is written.
@@ -88,6 +91,9 @@ pub enum ServeError {
     /// What a crash left could not be looked over.
     #[error("looking over what a crash left: {0}")]
     Recovery(#[from] MaintError),
+    /// The mount cannot take a folder's place.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// Something around the mount failed.
     #[error("{what}: {source}")]
     Other {
@@ -137,8 +143,13 @@ fn serve_volume(
     let begun = look_over(&volume, request.read_only)
         .and_then(|()| begin(&volume, request.fs, request.policy))
         .and_then(|fs| {
-            let mounted = fuse::mount(Arc::clone(&fs), &request.mountpoint, &request.mount);
-            Ok((fs, mounted.map_err(ServeError::Mount)?))
+            let place = request.takes_place.as_ref();
+            let at = place.map_or(&request.mountpoint, |place| &place.mounted_at);
+            let mounted = fuse::mount(Arc::clone(&fs), at, &request.mount);
+            let mounted = mounted.map_err(ServeError::Mount)?;
+            // Nothing can be written before requests are served: it is durable by then which folder is which.
+            place.map_or(Ok(()), |place| place.take(&request.mountpoint))?;
+            Ok((fs, mounted))
         });
     // Nobody wrote: the next mount has nothing to look over on this one's account.
     let (fs, mounted) = begun.inspect_err(|_error| mark_clean(&volume))?;

@@ -21,6 +21,11 @@ pub const OVERHEAD: usize = 48;
 
 const AAD_LEN: usize = 35;
 
+/// The tag that stands in a chunk's area, zeros in a hole; `None` where the area is cut short.
+pub fn tag_of(area: &[u8]) -> Option<&[u8; 16]> {
+    area.get(24..40)?.try_into().ok()
+}
+
 /// What all chunks of a file share: where they may stand and what they are bound to.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct ChunkContext {

@@ -48,6 +48,8 @@ pub struct VolumeConfig {
     pub policy: Option<[u8; 32]>,
     /// Keys that folders of an earlier policy had, at most [`MAX_FORMER`]: files may still be under them, and no new one is.
     pub former_keys: Vec<KeyUri>,
+    /// SHA-256 of the manifest that the volume was sealed with, where it is sealed: nothing of it changes any more.
+    pub seal: Option<[u8; 32]>,
 }
 
 /// How names stand on disk.
@@ -173,6 +175,11 @@ impl UnverifiedConfig {
         self.config.policy
     }
 
+    /// Whether it says that the volume is sealed.
+    pub fn says_sealed(&self) -> bool {
+        self.config.seal.is_some()
+    }
+
     /// What it says wraps files' data keys.
     pub fn key_scope(&self) -> KeyScope {
         self.config.key_scope
@@ -234,6 +241,8 @@ struct Document {
     )]
     former_keys: Vec<KeyUri>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    seal: Option<Hex>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     tag: Option<Hex>,
 }
 
@@ -253,6 +262,7 @@ impl Document {
             slots: config.slots.clone(),
             policy: config.policy.map(Hex),
             former_keys: config.former_keys.clone(),
+            seal: config.seal.map(Hex),
             tag: None,
         }
     }
@@ -292,6 +302,7 @@ impl Document {
             slots: self.slots,
             policy: self.policy.map(|Hex(hash)| hash),
             former_keys: self.former_keys,
+            seal: self.seal.map(|Hex(hash)| hash),
         };
         Ok(UnverifiedConfig { config, tag })
     }
@@ -357,6 +368,7 @@ mod tests {
             slots: vec![slot(72)],
             policy: None,
             former_keys: Vec::new(),
+            seal: None,
         }
     }
 
@@ -418,6 +430,27 @@ mod tests {
         document.as_object_mut().unwrap().remove("policy");
         let removed = serde_json::to_vec(&document).unwrap();
         assert_eq!(reread(&removed, 1), Err(VolumeConfigError::Forged));
+    }
+
+    #[test]
+    fn a_seal_stands_behind_all_else_and_its_removal_is_forged() {
+        let sealed = VolumeConfig {
+            seal: Some([0xAB; 32]),
+            ..config()
+        };
+        let canonical = String::from_utf8(Document::of(&sealed).canonical()).unwrap();
+        let end = format!(r#"}}],"seal":"{}"}}"#, "ab".repeat(32));
+        assert!(canonical.ends_with(&end), "{canonical}");
+        let json = sealed.encode(&mac(1));
+        assert_eq!(reread(&json, 1), Ok(sealed));
+        let mut document: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        for forged in [None, Some(serde_json::json!("cd".repeat(32)))] {
+            let object = document.as_object_mut().unwrap();
+            object.remove("seal");
+            object.extend(forged.map(|hash| ("seal".to_owned(), hash)));
+            let json = serde_json::to_vec(&document).unwrap();
+            assert_eq!(reread(&json, 1), Err(VolumeConfigError::Forged));
+        }
     }
 
     #[test]
@@ -628,6 +661,7 @@ mod tests {
                 keys: slots.iter().map(|slot| slot.key_uri.clone()).collect(),
                 commitment,
                 former_keys: slots.iter().filter(|_| former).map(|slot| slot.key_uri.clone()).collect(),
+                seal: former.then_some([0x5E; 32]),
                 slots,
                 policy,
             }

@@ -8,7 +8,7 @@ use crate::content::ContentError;
 use crate::crypto::LockedMemoryError;
 use crate::format::names::NameError;
 use crate::keys::{KeyError, KeyErrorKind};
-use crate::volume::VolumeError;
+use crate::volume::{Broken, VolumeError};
 
 /// Why an operation failed.
 #[derive(Debug, Error)]
@@ -36,6 +36,9 @@ pub enum FsError {
     /// A defect of this program: the operation ended in a panic.
     #[error("internal error (a panic); please report it")]
     Panic,
+    /// The volume is sealed, and something is not as it was then.
+    #[error("the volume is sealed, and {0}")]
+    SealBroken(#[from] Broken),
     /// Nothing went wrong: the operation may not be done, and the errno says why.
     #[error("{}", io::Error::from_raw_os_error(*.0))]
     Refused(i32),
@@ -67,6 +70,7 @@ impl FsError {
             | Self::ForeignFile
             | Self::Name(_)
             | Self::Panic
+            | Self::SealBroken(_)
             | Self::Unsealable(_) => libc::EIO,
             Self::Io(error) => error.raw_os_error().unwrap_or(libc::EIO),
             Self::LockedMemory(_) => libc::ENOMEM,
@@ -86,6 +90,7 @@ impl FsError {
             Self::Content(ContentError::Damaged { .. } | ContentError::NotReadable(_))
             | Self::ForeignFile
             | Self::Name(_)
+            | Self::SealBroken(_)
             | Self::Unsealable(_)
             | Self::Volume(VolumeError::FolderId(_)) => true,
             Self::Content(

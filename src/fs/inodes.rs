@@ -176,6 +176,18 @@ impl Inode {
         &self.xattrs
     }
 
+    /// The path of the ciphertext below the ciphertext folder, where it is known: without a `/` before it.
+    pub(super) fn cipher_path_bytes(&self) -> Option<Vec<u8>> {
+        match &*self.whereabouts.read() {
+            Whereabouts::Held(_) => (self.ino == Ino::ROOT).then(Vec::new),
+            Whereabouts::ByHandle(_) => None,
+            Whereabouts::At { parent, cname } => {
+                let above = parent.cipher_path_bytes()?;
+                Some(crate::volume::join_path(&above, cname.as_bytes()))
+            }
+        }
+    }
+
     /// The path of the ciphertext file below the ciphertext folder, for logs.
     pub(super) fn cipher_path(&self) -> String {
         match &*self.whereabouts.read() {

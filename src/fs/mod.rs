@@ -25,6 +25,7 @@ mod ops;
 mod policy;
 mod prefetch;
 mod resolve;
+mod sealed;
 mod space;
 mod stats;
 mod subject;
@@ -42,7 +43,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 
 use crate::storage::Node;
-use crate::volume::Volume;
+use crate::volume::{Seal, Volume};
 
 pub use attr::{Attr, Entry};
 pub use caller::Caller;
@@ -92,6 +93,8 @@ pub struct FsOptions {
     pub shared: bool,
     /// How long keys in use may be used beyond their TTL while no provider says whether they may.
     pub offline_grace: Duration,
+    /// What everything is held against, where the volume is sealed.
+    pub seal: Option<Arc<Seal>>,
 }
 
 /// The grace where nothing else is said.
@@ -107,6 +110,7 @@ impl Default for FsOptions {
             folder_handles: NonZeroUsize::new(4096).expect("not zero"),
             shared: false,
             offline_grace: DEFAULT_OFFLINE_GRACE,
+            seal: None,
         }
     }
 }

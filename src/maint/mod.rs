@@ -1,8 +1,10 @@
-//! Whole-volume work beside the mount: check, recovery after a crash, one-file encrypt and decrypt.
+//! Whole-volume work beside the mount: check, recovery after a crash, one-file encrypt and decrypt, whole trees
+//! copied into a mount and out of it.
 
 mod census;
 mod check;
 mod error;
+pub mod mirror;
 mod open;
 mod recover;
 mod single;

@@ -92,6 +92,7 @@ pub fn create_in(
         slots,
         policy: None,
         former_keys: Vec::new(),
+        seal: None,
     };
     let root = empty_folder(root()?, path)?;
     let io = |what: &'static str| VolumeError::io(format!("{}: {what}", path.display()));

@@ -93,6 +93,12 @@ pub enum VolumeError {
     /// Files may be under too many keys that no folder has any more.
     #[error("files may still be under the keys of too many earlier policies")]
     TooManyFormerKeys,
+    /// The volume is sealed, and was to be opened for writing.
+    #[error("the volume is sealed")]
+    Sealed,
+    /// The manifest is not the one that `volume.json` names.
+    #[error("its manifest .envelopefs/seal was changed, removed, or an older one was put back")]
+    SealForged,
     /// The policy cannot be followed.
     #[error("the policy: {0}")]
     Policy(#[from] PolicyError),

@@ -195,6 +195,7 @@ impl LiveConfig {
             slots: read.slots,
             policy: read.policy,
             former_keys: read.former_keys,
+            seal: read.seal,
             ..(*known).clone()
         })
     }

@@ -19,11 +19,17 @@ pub(super) const IN_USE: &[u8] = b"in-use";
 
 /// Who may do what, where the volume has a policy.
 pub(super) const POLICY: &[u8] = b"policy.toml";
+/// What the volume was when it was sealed.
+pub(super) const SEAL: &[u8] = b"seal";
+/// Which folder an `import` makes the volume from.
+pub(super) const IMPORT: &[u8] = b"import";
 /// One that is being set.
 pub(super) const NEW_POLICY: &[u8] = b"policy.toml.new";
 
 /// The entries that belong in the folder, beside the marks of shared mounts.
-pub(super) const ENTRIES: [&[u8]; 7] = [CONFIG, LOCK, RUN, DONE, IN_USE, POLICY, NEW_POLICY];
+pub(super) const ENTRIES: [&[u8]; 9] = [
+    CONFIG, LOCK, RUN, DONE, IN_USE, IMPORT, SEAL, POLICY, NEW_POLICY,
+];
 
 /// A name of this module's own.
 pub(super) fn name(bytes: &[u8]) -> CName {

@@ -17,6 +17,7 @@ mod names;
 mod policy;
 mod pools;
 mod renew;
+mod seal;
 mod secrets;
 mod slots;
 mod unlock;
@@ -48,7 +49,8 @@ pub use making::BeingMade;
 pub use names::Listed;
 pub use policy::{Machine, StoredPolicy};
 pub use renew::{Renewal, RenewalOptions};
-pub use unlock::{Sharing, UnlockOptions, open, open_in, seen_keys};
+pub use seal::{Broken, ChunkTag, Seal, SealedFile, join as join_path};
+pub use unlock::{Sharing, UnlockOptions, open, open_in, says_sealed, seen_keys};
 pub use vault::Held;
 pub use wrapping::{VOLUME_SCHEME, unwrap_slots, wrap_slots};
 

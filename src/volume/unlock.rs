@@ -62,7 +62,7 @@ impl Default for UnlockOptions {
 ///
 /// # Errors
 /// [`VolumeError::NotAVolume`], [`VolumeError::NoConfig`], [`VolumeError::InUse`], [`VolumeError::OtherKeys`],
-/// [`VolumeError::WrongKey`], [`VolumeError::Config`] where `volume.json` was changed or is newer than this program, and what a key provider answers.
+/// [`VolumeError::WrongKey`], [`VolumeError::Sealed`], [`VolumeError::Config`] where `volume.json` was changed or is newer than this program, and what a key provider answers.
 pub fn open(
     path: &Path,
     options: &UnlockOptions,
@@ -96,6 +96,9 @@ pub fn open_in(
     let told = Arc::new(Told::new(audit_key, told.into_inner()));
     let secrets = VolumeSecrets::derive(&volume_key, &config.volume_id())?;
     let config = config.verify(&secrets.config)?;
+    if config.seal.is_some() && !options.read_only {
+        return Err(VolumeError::Sealed);
+    }
     let in_use = match options.read_only {
         true => None,
         false => Some(InUse::set(&folder, options.sharing)?),
@@ -148,6 +151,17 @@ pub fn seen_keys(path: &Path) -> Result<(Arc<Node>, SeenKeys), VolumeError> {
     let config = read_config(path, &folder)?;
     let folders = Folders::read(&folder, config.policy()).unwrap_or_default();
     Ok((Arc::new(root), SeenKeys::of(&config, folders.folders)))
+}
+
+/// Whether the volume in `path` says that it is sealed. Proven only when it is opened: for writing, it does not open if it is.
+///
+/// # Errors
+/// As [`seen_keys`].
+pub fn says_sealed(path: &Path) -> Result<bool, VolumeError> {
+    let io = |what: &'static str| VolumeError::io(format!("{}: {what}", path.display()));
+    let root = Node::open_root(path).map_err(io("opening the folder"))?;
+    let folder = own_folder(path, &root)?;
+    Ok(read_config(path, &folder)?.says_sealed())
 }
 
 fn own_folder(path: &Path, root: &Node) -> Result<Node, VolumeError> {

@@ -280,7 +280,7 @@ def open_xattr(case):
 
 
 CONFIG_FIELDS = (
-    "format volume_id block_len header_len names key_scope foreign_files keys commitment slots policy former_keys tag"
+    "format volume_id block_len header_len names key_scope foreign_files keys commitment slots policy former_keys seal tag"
 ).split()
 
 
@@ -297,7 +297,7 @@ def open_config(case):
     need(isinstance(config, dict) and config.get("format") == 1, "format")
     if config.get("policy", "") is None:
         del config["policy"]
-    absent = [field for field in ("policy", "former_keys") if field not in config]
+    absent = [field for field in ("policy", "former_keys", "seal") if field not in config]
     need(sorted([*config, *absent]) == sorted(CONFIG_FIELDS), "fields")
     former = config.get("former_keys", [])
     need(isinstance(former, list) and len(former) <= 16, "former keys")
@@ -306,6 +306,10 @@ def open_config(case):
     need(all(isinstance(key, str) and re.fullmatch(r"[a-z][a-z0-9]*:[!-~]*", key) for key in former), "former keys")
     policy = config.get("policy", "0" * 64)
     need(isinstance(policy, str) and re.fullmatch(r"[0-9a-f]{64}", policy), "policy")
+    if config.get("seal", "") is None:
+        del config["seal"]
+    seal = config.get("seal", "0" * 64)
+    need(isinstance(seal, str) and re.fullmatch(r"[0-9a-f]{64}", seal), "seal")
     need(config["block_len"] in [1 << log2 for log2 in range(12, 21)], "block size")
     need(config["header_len"] in (512, 1024, 2048), "header size")
     need(config["names"] in ("encrypted", "plain"), "names")

@@ -13,6 +13,7 @@ use crate::format::layout::{Layout, LayoutError};
 use crate::format::volume_config::{ForeignFiles, KeyScope, MAX_KEYS, NameMode};
 use crate::units::{KeyUri, VolumeId};
 
+pub(super) use run::make;
 pub use run::run;
 
 const AFTER: &str = "\
@@ -37,6 +38,14 @@ pub struct InitArgs {
     #[arg(value_name = "CIPHERDIR")]
     pub cipherdir: PathBuf,
 
+    /// What the volume is to be.
+    #[command(flatten)]
+    pub volume: NewVolumeArgs,
+}
+
+/// What a new volume is to be; also arguments of `import`.
+#[derive(Args, Clone, Debug)]
+pub struct NewVolumeArgs {
     /// The key that opens the volume; may be given several times, and any one of them opens it
     ///
     /// Default: a new key file, mode 0600, in $XDG_CONFIG_HOME/envelopefs/keys/ (~/.config if
@@ -261,6 +270,16 @@ impl TryFrom<InitArgs> for InitRequest {
     type Error = Failure;
 
     fn try_from(args: InitArgs) -> Result<Self, Failure> {
+        Self::new(args.cipherdir, args.volume)
+    }
+}
+
+impl InitRequest {
+    /// A volume in `cipherdir`.
+    ///
+    /// # Errors
+    /// Arguments that do not go together.
+    pub fn new(cipherdir: PathBuf, args: NewVolumeArgs) -> Result<Self, Failure> {
         let by_names = match args.names {
             NamesChoice::Encrypted => ForeignChoice::Deny,
             NamesChoice::Plain => ForeignChoice::Allow,
@@ -273,7 +292,7 @@ impl TryFrom<InitArgs> for InitRequest {
             ));
         }
         Ok(Self {
-            cipherdir: args.cipherdir,
+            cipherdir,
             volume_keys: args.volume_keys,
             keys: match args.keys {
                 keys if keys.is_empty() => KeyChoice::NewKeyFile,

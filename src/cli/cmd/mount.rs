@@ -4,6 +4,7 @@
 mod audit;
 mod reload;
 mod run;
+mod seal;
 mod shown;
 
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use crate::units::KeyUri;
 pub use audit::AuditTo;
 pub(crate) use audit::{parse_full, show_full};
 pub use run::run;
+pub use seal::RequireSeal;
 
 const AFTER: &str = "\
 MOUNT OPTIONS (-o):
@@ -40,7 +42,7 @@ MOUNT OPTIONS (-o):
   shared                      as --shared; so every other long option, with `_` for `-`:
                               accept_empty, acl, allow_unlocked_memory, audit=, audit_full=, cache_ttl=, export,
                               idle_lock=, idle_unmount=, key_cache_entries=, key_cache_ttl=, log_file=, log_format=, metrics=, offline_grace=,
-                              passphrase_command=, passphrase_file=, provider_rate=, threads=,
+                              passphrase_command=, passphrase_file=, provider_rate=, require_seal=, threads=,
                               transport=, wait=
   A backslash before a comma keeps it in a value; in a key's URI, %2C stands for one as well. Where an
   option comes twice the last one counts, key= apart; -o outranks the options outside it. Options for mount(8) and systemd (defaults, noauto, user,
@@ -100,6 +102,13 @@ pub struct MountArgs {
     /// it), and the kernel caches less. Default: one mount at a time, which may cache everything.
     #[arg(long)]
     pub shared: bool,
+
+    /// Refuse a volume that is not sealed: any, or the SHA-256 that `seal` printed
+    ///
+    /// Whoever can put back an older copy of the whole CIPHERDIR can put back one from before it was sealed, or from an earlier
+    /// seal. This machine's own word for what it mounts is what stops him.
+    #[arg(long, value_name = "any|SHA256")]
+    pub require_seal: Option<RequireSeal>,
 
     /// How long to wait for another mount that has the volume and is about to end, 0 to 1h
     ///
@@ -210,6 +219,26 @@ pub struct MountArgs {
     /// Read a file whose header a crash left unwritten as empty, instead of an I/O error
     #[arg(long, help_heading = "Tuning")]
     pub accept_empty: bool,
+
+    /// Of `import`: exchange the names of MOUNTPOINT, with the mount, and this folder beside it
+    #[arg(long, hide = true, value_name = "DIR", requires = "as_it_was")]
+    pub take_place_of: Option<PathBuf>,
+
+    /// Of `import`: only if the folder has this fingerprint
+    #[arg(long, hide = true, value_name = "HEX", requires = "take_place_of", value_parser = parse_fingerprint)]
+    pub as_it_was: Option<Fingerprint>,
+}
+
+/// By which a tree is known again; see [`crate::maint::mirror::Survey`].
+pub type Fingerprint = [u8; 32];
+
+fn parse_fingerprint(text: &str) -> Result<Fingerprint, ValueError> {
+    let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).ok();
+    let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or_else(|| ValueError::OutOfRange {
+        text: text.chars().take(80).collect(),
+        range: "64 hex digits".to_owned(),
+    })
 }
 
 fn parse_entries(text: &str) -> Result<u32, ValueError> {
@@ -310,6 +339,8 @@ pub struct MountRequest {
     pub sharing: Sharing,
     /// How long another mount that is about to end is waited for.
     pub wait: Duration,
+    /// The seal that the volume must have.
+    pub require_seal: Option<RequireSeal>,
     /// What the kernel is asked for.
     pub kernel: KernelOptions,
     /// Data keys that the keyring holds at most.
@@ -344,6 +375,8 @@ pub struct MountRequest {
     pub cache_ttl: Option<Duration>,
     /// A file without a header reads as empty.
     pub accept_empty: bool,
+    /// The folder whose name the mount is to take, and what it must still be.
+    pub take_place_of: Option<(PathBuf, Fingerprint)>,
 }
 
 /// The default of `--key-cache-entries`: 2 MiB of locked memory when full.
@@ -380,6 +413,7 @@ impl MountRequest {
             read_only: false,
             nonempty: false,
             sharing: Sharing::default(),
+            require_seal: None,
             wait: DEFAULT_WAIT,
             kernel: KernelOptions::default(),
             key_cache_entries: DEFAULT_KEY_CACHE_ENTRIES,
@@ -398,6 +432,7 @@ impl MountRequest {
             transport: Transport::default(),
             cache_ttl: None,
             accept_empty: false,
+            take_place_of: None,
         }
     }
 
@@ -484,6 +519,7 @@ impl MountRequest {
             MountOption::PassphraseFile(path) => self.passphrase = PassphraseFrom::File(path),
             MountOption::ProviderRate(rate) => self.provider_rate = rate,
             MountOption::ReadOnly(on) => self.read_only = on,
+            MountOption::RequireSeal(required) => self.require_seal = Some(required),
             MountOption::Shared => self.sharing = Sharing::Shared,
             MountOption::Suid(on) => self.kernel.suid = on,
             MountOption::Threads(count) => self.threads = Some(count),
@@ -530,6 +566,7 @@ impl MountArgs {
             } else {
                 Sharing::Exclusive
             },
+            require_seal: self.require_seal,
             wait: self.wait,
             kernel: KernelOptions {
                 allow_other: self.allow_other,
@@ -553,6 +590,7 @@ impl MountArgs {
             transport: self.transport,
             cache_ttl: self.cache_ttl,
             accept_empty: self.accept_empty,
+            take_place_of: self.take_place_of.zip(self.as_it_was),
             ..MountRequest::new(self.cipherdir, self.mountpoint)
         };
         request.follow(settings, &|name| given(name) || (name == "key" && has_key));

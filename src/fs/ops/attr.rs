@@ -59,7 +59,8 @@ impl FileSystem {
             place => place?,
         };
         let _names = parent.names().read();
-        let stat = place.dir.stat_child(&place.cname)?;
+        let found = place.dir.stat_child(&place.cname);
+        let stat = self.check_found(&parent, &place.dir, &place.cname, found)?;
         Ok(self.entry(&parent, &place.dir, &place.cname, &stat))
     }
 

@@ -140,9 +140,10 @@ impl FileSystem {
             return Ok(Some(None));
         }
         let _names = parent.names().read();
-        match dir.stat_child(&listed.cname) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
+        let found = dir.stat_child(&listed.cname);
+        match self.check_found(parent, dir, &listed.cname, found) {
+            Err(FsError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
             Ok(stat) => Ok(Some(Some(self.entry(parent, dir, &listed.cname, &stat)))),
         }
     }
@@ -176,9 +177,13 @@ impl FileSystem {
         let dir_id = self.dir_id(inode, dir)?;
         let device = dir.stat()?.dev;
         let mut listed = Vec::new();
+        let mut names = Vec::new();
         let mut entries = self.with_descriptors(|| Ok(dir.read_dir()?))?;
         while let Some(found) = entries.next_entry() {
             let found = found?;
+            if self.options.seal.is_some() {
+                names.push(found.name.clone());
+            }
             let name = match self.volume.open_name(dir, dir_id.as_ref(), &found.name)? {
                 Listed::Name(name) => name,
                 Listed::Own(_) => continue,
@@ -199,6 +204,7 @@ impl FileSystem {
                 kind,
             });
         }
+        self.check_names(inode, &names)?;
         Ok(listed)
     }
 

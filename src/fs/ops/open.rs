@@ -11,6 +11,7 @@ use crate::format::header::FileHeader;
 use crate::fs::error::FsError;
 use crate::fs::handles::{Fh, FileHandle};
 use crate::fs::inodes::{Ino, Inode};
+use crate::fs::sealed::pin;
 use crate::fs::stats::Operation;
 use crate::fs::subject::at;
 use crate::fs::{Caller, FileSystem};
@@ -236,6 +237,7 @@ impl FileSystem {
         if self.options.shared {
             exclude_writers(&file)?;
         }
+        let sealed = self.check_sealed_file(inode, &file)?;
         let probed = probe(&file, layout)?;
         // Before any key provider is asked about slots that a stranger may have written.
         if let Probe::Sealed(header) = &probed
@@ -276,6 +278,7 @@ impl FileSystem {
                 }
             },
         };
+        pin(&open, sealed)?;
         if open.is_untidy() {
             inode.distrusted().store(true, Ordering::Release);
         }

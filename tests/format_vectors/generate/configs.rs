@@ -18,6 +18,7 @@ fn config(scope: KeyScope, names: NameMode) -> VolumeConfig {
         slots: vec![slot(KEYRING, "1", 72)],
         policy: None,
         former_keys: Vec::new(),
+        seal: None,
     }
 }
 

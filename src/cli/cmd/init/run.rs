@@ -1,6 +1,6 @@
 //! Makes the volume.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{InitRequest, KeyChoice, KeyPlaces, default_key_folder, key_file_path};
 use crate::cli::exit::Exit;
@@ -18,6 +18,37 @@ use crate::volume::{self, CreateOptions};
 /// # Errors
 /// The folder is not empty, a key cannot be used, or nothing can be written. A key file that was made for it goes again.
 pub fn run(request: &InitRequest) -> Result<(), Failure> {
+    let made = make(request)?;
+    let cipherdir = request.cipherdir.display();
+    output::print(&format!(
+        "{}Mount it with: envelopefs mount {cipherdir} MOUNTPOINT\n",
+        made.report(&request.cipherdir)
+    ))
+}
+
+/// A volume that was made.
+pub(in crate::cli::cmd) struct Made {
+    id: VolumeId,
+    chosen: Chosen,
+}
+
+impl Made {
+    /// What is said of it and of its keys, in the folder where it is to stay.
+    pub(in crate::cli::cmd) fn report(&self, cipherdir: &Path) -> String {
+        let mut text = format!("Made volume {} in {}\n", self.id, cipherdir.display());
+        for path in &self.chosen.made {
+            let path = path.display();
+            text.push_str(&format!("Made key file {path}\n{BACK_UP}"));
+        }
+        text
+    }
+}
+
+/// Makes a volume.
+///
+/// # Errors
+/// As [`run`].
+pub(in crate::cli::cmd) fn make(request: &InitRequest) -> Result<Made, Failure> {
     let what = format!("cannot make a volume in {}", request.cipherdir.display());
     providers::lock_memory(&what, MemoryPolicy::BestEffort)?;
     let volume_id = VolumeId(random::array());
@@ -37,7 +68,10 @@ pub fn run(request: &InitRequest) -> Result<(), Failure> {
         chosen.take_back();
         errors::volume(what, &error)
     })?;
-    output::print(&report(request, &volume_id, &chosen))
+    Ok(Made {
+        id: volume_id,
+        chosen,
+    })
 }
 
 /// The keys of a new volume, and those key files that were made for it.
@@ -94,17 +128,4 @@ fn choose_keys(what: &str, request: &InitRequest, volume_id: &VolumeId) -> Resul
             })
         }
     }
-}
-
-fn report(request: &InitRequest, volume_id: &VolumeId, chosen: &Chosen) -> String {
-    let cipherdir = request.cipherdir.display();
-    let mut text = format!("Made volume {volume_id} in {cipherdir}\n");
-    for path in &chosen.made {
-        let path = path.display();
-        text.push_str(&format!("Made key file {path}\n{BACK_UP}"));
-    }
-    text.push_str(&format!(
-        "Mount it with: envelopefs mount {cipherdir} MOUNTPOINT\n"
-    ));
-    text
 }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::reload::reload;
-use super::{MountRequest, Sharing, audit};
+use super::{MountRequest, Sharing, audit, seal};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, chain};
 use crate::cli::logging::Logs;
@@ -19,6 +19,7 @@ use crate::crypto::MemoryPolicy;
 use crate::daemon::background::{self, Readiness, Side, StartOutcome};
 use crate::daemon::harden;
 use crate::daemon::mountpoint::{self, Contents};
+use crate::daemon::place::{PlaceError, TakesPlace};
 use crate::daemon::policy;
 use crate::daemon::serve::{self, ServeError, ServeRequest};
 use crate::format::volume_config::KeyScope;
@@ -109,6 +110,13 @@ fn prepare(
     logs: &Logs,
 ) -> Result<ServeRequest, Failure> {
     let what = what(request);
+    // A sealed volume is never written. What it says of that is proven when it is opened.
+    let sealed = volume::says_sealed(&request.cipherdir);
+    let sealed = sealed.map_err(|error| errors::volume(&what, &error))?;
+    let request = &MountRequest {
+        read_only: request.read_only || sealed,
+        ..request.clone()
+    };
     let hardening =
         harden::harden().map_err(|error| Failure::new(Exit::Failure, &what, chain(&error)))?;
     let policy = if request.allow_unlocked_memory {
@@ -120,9 +128,10 @@ fn prepare(
     let providers = GivenKeys::only(&what, &request.keys)?
         .limited_to(NonZeroU32::new(request.provider_rate))
         .providers(&request.passphrase, Confirm::No);
-    let exclusive = request.sharing == Sharing::Exclusive;
+    // Nobody changes a sealed volume while it is mounted anywhere.
+    let exclusive = request.sharing == Sharing::Exclusive || sealed;
     let unlock = UnlockOptions {
-        sharing: if exclusive {
+        sharing: if request.sharing == Sharing::Exclusive {
             volume::Sharing::Exclusive
         } else {
             volume::Sharing::Shared
@@ -136,9 +145,13 @@ fn prepare(
     });
     let volume = volume.map_err(|error| errors::volume(&what, &error))?;
     // Nobody wrote: a mount that is refused leaves the next nothing to look over.
-    let terms = terms(&what, request, &volume, &mountpoint)
+    let taken = request.take_place_of.as_ref();
+    let place = taken.map_or(&mountpoint, |(folder, _)| folder).clone();
+    let terms = terms(&what, request, &volume, &place)
         .inspect_err(|_refused| serve::mark_clean(&volume))?;
+    let seal = seal::check(&what, request, &volume)?;
     let fs = FsOptions {
+        seal,
         accept_empty: request.accept_empty,
         shared: !exclusive,
         offline_grace: request.offline_grace,
@@ -153,7 +166,11 @@ fn prepare(
         fs,
         mount: mount_config(request, &terms.cipherdir.to_string_lossy(), exclusive),
         cipherdir: terms.cipherdir,
-        mountpoint,
+        mountpoint: place,
+        takes_place: taken.map(|(_, fingerprint)| TakesPlace {
+            mounted_at: mountpoint,
+            fingerprint: *fingerprint,
+        }),
         policy: terms.policy,
         read_only: request.read_only,
         idle: request.idle_times(),
@@ -319,6 +336,8 @@ fn cannot_serve(request: &MountRequest, error: &ServeError) -> Failure {
         }
         ServeError::Mount(source) => Failure::new(Exit::NoFuse, what, source.to_string().trim().to_owned())
             .advise("see that fusermount3 is installed (package fuse3), or mount as root"),
+        ServeError::Place(PlaceError::Changed(_)) => Failure::new(Exit::Busy, what, chain(error))
+            .advise("stop what writes there"),
         error => Failure::new(Exit::Failure, what, chain(error)),
     }
 }
