@@ -18,5 +18,6 @@ pub mod rewrap;
 pub mod slots;
 pub mod speed;
 pub mod status;
+pub mod top;
 pub mod umount;
 pub mod unlock;
