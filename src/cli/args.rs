@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::cmd::{
     audit, census, check, config, decrypt, doctor, encrypt, export, import, init, inspect, lock,
-    mount, policy, reencrypt, rewrap, seal, slots, speed, status, umount, unlock,
+    mount, policy, reencrypt, rewrap, seal, slots, speed, status, top, umount, unlock,
 };
 use super::exit;
 use super::logging::{LogFormat, LogRequest};
@@ -150,6 +150,11 @@ pub enum Command {
     /// Asks the process behind MOUNT, or behind each envelopefs mount. Only root and the user who
     /// mounted get an answer.
     Status(status::StatusArgs),
+
+    /// Watch what a mount does: requests, throughput, keys, providers, and who reads
+    ///
+    /// Asks the process behind MOUNT again and again; no key provider is asked for it.
+    Top(top::TopArgs),
 
     /// Look at this machine, a volume and its keys, and say how to mend what is wrong
     ///

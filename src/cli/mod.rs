@@ -82,6 +82,8 @@ pub enum Request {
     Speed(cmd::speed::SpeedRequest),
     /// `status`
     Status(cmd::status::StatusRequest),
+    /// `top`
+    Top(cmd::top::TopRequest),
     /// `umount`
     Umount(cmd::umount::UmountRequest),
     /// `unlock`
@@ -240,6 +242,7 @@ impl Command {
             Self::Speed(args) => Request::Speed(args.into()),
             Self::Status(args) => Request::Status(args.into()),
             Self::Lock(args) => Request::Lock(args.into()),
+            Self::Top(args) => Request::Top(args.into()),
             Self::Umount(args) => Request::Umount(args.into()),
             Self::Unlock(args) => Request::Unlock(args.into()),
         })
@@ -253,6 +256,7 @@ fn run(request: Request, logs: &Logs) -> Result<(), Failure> {
         Request::Speed(request) => cmd::speed::run(&request),
         Request::Status(request) => cmd::status::run(&request),
         Request::Lock(request) => cmd::lock::run(&request),
+        Request::Top(request) => cmd::top::run(&request),
         Request::Umount(request) => cmd::umount::run(&request),
         Request::Unlock(request) => cmd::unlock::run(&request),
         Request::Census(request) => cmd::census::run(&request),

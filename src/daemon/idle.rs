@@ -4,11 +4,9 @@
 //! itself costs nothing for it.
 
 use std::io;
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use super::periodic::Periodic;
 
 /// How long a mount may be unused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,22 +39,7 @@ pub(super) trait Idling: Send {
 
 /// Watches until it is dropped.
 #[derive(Debug)]
-pub(super) struct IdleWatch {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    wake: Condvar,
-}
-
-#[derive(Debug)]
-struct State {
-    times: IdleTimes,
-    stop: bool,
-}
+pub(super) struct IdleWatch(Periodic<IdleTimes>);
 
 /// Looks so often within the time, and at most and least this long apart.
 const LOOKS: u32 = 10;
@@ -69,36 +52,19 @@ impl IdleWatch {
     /// # Errors
     /// There is no thread.
     pub(super) fn start(times: IdleTimes, mount: impl Idling + 'static) -> io::Result<Self> {
-        let state = State { times, stop: false };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            wake: Condvar::new(),
-        });
-        let watched = Arc::clone(&shared);
-        let thread = thread::Builder::new()
-            .name("idle".to_owned())
-            .spawn(move || watched.watch(&mount))?;
-        Ok(Self {
-            shared,
-            thread: Some(thread),
-        })
+        let mut last = Last::of(&mount, Instant::now());
+        let look = move |times: &IdleTimes| {
+            last.look(&mount, Instant::now());
+            last.act(&mount, times);
+            let pause = times.shortest()? / LOOKS;
+            Some(pause.clamp(LOOK_LEAST, LOOK_MOST))
+        };
+        Periodic::start("idle", times, look).map(Self)
     }
 
     /// Other times hold from now on.
     pub(super) fn set(&self, times: IdleTimes) {
-        self.shared.state.lock().times = times;
-        self.shared.wake.notify_all();
-    }
-}
-
-impl Drop for IdleWatch {
-    fn drop(&mut self) {
-        self.shared.state.lock().stop = true;
-        self.shared.wake.notify_all();
-        if let Some(thread) = self.thread.take() {
-            // A panic there has been reported by the panic hook.
-            drop(thread.join());
-        }
+        self.0.set(times);
     }
 }
 
@@ -110,45 +76,27 @@ struct Last {
     with_keys: Instant,
 }
 
-impl Shared {
-    fn watch(&self, mount: &dyn Idling) {
-        let now = Instant::now();
-        let mut last = Last {
+impl Last {
+    fn of(mount: &dyn Idling, now: Instant) -> Self {
+        Self {
             uses: mount.uses(),
             used: now,
             with_keys: now,
+        }
+    }
+
+    fn act(&self, mount: &dyn Idling, times: &IdleTimes) {
+        let due = |after: Option<Duration>, since: Instant| {
+            after.is_some_and(|after| since.elapsed() >= after)
         };
-        while let Some(times) = self.next_look() {
-            last.look(mount, Instant::now());
-            let due = |after: Option<Duration>, since: Instant| {
-                after.is_some_and(|after| since.elapsed() >= after)
-            };
-            if due(times.unmount, last.used) && !mount.is_busy() {
-                mount.unmount();
-            }
-            if due(times.lock, last.with_keys) {
-                mount.lock();
-            }
+        if due(times.unmount, self.used) && !mount.is_busy() {
+            mount.unmount();
+        }
+        if due(times.lock, self.with_keys) {
+            mount.lock();
         }
     }
 
-    /// Waits; None when it is over.
-    fn next_look(&self) -> Option<IdleTimes> {
-        let mut state = self.state.lock();
-        if !state.stop {
-            match state.times.shortest() {
-                None => self.wake.wait(&mut state),
-                Some(time) => {
-                    let pause = (time / LOOKS).clamp(LOOK_LEAST, LOOK_MOST);
-                    self.wake.wait_for(&mut state, pause);
-                }
-            }
-        }
-        (!state.stop).then_some(state.times)
-    }
-}
-
-impl Last {
     fn look(&mut self, mount: &dyn Idling, now: Instant) {
         let uses = mount.uses();
         if uses != self.uses {
@@ -165,8 +113,11 @@ impl Last {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     use std::sync::mpsc::{self, Receiver, Sender};
+
+    use parking_lot::Mutex;
 
     use super::*;
 

@@ -5,6 +5,7 @@
 //! [`background::Readiness::works`].
 
 pub mod background;
+mod callers;
 pub mod control;
 pub mod harden;
 pub mod idle;
@@ -12,6 +13,7 @@ pub mod metrics;
 pub mod mountpoint;
 pub mod mounts;
 pub mod notify;
+mod periodic;
 pub mod place;
 pub mod policy;
 mod report;

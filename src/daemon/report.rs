@@ -16,6 +16,7 @@ use crate::keys::{
 };
 use crate::volume::VolumeError;
 
+use super::callers;
 use super::control::{NotUnlocked, PolicyCall, PolicyRefusal, Served};
 use super::harden::HardeningReport;
 use super::policy::PolicyHost;
@@ -95,6 +96,7 @@ impl StatusReporter {
             foreign_entries: stats.foreign_entries,
             inodes: stats.inodes,
             operations: self.operations(),
+            users: Vec::new(),
             bytes_read: stats.bytes_read,
             bytes_written: stats.bytes_written,
             integrity_failures: stats.integrity_failures,
@@ -231,7 +233,11 @@ impl Served for StatusReporter {
     }
 
     fn counters(&self) -> serde_json::Value {
-        serde_json::to_value(self.report(Probe::No)).unwrap_or_default()
+        let status = MountStatus {
+            users: callers::told(self.fs.users()),
+            ..self.report(Probe::No)
+        };
+        serde_json::to_value(status).unwrap_or_default()
     }
 
     fn run(

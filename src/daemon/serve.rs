@@ -281,7 +281,7 @@ impl Idling for IdleMount {
     fn unmount(&self) {
         match unmount::unmount(&self.mountpoint, Detach::Now) {
             Ok(()) => {
-                tracing::info!(mountpoint = %self.mountpoint.display(), "unmounted: nobody used it")
+                tracing::info!(mountpoint = %self.mountpoint.display(), "unmounted: nobody used it");
             }
             Err(error) => tracing::debug!(%error, "nobody uses the mount, and it stays"),
         }

@@ -52,6 +52,9 @@ pub struct MountStatus {
     pub inodes: u64,
     /// Requests of the kernel by what they ask for, each kind under its name.
     pub operations: BTreeMap<String, u64>,
+    /// Who reads and writes, who did most first; empty where key providers are asked (`status`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<UserStatus>,
     /// Plaintext bytes read through the mount.
     pub bytes_read: u64,
     /// Plaintext bytes written through the mount.
@@ -68,6 +71,24 @@ pub struct MountStatus {
     pub audit: Option<AuditStatus>,
     /// Seconds since the mount.
     pub uptime_secs: u64,
+}
+
+/// A process that opened files of the mount.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UserStatus {
+    /// His user id.
+    pub uid: u32,
+    /// The process; a thread of it where that is gone.
+    pub pid: u32,
+    /// The program; empty where the process is gone or not to be seen.
+    pub exe: String,
+    /// Its files that are open now.
+    pub open_files: u64,
+    /// Plaintext bytes read through them since the mount, as far as that is remembered.
+    pub bytes_read: u64,
+    /// Plaintext bytes written.
+    pub bytes_written: u64,
 }
 
 /// What becomes of audit events.

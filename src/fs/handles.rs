@@ -11,6 +11,7 @@ use crate::content::OpenFile;
 use super::error::FsError;
 use super::inodes::Inode;
 use super::ops::folder::ListedEntry;
+use super::users::HandleUse;
 
 /// The number of a handle: made by open, given back by release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +24,8 @@ pub(super) struct FileHandle {
     pub(super) file: Arc<OpenFile>,
     /// Whether it may write.
     pub(super) writes: bool,
+    /// Who opened it, and what came of that.
+    pub(super) usage: HandleUse,
 }
 
 /// A folder, opened once.

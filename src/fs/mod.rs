@@ -30,6 +30,7 @@ mod space;
 mod stats;
 mod subject;
 mod unsynced;
+mod users;
 mod worker;
 
 #[cfg(test)]
@@ -63,6 +64,7 @@ pub use ops::slots::Renewed;
 pub use ops::xattr::is_for_the_kernel;
 pub use policy::{Ask, executable_below};
 pub use stats::{Operation, Stats, StatsReport};
+pub use users::{Usage, User};
 
 use committer::Committer;
 use custody::Custody;
@@ -75,6 +77,7 @@ use moves::Moves;
 use prefetch::Prefetch;
 use space::Space;
 use unsynced::Unsynced;
+use users::Users;
 
 /// How a volume is served.
 #[derive(Debug, Clone)]
@@ -132,6 +135,7 @@ pub struct FileSystem {
     exports: Option<Exports>,
     space: Space,
     stats: Arc<Stats>,
+    users: Users,
     custody: Custody,
     key_watch: KeyWatch,
     /// There once the mount is.
@@ -169,6 +173,7 @@ impl FileSystem {
             volume,
             options,
             stats,
+            users: Users::default(),
             rules: policy::Rules::default(),
         });
         // Without it revoked keys would stay in use.
@@ -213,6 +218,12 @@ impl FileSystem {
     /// How many requests of each kind came.
     pub fn operations(&self) -> Vec<(Operation, u64)> {
         self.stats.operations()
+    }
+
+    /// Who has read and written, as far as that is remembered.
+    pub fn users(&self) -> Vec<(User, Usage)> {
+        let open = self.files.all();
+        self.users.all(open.iter().map(Arc::as_ref))
     }
 
     /// Rises with each request that tells that somebody uses the mount. What the kernel answers from its caches does not

@@ -175,6 +175,8 @@ fn a_hangup_has_the_file_read_again() {
     configure(&volume, "");
     hang_up(&mount);
     wait_until("the file's end", || !metrics.exists());
+    // It may have been locked for want of use meanwhile.
+    run(volume.envelopefs("unlock").arg(mount.root()));
     assert_eq!(fs::read(mount.path("file")).unwrap(), b"content");
 }
 

@@ -45,6 +45,7 @@ mod shared;
 mod single_files;
 mod slots;
 mod slow_keys;
+mod top;
 mod tpm;
 mod transit;
 mod transport;

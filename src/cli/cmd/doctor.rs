@@ -7,7 +7,7 @@ mod limits;
 mod mounted;
 mod within;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -161,7 +161,7 @@ pub fn run(request: &DoctorRequest) -> Result<(), Failure> {
     findings.extend(host::look(request.time_limit));
     findings.extend(mounted::look(request.time_limit));
     if let Some(cipherdir) = &request.cipherdir {
-        findings.extend(of_volume(request, cipherdir.clone())?);
+        findings.extend(of_volume(request, cipherdir)?);
     }
     if request.json {
         output::print_json(&findings)?;
@@ -171,9 +171,9 @@ pub fn run(request: &DoctorRequest) -> Result<(), Failure> {
     verdict(&findings)
 }
 
-fn of_volume(request: &DoctorRequest, cipherdir: PathBuf) -> Result<Vec<Finding>, Failure> {
+fn of_volume(request: &DoctorRequest, cipherdir: &Path) -> Result<Vec<Finding>, Failure> {
     let what = format!("cannot look at {}", cipherdir.display());
-    let cipherdir = volume_run::ciphertext_of(&cipherdir);
+    let cipherdir = volume_run::ciphertext_of(cipherdir);
     let (_root, seen) =
         volume::seen_keys(&cipherdir).map_err(|error| errors::volume(&what, &error))?;
     let mut findings = keys::look(&what, &seen, &request.keys, request.time_limit)?;
@@ -262,7 +262,7 @@ mod tests {
             time_limit: Duration::from_secs(1),
             keys: Vec::new(),
         };
-        let failure = of_volume(&request, folder.path().to_owned()).unwrap_err();
+        let failure = of_volume(&request, folder.path()).unwrap_err();
         assert_eq!(failure.exit(), Exit::NotAVolume);
     }
 }

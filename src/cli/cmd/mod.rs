@@ -24,5 +24,6 @@ pub mod slots;
 pub mod speed;
 mod staging;
 pub mod status;
+pub mod top;
 pub mod umount;
 pub mod unlock;

@@ -333,7 +333,7 @@ fn options_of(name: &str, form: Form, value: &DeValue<'_>) -> Result<Vec<MountOp
     match (form, value) {
         (Form::Flag(on, off), DeValue::Boolean(wanted)) => {
             let word = if *wanted { Some(on) } else { off };
-            word.map(|word| parse(word)).into_iter().collect()
+            word.map(parse).into_iter().collect()
         }
         (Form::Flag(..), _) => Err(due("true or false")),
         (Form::Word(words), DeValue::String(word)) if words.contains(&word.as_ref()) => {

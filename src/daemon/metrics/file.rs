@@ -4,34 +4,16 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use crate::daemon::periodic::Periodic;
 
 /// How often the file is written.
 const INTERVAL: Duration = Duration::from_secs(15);
 
 /// Writes until it is dropped; the file goes with it, so that nobody takes old figures for new ones.
 #[derive(Debug)]
-pub(in crate::daemon) struct MetricsFile {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    wake: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    path: Option<PathBuf>,
-    changed: bool,
-    stop: bool,
-}
+pub(in crate::daemon) struct MetricsFile(Periodic<Option<PathBuf>>);
 
 impl MetricsFile {
     /// Has what `render` gives written to `path`, if there is one, at once and then again and again.
@@ -42,46 +24,50 @@ impl MetricsFile {
         path: Option<PathBuf>,
         render: impl Fn() -> String + Send + 'static,
     ) -> io::Result<Self> {
-        let state = State {
-            path,
-            ..State::default()
+        let mut writer = Writer::default();
+        let write = move |path: &Option<PathBuf>| {
+            writer.go_to(path);
+            path.as_ref()?;
+            writer.write(&render());
+            Some(INTERVAL)
         };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            wake: Condvar::new(),
-        });
-        let writing = Arc::clone(&shared);
-        let thread = thread::Builder::new()
-            .name("metrics".to_owned())
-            .spawn(move || writing.write_all(&render))?;
-        Ok(Self {
-            shared,
-            thread: Some(thread),
-        })
+        Periodic::start("metrics", path, write).map(Self)
     }
 
     /// Another file from now on, or none. The old one goes.
     pub(in crate::daemon) fn set(&self, path: Option<PathBuf>) {
-        let mut state = self.shared.state.lock();
-        if state.path != path {
-            let old = std::mem::replace(&mut state.path, path);
-            state.changed = true;
-            drop(state);
-            remove(old.as_deref());
-            self.shared.wake.notify_all();
-        }
+        self.0.set(path);
     }
 }
 
-impl Drop for MetricsFile {
-    fn drop(&mut self) {
-        self.shared.state.lock().stop = true;
-        self.shared.wake.notify_all();
-        if let Some(thread) = self.thread.take() {
-            // A panic there has been reported by the panic hook.
-            drop(thread.join());
+/// The file that is being written; removed with this.
+#[derive(Default)]
+struct Writer {
+    path: Option<PathBuf>,
+    failing: bool,
+}
+
+impl Writer {
+    fn go_to(&mut self, path: &Option<PathBuf>) {
+        if self.path != *path {
+            remove(self.path.as_deref());
+            self.path.clone_from(path);
         }
-        remove(self.shared.state.lock().path.as_deref());
+    }
+
+    fn write(&mut self, text: &str) {
+        let Some(path) = &self.path else { return };
+        let written = replace(path, text);
+        if let (Err(error), false) = (&written, self.failing) {
+            tracing::warn!(%error, file = %path.display(), "metrics cannot be written; it is tried again");
+        }
+        self.failing = written.is_err();
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        remove(self.path.as_deref());
     }
 }
 
@@ -92,45 +78,6 @@ fn remove(path: Option<&Path>) {
             tracing::warn!(%error, file = %path.display(), "a file of metrics stays, with old figures");
         }
         Ok(()) | Err(_) => {}
-    }
-}
-
-impl Shared {
-    fn write_all(&self, render: &dyn Fn() -> String) {
-        let mut failing = false;
-        loop {
-            let path = self.state.lock().path.clone();
-            if let Some(path) = path {
-                let written = replace(&path, &render());
-                match &written {
-                    Err(error) if !failing => {
-                        tracing::warn!(%error, file = %path.display(), "metrics cannot be written; it is tried again");
-                    }
-                    _ => {}
-                }
-                failing = written.is_err();
-                // Set anew while it was written: the old one is not to come back.
-                if self.state.lock().path.as_deref() != Some(path.as_path()) {
-                    remove(Some(&path));
-                }
-            }
-            if self.is_over() {
-                return;
-            }
-        }
-    }
-
-    /// Waits until the next time.
-    fn is_over(&self) -> bool {
-        let mut state = self.state.lock();
-        if !state.stop && !state.changed {
-            match &state.path {
-                Some(_) => drop(self.wake.wait_for(&mut state, INTERVAL)),
-                None => self.wake.wait(&mut state),
-            }
-        }
-        state.changed = false;
-        state.stop
     }
 }
 
@@ -157,7 +104,9 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::thread;
     use std::time::Instant;
 
     use super::*;
@@ -196,10 +145,9 @@ mod tests {
         file.set(Some(one.clone()));
         wait_for("the first", || one.exists());
         file.set(Some(other.clone()));
-        wait_for("the second", || other.exists());
-        assert!(!one.exists());
+        wait_for("the second", || other.exists() && !one.exists());
         file.set(None);
-        assert!(!other.exists());
+        wait_for("its end", || !other.exists());
     }
 
     #[test]

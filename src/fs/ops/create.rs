@@ -53,7 +53,7 @@ impl FileSystem {
                 .map_err(|error| look_again_if_there(error, must_be_new));
             done(created.map(|(entry, inode, file)| Created {
                 entry,
-                opened: fs.add_handle(inode, file, true),
+                opened: fs.add_handle(inode, file, true, caller),
             }));
         });
     }

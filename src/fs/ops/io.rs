@@ -23,6 +23,7 @@ impl FileSystem {
         let handle = self.files.find(fh)?;
         let read = handle.file.read(PlainOffset(offset), out)?;
         self.stats.count_read(read);
+        handle.usage.count_read(read);
         Ok(read)
     }
 
@@ -70,6 +71,7 @@ impl FileSystem {
         }
         self.committer.note(&handle.inode, &handle.file);
         self.stats.count_written(len);
+        handle.usage.count_written(len);
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use crate::fs::inodes::{Ino, Inode};
 use crate::fs::sealed::pin;
 use crate::fs::stats::Operation;
 use crate::fs::subject::at;
+use crate::fs::users::HandleUse;
 use crate::fs::{Caller, FileSystem};
 use crate::storage::{Access, StorageFile};
 use crate::volume::{FileMaterial, NewFile, VolumeError};
@@ -86,7 +87,7 @@ impl FileSystem {
         };
         let (fs, of) = (Arc::clone(self), Arc::clone(&inode));
         self.open_file(caller, Arc::clone(&inode), access, move |file| {
-            done(file.map(|file| fs.add_handle(of, file, write)));
+            done(file.map(|file| fs.add_handle(of, file, write, caller)));
         });
         if !self.volume.keys_are_local() {
             self.prefetch.opened(self, &inode);
@@ -98,6 +99,7 @@ impl FileSystem {
         inode: Arc<Inode>,
         file: Arc<OpenFile>,
         writes: bool,
+        caller: Caller,
     ) -> Opened {
         if writes {
             inode.writers().fetch_add(1, Ordering::AcqRel);
@@ -110,6 +112,7 @@ impl FileSystem {
                 inode,
                 file,
                 writes,
+                usage: HandleUse::of(caller),
             }),
         };
         self.follow_lock(&opened);
@@ -364,6 +367,7 @@ impl FileSystem {
     pub fn release(&self, fh: Fh) -> Result<(), FsError> {
         self.stats.count(Operation::Release);
         let handle = self.files.remove(fh)?;
+        self.users.ended(&handle.usage);
         if handle.writes {
             handle.inode.writers().fetch_sub(1, Ordering::AcqRel);
         }

@@ -51,7 +51,7 @@ pub(super) fn look(
     let mut opens = false;
     for uri in all {
         let asks = Asked::of(uri, &given, &mut findings);
-        let finding = of_key(uri, asks, &providers, limit);
+        let finding = of_key(uri, &asks, &providers, limit);
         opens |= finding.level != Level::Fail && opening.contains(uri);
         findings.push(finding);
     }
@@ -124,7 +124,7 @@ fn module(path: &Path) -> Finding {
     }
 }
 
-fn of_key(uri: &KeyUri, asks: Asked, providers: &Arc<Providers>, limit: Duration) -> Finding {
+fn of_key(uri: &KeyUri, asks: &Asked, providers: &Arc<Providers>, limit: Duration) -> Finding {
     let key = check("key", Exit::KeyUnavailable);
     if !providers.may_use(uri) {
         return key.ok(format!(
@@ -186,7 +186,7 @@ mod tests {
         let providers = given.providers(&PassphraseFrom::Prompt, Confirm::No);
         let uri: KeyUri = uri.parse().unwrap();
         let asks = Asked::of(&uri, &given, &mut Vec::new());
-        of_key(&uri, asks, &providers, LIMIT)
+        of_key(&uri, &asks, &providers, LIMIT)
     }
 
     #[test]
