@@ -27,6 +27,7 @@ mod kmip;
 mod limits;
 mod metadata;
 mod model;
+mod mount_command;
 mod names;
 mod options;
 mod policy;
