@@ -85,7 +85,7 @@ test_mounts() {
     inside '
         ls -l /etc/envelopefs/keys | grep -q "^-rw-------"
         [ -z "$(ls /srv/secrets)" ]
-        ! grep -r "meet me" /srv/secrets.enc
+        if grep -r "meet me" /srv/secrets.enc; then exit 1; fi
     '
 }
 

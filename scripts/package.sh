@@ -37,7 +37,7 @@ make_package() {
         CARGO_TARGET_DIR=$target cargo deb --quiet --no-build --locked --strip --output "$output" \
             ${DEBEMAIL:+--maintainer "${DEBFULLNAME:-envelopefs} <$DEBEMAIL>"}
     )
-    lintian --fail-on error,warning --no-tag-display-limit "$output"/envelopefs_*.deb
+    lintian --fail-on error,warning "$output"/envelopefs_*.deb
 }
 
 # The list of what is linked in, without the paths of this machine and its tools.
@@ -80,25 +80,31 @@ check() {
 }
 
 main() {
-    local output=$project/target/debian reuse=
+    local output=$project/target/debian how=anew
     while [ $# -gt 0 ]; do
         case $1 in
             --output) output=$(realpath -m "${2:?--output needs a folder}") && shift ;;
-            --reuse) reuse=yes ;;
-            --check) need_packager && check && exit ;;
+            --reuse) how=reuse ;;
+            --check) how=check ;;
+            --help | -h) usage && exit ;;
             *) usage && exit 2 ;;
         esac
         shift
     done
     need_packager
     local target=$project/target/package/build
-    if [ -n "$reuse" ]; then
-        unset ENVELOPEFS
-        build_release
-        target=${CARGO_TARGET_DIR:-$project/target}
-    else
-        build "$project" "$target"
-    fi
+    case $how in
+        check)
+            check
+            return
+            ;;
+        reuse)
+            unset ENVELOPEFS
+            build_release
+            target=${CARGO_TARGET_DIR:-$project/target}
+            ;;
+        anew) build "$project" "$target" ;;
+    esac
     rm -f "$output"/envelopefs_*.deb
     make_package "$project" "$target" "$output"
     say "made $(ls "$output"/envelopefs_*.deb)"

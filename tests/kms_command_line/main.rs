@@ -5,6 +5,7 @@
 
 mod hsm;
 mod root_keys;
+mod socket;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};

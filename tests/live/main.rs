@@ -32,6 +32,7 @@ mod limits;
 mod metadata;
 mod metrics;
 mod model;
+mod mount_command;
 mod names;
 mod options;
 mod policy;

@@ -30,7 +30,7 @@ pub struct LockArgs {
 
     /// Every mount of envelopefs that this user may lock; as root, every one there is
     ///
-    /// As before the machine is suspended (dist/systemd has a unit for that). Nothing mounted is no failure.
+    /// As before the machine is suspended (packaging/systemd has a unit for that). Nothing mounted is no failure.
     #[arg(long)]
     pub all: bool,
 }
