@@ -194,7 +194,8 @@ fn an_agent_gives_the_passphrase_where_there_is_no_terminal() {
 
 #[test]
 fn the_sleep_hook_is_a_unit_that_systemd_takes() {
-    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/systemd/envelopefs-lock.service");
+    let unit =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/systemd/envelopefs-lock.service");
     let text = fs::read_to_string(&unit).unwrap();
     assert!(text.contains("lock --all") && text.contains("Before=sleep.target"));
     let folder = tempfile::tempdir().unwrap();
