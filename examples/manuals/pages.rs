@@ -271,7 +271,7 @@ fn broken(line: &str, out: &mut String) {
 /// What stands between backquotes is a command's own word: bold.
 fn quoted(line: &str) -> String {
     let parts: Vec<&str> = line.split('`').collect();
-    if parts.len() % 2 == 0 {
+    if parts.len().is_multiple_of(2) {
         return parts.join("\\(ga");
     }
     let marked = parts.iter().enumerate().map(|(at, part)| match at % 2 {

@@ -27,6 +27,13 @@ SEE ALSO:
   envelopefs(1), systemd-creds(1), sd_listen_fds(3)";
 
 pub(crate) const HELPER: &str = "\
+NAMES:
+  mount.envelopefs  mounts, for `mount -t envelopefs` and fstab
+  mount.fuse.envelopefs  the same for `mount -o remount,...` of what is mounted: the kernel makes it read-only or writable and
+    follows dev, suid, exec and access times; other options are passed over, and the process goes on as it began
+  umount.fuse.envelopefs  unmounts, and returns when all is written and the process has ended. umount(8) looks for it with -c
+    (as systemd calls it) and -l; without these it unmounts by itself, and a new mount waits for the process
+
 EXIT STATUS:
   As of envelopefs(1). mount(8) hands the number on.
 
