@@ -98,8 +98,8 @@ pub struct GlobalArgs {
 
     /// Append the log to FILE
     ///
-    /// The file is made with mode 0600 where it is missing. Default: stderr, with levels that
-    /// journald understands where it listens; a mount in the background: syslog (/dev/log).
+    /// The file is made with mode 0600 where it is missing. Default: stderr, or journald with fields where that is what reads
+    /// it; a mount in the background: journald with fields, or syslog (/dev/log).
     #[arg(long, global = true, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
 }

@@ -8,6 +8,7 @@ use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::journal;
 use super::sink::Sink;
 
 /// `TIME LEVEL span: message key=value`, with time and colours where the sink wants them.
@@ -34,6 +35,13 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let style = self.sink.style();
+        if style.entry {
+            let (mut text, mut line) = (String::new(), String::new());
+            write_spans(context, &mut text)?;
+            context.format_fields(Writer::new(&mut text), event)?;
+            write_plain(&mut Writer::new(&mut line), &text)?;
+            return writer.write_str(&journal::entry(event, &line));
+        }
         if style.time {
             SystemTime.format_time(&mut writer)?;
             writer.write_char(' ')?;

@@ -17,9 +17,11 @@ use tracing_subscriber::{Registry, reload};
 use super::failure::Failure;
 use super::values::ValueError;
 use human::HumanFormat;
+use journal::Journald;
 use sink::{Sink, Stderr, Syslog, Target};
 
 mod human;
+mod journal;
 mod sink;
 
 /// The variable whose filter directives replace `-v` and `-q`.
@@ -94,6 +96,8 @@ impl LogRequest {
 pub enum Destination {
     /// The file of `--log-file`.
     File,
+    /// journald, with fields.
+    Journald,
     /// There is no syslog here and no file was named.
     Nowhere,
     /// `/dev/log`.
@@ -180,7 +184,13 @@ fn initial_target(request: &LogRequest) -> Result<Target, Failure> {
             )
             .advise("name a file in a folder that is there and may be written")
         }),
-        None => Ok(Target::Stderr(Stderr::of_this_process())),
+        None => {
+            let stderr = Stderr::of_this_process();
+            // Lines of JSON hold their fields themselves.
+            let with_fields = stderr.is_journal() && request.format == LogFormat::Human;
+            let journald = with_fields.then(Journald::connect).flatten();
+            Ok(journald.map_or(Target::Stderr(stderr), Target::Journald))
+        }
     }
 }
 
@@ -197,6 +207,12 @@ impl Logs {
     /// Nobody watches stderr from here on: to syslog, unless a file was named, and with what a
     /// log should hold though a terminal need not show it.
     pub fn leave_terminal(&self) -> Destination {
+        let with_fields = self.request.file.is_none() && self.request.format == LogFormat::Human;
+        if let Some(journald) = with_fields.then(Journald::connect).flatten() {
+            self.sink.redirect(Target::Journald(journald));
+            self.widen();
+            return Destination::Journald;
+        }
         let destination = match (&self.request.file, Syslog::connect()) {
             (Some(_), _) => Destination::File,
             (None, Some(syslog)) => {

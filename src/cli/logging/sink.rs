@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 
+use super::journal::Journald;
 use parking_lot::Mutex;
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
@@ -17,6 +18,8 @@ pub(super) struct Style {
     pub(super) time: bool,
     /// Colour the level.
     pub(super) colours: bool,
+    /// No line, but an entry of fields.
+    pub(super) entry: bool,
 }
 
 /// What receives lines.
@@ -24,6 +27,8 @@ pub(super) struct Style {
 pub(super) enum Target {
     /// A file, appended to.
     File(File),
+    /// journald, with fields.
+    Journald(Journald),
     /// Nothing does.
     Nowhere,
     /// The process's stderr.
@@ -48,16 +53,24 @@ impl Target {
             Self::File(_) => Style {
                 time: true,
                 colours: false,
+                entry: false,
+            },
+            Self::Journald(_) => Style {
+                time: false,
+                colours: false,
+                entry: true,
             },
             Self::Stderr(Stderr {
                 kind: StderrKind::Terminal { colours },
             }) => Style {
                 time: true,
                 colours: *colours,
+                entry: false,
             },
             Self::Nowhere | Self::Stderr(_) | Self::Syslog(_) => Style {
                 time: false,
                 colours: false,
+                entry: false,
             },
         }
     }
@@ -67,6 +80,7 @@ impl Target {
     fn write_line(&mut self, level: Level, line: &[u8]) {
         let written = match self {
             Self::File(file) => file.write_all(line),
+            Self::Journald(journald) => journald.send(line),
             Self::Nowhere => Ok(()),
             Self::Stderr(stderr) => stderr.write_line(level, line, &mut io::stderr()),
             Self::Syslog(syslog) => syslog.write_line(level, line),
@@ -94,6 +108,11 @@ pub(super) struct Stderr {
 }
 
 impl Stderr {
+    /// Whether journald reads it.
+    pub(super) fn is_journal(self) -> bool {
+        matches!(self.kind, StderrKind::Journal)
+    }
+
     pub(super) fn of_this_process() -> Self {
         let kind = if goes_to_journal() {
             StderrKind::Journal
@@ -189,7 +208,7 @@ impl Syslog {
 }
 
 /// The levels of syslog(3).
-fn severity(level: Level) -> u8 {
+pub(super) fn severity(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,
         Level::WARN => 4,
@@ -287,7 +306,8 @@ mod tests {
             terminal.style(),
             Style {
                 time: true,
-                colours: true
+                colours: true,
+                entry: false,
             }
         );
         assert!(terminal.is_attended());
@@ -298,7 +318,8 @@ mod tests {
             plain.style(),
             Style {
                 time: false,
-                colours: false
+                colours: false,
+                entry: false,
             }
         );
         assert!(!plain.is_attended());
