@@ -11,6 +11,7 @@ use super::cmd::mount::{AuditTo, parse_full, show_full};
 use super::logging::LogFormat;
 use super::values::{self, ValueError};
 use crate::audit::WhenFull;
+use crate::daemon::sandbox::Sandbox;
 use crate::fuse::Transport;
 use crate::units::KeyUri;
 
@@ -94,6 +95,8 @@ pub enum MountOption {
     ProviderRate(u32),
     /// `ro`, `rw`
     ReadOnly(bool),
+    /// `sandbox=full`, `off`
+    Sandbox(Sandbox),
     /// `shared`
     Shared,
     /// `suid`, `nosuid`
@@ -262,10 +265,19 @@ const VALUED: &[&str] = &[
     "passphrase_command",
     "passphrase_file",
     "provider_rate",
+    "sandbox",
     "threads",
     "transport",
     "wait",
 ];
+
+/// The sandbox that a user asks for, by its name.
+///
+/// # Errors
+/// It is neither.
+pub fn parse_sandbox(text: &str) -> Result<Sandbox, ValueError> {
+    Sandbox::of_name(text).ok_or_else(|| values::malformed(text, "full or off"))
+}
 
 /// How requests come from the kernel, by its name.
 ///
@@ -297,6 +309,7 @@ fn valued(name: &str, value: &str) -> Result<MountOption, OptionError> {
         "passphrase_command" => MountOption::PassphraseCommand(value.to_owned()),
         "passphrase_file" => MountOption::PassphraseFile(value.into()),
         "provider_rate" => MountOption::ProviderRate(count(PROVIDER_RATE)?),
+        "sandbox" => MountOption::Sandbox(parse_sandbox(value).map_err(wrong)?),
         "threads" => MountOption::Threads(count(THREADS)?),
         "transport" => MountOption::Transport(parse_transport(value).map_err(wrong)?),
         "wait" => MountOption::Wait(duration(WAIT)?),
@@ -349,6 +362,7 @@ impl fmt::Display for MountOption {
             Self::PassphraseFile(path) => write!(f, "passphrase_file={}", path.display()),
             Self::ProviderRate(rate) => write!(f, "provider_rate={rate}"),
             Self::ReadOnly(on) => f.write_str(either(*on, "ro", "rw")),
+            Self::Sandbox(sandbox) => write!(f, "sandbox={}", sandbox.name()),
             Self::Shared => f.write_str("shared"),
             Self::Suid(on) => f.write_str(either(*on, "suid", "nosuid")),
             Self::Threads(count) => write!(f, "threads={count}"),
@@ -534,6 +548,7 @@ mod tests {
             ".+".prop_map(MountOption::PassphraseCommand),
             ".+".prop_map(|path| MountOption::PassphraseFile(path.into())),
             any::<bool>().prop_map(MountOption::ReadOnly),
+            prop::sample::select(vec![Sandbox::Full, Sandbox::Off]).prop_map(MountOption::Sandbox),
             Just(MountOption::Shared),
             any::<bool>().prop_map(MountOption::Suid),
             THREADS.prop_map(MountOption::Threads),

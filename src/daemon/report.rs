@@ -16,6 +16,7 @@ use super::control::{NotUnlocked, PolicyCall, PolicyRefusal, Served};
 use super::harden::HardeningReport;
 use super::policy::PolicyHost;
 use super::runs::{Event, RunFailure, RunHost, RunReport, RunRequest};
+use super::sandbox::SandboxReport;
 use super::status::{AuditStatus, CallCounts, KeyringStatus, MountStatus, ProviderStatus};
 
 /// What the status of a mount is made of.
@@ -30,6 +31,7 @@ pub(super) struct StatusReporter {
     pub(super) shared: bool,
     pub(super) transport: Transport,
     pub(super) hardening: HardeningReport,
+    pub(super) sandbox: SandboxReport,
     pub(super) since: Instant,
 }
 
@@ -76,6 +78,7 @@ impl StatusReporter {
                 evictions: keyring.evictions,
             },
             locked_memory: self.locked_memory(),
+            sandbox: self.sandbox.to_string(),
             open_files: stats.open_files,
             files_opened: stats.files_opened,
             foreign_entries: stats.foreign_entries,

@@ -35,6 +35,7 @@ mod real_work;
 mod reencrypt;
 mod revocation;
 mod rights;
+mod sandbox;
 mod shared;
 mod single_files;
 mod slots;

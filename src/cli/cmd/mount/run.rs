@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{MountRequest, Sharing, audit};
+use super::{MountRequest, Sharing, audit, needs};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, chain};
 use crate::cli::logging::Logs;
@@ -17,8 +17,10 @@ use crate::cli::{errors, providers};
 use crate::crypto::MemoryPolicy;
 use crate::daemon::background::{self, Readiness, Side, StartOutcome};
 use crate::daemon::harden;
+use crate::daemon::keeper::{self, Beside, Keeper};
 use crate::daemon::mountpoint::{self, Contents};
 use crate::daemon::policy;
+use crate::daemon::sandbox;
 use crate::daemon::serve::{self, ServeError, ServeRequest};
 use crate::format::volume_config::KeyScope;
 use crate::fs::FsOptions;
@@ -80,9 +82,21 @@ fn serve(
     logs: &Logs,
     readiness: Readiness,
 ) -> Result<(), Failure> {
+    let what = what(request);
+    let beside = keeper::start(&mountpoint);
+    let keeper = match beside.map_err(|error| Failure::new(Exit::Failure, &what, error))? {
+        Beside::Keeper(duty) => {
+            // The starter waits for the other process alone.
+            drop(readiness);
+            return duty
+                .keep()
+                .map_err(|error| Failure::new(Exit::Failure, what, error));
+        }
+        Beside::Server(keeper) => keeper,
+    };
     let background = readiness.is_background();
     let mut readiness = Some(readiness);
-    let served = prepare(request, mountpoint).and_then(|prepared| {
+    let served = prepare(request, mountpoint, keeper).and_then(|prepared| {
         let served = serve::serve(prepared, || {
             if background {
                 logs.leave_terminal();
@@ -102,10 +116,17 @@ fn serve(
     }
 }
 
-fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, Failure> {
+fn prepare(
+    request: &MountRequest,
+    mountpoint: PathBuf,
+    keeper: Keeper,
+) -> Result<ServeRequest, Failure> {
     let what = what(request);
     let hardening =
         harden::harden().map_err(|error| Failure::new(Exit::Failure, &what, chain(&error)))?;
+    let needs = needs::of(request);
+    let reduced = sandbox::reduce(request.sandbox, needs)
+        .map_err(|error| Failure::new(Exit::Failure, &what, error).advise(WITHOUT_SANDBOX))?;
     let policy = if request.allow_unlocked_memory {
         MemoryPolicy::BestEffort
     } else {
@@ -151,8 +172,14 @@ fn prepare(request: &MountRequest, mountpoint: PathBuf) -> Result<ServeRequest, 
         policy: terms.policy,
         read_only: request.read_only,
         hardening,
+        keeper,
+        sandbox: request.sandbox,
+        needs,
+        reduced,
     })
 }
+
+const WITHOUT_SANDBOX: &str = "without --sandbox full, the mount does with what the kernel has";
 
 /// On what terms an open volume is mounted.
 struct Terms {
