@@ -5,13 +5,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test program: to panic is to fail")]
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use envelopefs::daemon::background::{self, Readiness, Side, StartOutcome};
 use envelopefs::daemon::harden;
+use envelopefs::daemon::keeper::{self, Beside};
+use envelopefs::daemon::sandbox::{self, Needs, Sandbox, SandboxReport};
+use envelopefs::daemon::unmount::Detach;
+use rustix::mount::UnmountFlags;
 
 const CASE: &str = "ENVELOPEFS_TEST_CASE";
 const REPORT: &str = "ENVELOPEFS_TEST_REPORT";
@@ -28,11 +32,13 @@ fn main() {
     the_starter_tells_of_a_child_that_vanished();
     a_process_with_threads_is_not_split();
     a_hardened_process_is_closed();
-    say("daemon_process: 5 cases ok\n");
+    who_is_in_the_sandbox_does_not_get_out();
+    the_keeper_ends_with_who_it_is_for();
+    say("daemon_process: 7 cases ok\n");
 }
 
 fn say(text: &str) {
-    std::io::stdout().write_all(text.as_bytes()).unwrap();
+    io::stdout().write_all(text.as_bytes()).unwrap();
 }
 
 fn case(name: &str, report: &Path) -> Output {
@@ -102,8 +108,84 @@ fn a_hardened_process_is_closed() {
     assert_eq!(told, "NotDumpable core 0 umask 0 files raised");
 }
 
+/// Each way out is tried by a process before and after: what fails anyway would prove nothing, so it must have worked before
+/// or failed for another reason.
+fn who_is_in_the_sandbox_does_not_get_out() {
+    let told = said(&case("sandboxed", Path::new("")));
+    assert_eq!(
+        told,
+        "before: program true; after: program EPERM, network EPERM, mount EPERM, unmount EPERM, root EPERM, \
+         name EPERM, files true, threads true, local sockets true"
+    );
+}
+
+fn the_keeper_ends_with_who_it_is_for() {
+    let told = said(&case("keeper", Path::new("")));
+    assert!(
+        told.starts_with("NotMounted") || told.starts_with("Refused"),
+        "{told}"
+    );
+}
+
+/// Nothing is mounted there; the keeper says so, and the drop waits for its end.
+fn keeper() {
+    let folder = tempfile::tempdir().unwrap();
+    match keeper::start(folder.path()).unwrap() {
+        Beside::Keeper(duty) => duty.keep().unwrap(),
+        Beside::Server(keeper) => {
+            let answer = keeper.unmount(Detach::Now).unwrap_err();
+            drop(keeper);
+            say(&format!("{answer:?}"));
+        }
+    }
+}
+
+fn sandboxed() -> String {
+    let needs = Needs::default();
+    let program = || Command::new("true").status();
+    let before = program().is_ok_and(|status| status.success());
+    let _thread = std::thread::spawn(|| std::thread::sleep(Duration::from_mins(1)));
+    sandbox::close(Sandbox::Full, needs, SandboxReport::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path();
+    let ways: [(&str, io::Result<()>); 6] = [
+        ("program", program().map(drop)),
+        (
+            "network",
+            std::net::UdpSocket::bind("127.0.0.1:0").map(drop),
+        ),
+        (
+            "mount",
+            rustix::mount::mount_bind(place, place).map_err(Into::into),
+        ),
+        (
+            "unmount",
+            rustix::mount::unmount("/proc", UnmountFlags::empty()).map_err(Into::into),
+        ),
+        ("root", rustix::process::chroot(place).map_err(Into::into)),
+        ("name", rustix::system::sethostname(b"").map_err(Into::into)),
+    ];
+    let refused: Vec<String> = ways
+        .iter()
+        .map(|(way, result)| match result {
+            Err(error) if error.raw_os_error() == Some(1) => format!("{way} EPERM"),
+            other => format!("{way} {other:?}"),
+        })
+        .collect();
+    let file = place.join("f");
+    let files = std::fs::write(&file, "x").is_ok() && std::fs::read(&file).is_ok();
+    let threads = std::thread::spawn(|| 7).join().unwrap() == 7;
+    let local = std::os::unix::net::UnixDatagram::unbound().is_ok();
+    format!(
+        "before: program {before}; after: {}, files {files}, threads {threads}, local sockets {local}",
+        refused.join(", ")
+    )
+}
+
 fn run_case(name: &str) {
     match name {
+        "keeper" => keeper(),
+        "sandboxed" => say(&sandboxed()),
         "hardened" => say(&hardened()),
         "threads" => {
             let _thread = std::thread::spawn(|| std::thread::sleep(Duration::from_mins(1)));

@@ -11,6 +11,7 @@ use super::cmd::mount::{AuditTo, RequireSeal, parse_full, show_full};
 use super::logging::LogFormat;
 use super::values::{self, ValueError};
 use crate::audit::WhenFull;
+use crate::daemon::sandbox::Sandbox;
 use crate::fuse::Transport;
 use crate::units::KeyUri;
 
@@ -104,6 +105,8 @@ pub enum MountOption {
     ReadOnly(bool),
     /// `require_seal=any`, `require_seal=SHA256`
     RequireSeal(RequireSeal),
+    /// `sandbox=full`, `off`
+    Sandbox(Sandbox),
     /// `shared`
     Shared,
     /// `suid`, `nosuid`
@@ -293,10 +296,19 @@ const VALUED: &[&str] = &[
     "passphrase_file",
     "provider_rate",
     "require_seal",
+    "sandbox",
     "threads",
     "transport",
     "wait",
 ];
+
+/// The sandbox that a user asks for, by its name.
+///
+/// # Errors
+/// It is neither.
+pub fn parse_sandbox(text: &str) -> Result<Sandbox, ValueError> {
+    Sandbox::of_name(text).ok_or_else(|| values::malformed(text, "full or off"))
+}
 
 /// How requests come from the kernel, by its name.
 ///
@@ -332,6 +344,7 @@ fn valued(name: &str, value: &str) -> Result<MountOption, OptionError> {
         "passphrase_file" => MountOption::PassphraseFile(value.into()),
         "provider_rate" => MountOption::ProviderRate(count(PROVIDER_RATE)?),
         "require_seal" => MountOption::RequireSeal(value.parse().map_err(wrong)?),
+        "sandbox" => MountOption::Sandbox(parse_sandbox(value).map_err(wrong)?),
         "threads" => MountOption::Threads(count(THREADS)?),
         "transport" => MountOption::Transport(parse_transport(value).map_err(wrong)?),
         "wait" => MountOption::Wait(duration(WAIT)?),
@@ -388,6 +401,7 @@ impl fmt::Display for MountOption {
             Self::ProviderRate(rate) => write!(f, "provider_rate={rate}"),
             Self::ReadOnly(on) => f.write_str(either(*on, "ro", "rw")),
             Self::RequireSeal(required) => write!(f, "require_seal={required}"),
+            Self::Sandbox(sandbox) => write!(f, "sandbox={}", sandbox.name()),
             Self::Shared => f.write_str("shared"),
             Self::Suid(on) => f.write_str(either(*on, "suid", "nosuid")),
             Self::Threads(count) => write!(f, "threads={count}"),
@@ -595,6 +609,7 @@ mod tests {
             any::<bool>().prop_map(MountOption::ReadOnly),
             Just(MountOption::RequireSeal(RequireSeal::Any)),
             any::<[u8; 32]>().prop_map(|hash| MountOption::RequireSeal(RequireSeal::This(hash))),
+            prop::sample::select(vec![Sandbox::Full, Sandbox::Off]).prop_map(MountOption::Sandbox),
             Just(MountOption::Shared),
             any::<bool>().prop_map(MountOption::Suid),
             THREADS.prop_map(MountOption::Threads),

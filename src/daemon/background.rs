@@ -145,7 +145,8 @@ impl Readiness {
     }
 }
 
-fn leave_terminal() -> io::Result<()> {
+/// Own session, `/` as the current folder, stdin, stdout and stderr to `/dev/null`.
+pub(super) fn leave_terminal() -> io::Result<()> {
     rustix::process::setsid()?;
     rustix::process::chdir("/")?;
     let null: OwnedFd = OpenOptions::new()

@@ -1,8 +1,8 @@
 //! What the process does to itself before it holds a key; and fork, the one call here that needs
 //! `unsafe`.
 //!
-//! `PR_SET_NO_NEW_PRIVS` is not set: an ordinary user mounts and unmounts through the set-uid
-//! program `fusermount3`.
+//! `PR_SET_NO_NEW_PRIVS` is not set yet: an ordinary user mounts through the set-uid program `fusermount3`. The
+//! [sandbox](super::sandbox) sets it when the mount is there.
 
 #![expect(unsafe_code, reason = "fork has no safe form")]
 

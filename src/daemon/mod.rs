@@ -1,14 +1,15 @@
 //! The running mount: background start, hardening, signals, mount point, control socket.
 //!
-//! Start in this order: [`background::split`] before any thread, [`harden::harden`] before any
-//! key, then unlock and mount, [`control::serve`], [`signals::on_termination`], and at last
-//! [`background::Readiness::works`].
+//! Start in this order: [`background::split`] and [`keeper::start`] before any thread, [`harden::harden`] and
+//! [`sandbox::reduce`] before any key, then unlock and mount, [`sandbox::close`], [`control::serve`],
+//! [`signals::on_termination`], and at last [`background::Readiness::works`].
 
 pub mod background;
 mod callers;
 pub mod control;
 pub mod harden;
 pub mod idle;
+pub mod keeper;
 pub mod metrics;
 pub mod mountpoint;
 pub mod mounts;
@@ -19,6 +20,7 @@ pub mod policy;
 mod report;
 pub mod runs;
 pub mod runtime;
+pub mod sandbox;
 pub mod serve;
 pub mod signals;
 pub mod status;

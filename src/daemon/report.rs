@@ -21,6 +21,7 @@ use super::control::{NotUnlocked, PolicyCall, PolicyRefusal, Served};
 use super::harden::HardeningReport;
 use super::policy::PolicyHost;
 use super::runs::{Event, RunFailure, RunHost, RunReport, RunRequest};
+use super::sandbox::SandboxReport;
 use super::status::{
     AuditStatus, CallCounts, Histogram, KeyringStatus, MountStatus, ProviderStatus,
 };
@@ -37,6 +38,7 @@ pub(super) struct StatusReporter {
     pub(super) shared: bool,
     pub(super) transport: Transport,
     pub(super) hardening: HardeningReport,
+    pub(super) sandbox: SandboxReport,
     pub(super) since: Instant,
 }
 
@@ -91,6 +93,7 @@ impl StatusReporter {
                 evictions: keyring.evictions,
             },
             locked_memory: self.locked_memory(),
+            sandbox: self.sandbox.to_string(),
             open_files: stats.open_files,
             files_opened: stats.files_opened,
             foreign_entries: stats.foreign_entries,

@@ -18,12 +18,14 @@ use crate::volume::Volume;
 use super::control::{self, ControlServer, Served};
 use super::harden::HardeningReport;
 use super::idle::{IdleTimes, IdleWatch, Idling};
+use super::keeper::Keeper;
 use super::metrics::{self, MetricsFile};
 use super::place::{PlaceError, TakesPlace};
 use super::policy::PolicyHost;
 use super::report::{Probe, StatusReporter};
 use super::runs::RunHost;
-use super::unmount::{self, Detach};
+use super::sandbox::{self, Needs, Sandbox, SandboxReport};
+use super::unmount::{Detach, UnmountError};
 use super::{mounts, notify, signals};
 
 /// A volume to be served, and where.
@@ -53,6 +55,14 @@ pub struct ServeRequest {
     pub reload: Reload,
     /// What hardening achieved.
     pub hardening: HardeningReport,
+    /// Who takes the mount away when this process no longer can.
+    pub keeper: Keeper,
+    /// What the user asked for.
+    pub sandbox: Sandbox,
+    /// What the mount still does when it is there.
+    pub needs: Needs,
+    /// How far the sandbox is already.
+    pub reduced: SandboxReport,
 }
 
 /// What can change while a mount runs.
@@ -154,6 +164,17 @@ fn serve_volume(
     // Nobody wrote: the next mount has nothing to look over on this one's account.
     let (fs, mounted) = begun.inspect_err(|_error| mark_clean(&volume))?;
     raise_readahead(&request.mountpoint);
+    let keeper = Arc::new(request.keeper);
+    let sandbox = sandbox::close(request.sandbox, request.needs, request.reduced);
+    let sandbox = match sandbox {
+        Ok(report) => report,
+        Err(error) => {
+            drop(mounted);
+            take_away(&keeper);
+            mark_clean(&volume);
+            return Err(ServeError::other("the sandbox")(error));
+        }
+    };
     let runs = Arc::new(RunHost::new(Arc::clone(&fs), request.read_only));
     let reporter = Arc::new(StatusReporter {
         fs: Arc::clone(&fs),
@@ -169,6 +190,7 @@ fn serve_volume(
         shared: !request.mount.exclusive,
         transport: mounted.transport(),
         hardening: request.hardening,
+        sandbox,
         since: Instant::now(),
     });
     let served: Arc<dyn Served> = Arc::clone(&reporter) as Arc<dyn Served>;
@@ -185,10 +207,11 @@ fn serve_volume(
             fs: Arc::clone(&fs),
             runs: Arc::clone(&runs),
             mountpoint: request.mountpoint.clone(),
+            keeper: Arc::clone(&keeper),
         },
     );
     let idle = Arc::new(idle.map_err(ServeError::other("watching for idleness"))?);
-    let place = request.mountpoint.clone();
+    let (place, unmounter) = (request.mountpoint.clone(), Arc::clone(&keeper));
     let changed = HangUp {
         volume: Arc::clone(&volume),
         reload: request.reload,
@@ -196,7 +219,7 @@ fn serve_volume(
         metrics: Arc::clone(&metrics),
     };
     let watch = signals::on_termination(
-        move |termination| unmount_by_signal(&place, termination.times),
+        move |termination| unmount_by_signal(&unmounter, &place, termination.times),
         changed.at_each(),
     );
     let watch = watch.map_err(ServeError::other("watching for signals"))?;
@@ -209,10 +232,13 @@ fn serve_volume(
     let transport = mounted.transport().name();
     let served = run(mounted, || {
         works()?;
-        tracing::info!(transport, cipherdir = %request.cipherdir.display(), mountpoint = %request.mountpoint.display(), "mounted");
+        tracing::info!(transport, %sandbox, cipherdir = %request.cipherdir.display(), mountpoint = %request.mountpoint.display(), "mounted");
         Ok(())
     });
     drop((watch, idle, metrics, heartbeat));
+    if served.is_err() {
+        take_away(&keeper);
+    }
     runs.stop();
     if let Ok(true) = served {
         mark_clean(&volume);
@@ -256,6 +282,7 @@ struct IdleMount {
     fs: Arc<FileSystem>,
     runs: Arc<RunHost>,
     mountpoint: PathBuf,
+    keeper: Arc<Keeper>,
 }
 
 impl Idling for IdleMount {
@@ -279,7 +306,7 @@ impl Idling for IdleMount {
     }
 
     fn unmount(&self) {
-        match unmount::unmount(&self.mountpoint, Detach::Now) {
+        match self.keeper.unmount(Detach::Now) {
             Ok(()) => {
                 tracing::info!(mountpoint = %self.mountpoint.display(), "unmounted: nobody used it");
             }
@@ -300,15 +327,23 @@ fn begin(
 }
 
 /// Who asks once gets an unmount if nobody uses the mount; who asks again gets it detached, to end with its last user.
-fn unmount_by_signal(mountpoint: &Path, times: u32) {
+fn unmount_by_signal(keeper: &Keeper, mountpoint: &Path, times: u32) {
     let detach = if times == 1 {
         Detach::Now
     } else {
         Detach::Lazily
     };
-    if let Err(error) = unmount::unmount(mountpoint, detach) {
+    if let Err(error) = keeper.unmount(detach) {
         let mountpoint = mountpoint.display();
         tracing::error!(%error, %mountpoint, "could not unmount; a second signal detaches the mount");
+    }
+}
+
+/// A mount that nobody serves does not stay. Mostly it is gone already.
+fn take_away(keeper: &Keeper) {
+    match keeper.unmount(Detach::Lazily) {
+        Ok(()) | Err(UnmountError::NotMounted) => {}
+        Err(error) => tracing::warn!(%error, "a mount that nobody serves could not be taken away"),
     }
 }
 

@@ -42,6 +42,9 @@ pub struct MountStatus {
     pub keyring: KeyringStatus,
     /// What memory is locked, in words.
     pub locked_memory: String,
+    /// How far the process is in its sandbox, in words; it begins with `full`, `system calls only`,
+    /// `capabilities only` or `off`.
+    pub sandbox: String,
     /// Files that are open now.
     pub open_files: u64,
     /// Ciphertext files opened for their content since the mount.

@@ -41,6 +41,7 @@ mod real_work;
 mod reencrypt;
 mod revocation;
 mod rights;
+mod sandbox;
 mod seal;
 mod shared;
 mod single_files;

@@ -2,6 +2,7 @@
 //! it comes from a person's command line or from mount(8).
 
 mod audit;
+mod needs;
 mod reload;
 mod run;
 mod seal;
@@ -19,6 +20,7 @@ use crate::cli::failure::Failure;
 use crate::cli::options::{self, Atime, MountOption, UnknownOption};
 use crate::cli::values::{self, ValueError};
 use crate::daemon::idle::IdleTimes;
+use crate::daemon::sandbox::Sandbox;
 use crate::fuse::Transport;
 use crate::units::KeyUri;
 
@@ -42,8 +44,8 @@ MOUNT OPTIONS (-o):
   shared                      as --shared; so every other long option, with `_` for `-`:
                               accept_empty, acl, allow_unlocked_memory, audit=, audit_full=, cache_ttl=, export,
                               idle_lock=, idle_unmount=, key_cache_entries=, key_cache_ttl=, log_file=, log_format=, metrics=, offline_grace=,
-                              passphrase_command=, passphrase_file=, provider_rate=, require_seal=, threads=,
-                              transport=, wait=
+                              passphrase_command=, passphrase_file=, provider_rate=, require_seal=, sandbox=,
+                              threads=, transport=, wait=
   A backslash before a comma keeps it in a value; in a key's URI, %2C stands for one as well. Where an
   option comes twice the last one counts, key= apart; -o outranks the options outside it. Options for mount(8) and systemd (defaults, noauto, user,
   nofail, _netdev, x-…, comment=…) are passed over; an unknown option is an error.
@@ -191,6 +193,14 @@ pub struct MountArgs {
     /// Default: refuse. Raising the limit (ulimit -l, LimitMEMLOCK=) is better.
     #[arg(long, help_heading = "Keys")]
     pub allow_unlocked_memory: bool,
+
+    /// What the serving process may do no more when the mount is there: full or off
+    ///
+    /// full: root's rights that serving does not need are dropped, no program is run and none gives new rights, and
+    /// system calls that a mount does not make are refused; or there is no mount. Default: the same, with a warning
+    /// where the kernel lacks a part. A passphrase command and PKCS#11 modules may run programs. off: for debugging.
+    #[arg(long, value_name = "full|off", value_parser = options::parse_sandbox, help_heading = "Tuning")]
+    pub sandbox: Option<Sandbox>,
 
     /// Which keys may open the volume.
     #[command(flatten)]
@@ -369,6 +379,8 @@ pub struct MountRequest {
     pub passphrase: PassphraseFrom,
     /// Threads that serve requests; None: one for each processor.
     pub threads: Option<u32>,
+    /// What the serving process may do no more.
+    pub sandbox: Sandbox,
     /// How requests come from the kernel.
     pub transport: Transport,
     /// How long the kernel may keep names and attributes; None: what `sharing` suggests.
@@ -429,6 +441,7 @@ impl MountRequest {
             keys: Vec::new(),
             passphrase: PassphraseFrom::default(),
             threads: None,
+            sandbox: Sandbox::default(),
             transport: Transport::default(),
             cache_ttl: None,
             accept_empty: false,
@@ -520,6 +533,7 @@ impl MountRequest {
             MountOption::ProviderRate(rate) => self.provider_rate = rate,
             MountOption::ReadOnly(on) => self.read_only = on,
             MountOption::RequireSeal(required) => self.require_seal = Some(required),
+            MountOption::Sandbox(sandbox) => self.sandbox = sandbox,
             MountOption::Shared => self.sharing = Sharing::Shared,
             MountOption::Suid(on) => self.kernel.suid = on,
             MountOption::Threads(count) => self.threads = Some(count),
@@ -587,6 +601,7 @@ impl MountArgs {
             keys: self.keys.keys,
             passphrase: self.passphrase.into(),
             threads: self.threads,
+            sandbox: self.sandbox.unwrap_or_default(),
             transport: self.transport,
             cache_ttl: self.cache_ttl,
             accept_empty: self.accept_empty,

@@ -214,6 +214,7 @@ fn render(status: &MountStatus) -> String {
         ("key scope", status.key_scope.clone()),
         ("keys", show_lock(status).to_owned()),
         ("locked memory", status.locked_memory.clone()),
+        ("sandbox", status.sandbox.clone()),
         (
             "keyring",
             format!(

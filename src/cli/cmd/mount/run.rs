@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::reload::reload;
-use super::{MountRequest, Sharing, audit, seal};
+use super::{MountRequest, Sharing, audit, needs, seal};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, chain};
 use crate::cli::logging::Logs;
@@ -18,9 +18,11 @@ use crate::cli::{errors, providers};
 use crate::crypto::MemoryPolicy;
 use crate::daemon::background::{self, Readiness, Side, StartOutcome};
 use crate::daemon::harden;
+use crate::daemon::keeper::{self, Beside, Keeper};
 use crate::daemon::mountpoint::{self, Contents};
 use crate::daemon::place::{PlaceError, TakesPlace};
 use crate::daemon::policy;
+use crate::daemon::sandbox;
 use crate::daemon::serve::{self, ServeError, ServeRequest};
 use crate::format::volume_config::KeyScope;
 use crate::fs::FsOptions;
@@ -82,9 +84,22 @@ fn serve(
     logs: &Logs,
     readiness: Readiness,
 ) -> Result<(), Failure> {
+    let what = what(request);
+    let place = request.take_place_of.as_ref();
+    let beside = keeper::start(place.map_or(&mountpoint, |(folder, _)| folder));
+    let keeper = match beside.map_err(|error| Failure::new(Exit::Failure, &what, error))? {
+        Beside::Keeper(duty) => {
+            // The starter waits for the other process alone.
+            drop(readiness);
+            return duty
+                .keep()
+                .map_err(|error| Failure::new(Exit::Failure, what, error));
+        }
+        Beside::Server(keeper) => keeper,
+    };
     let background = readiness.is_background();
     let mut readiness = Some(readiness);
-    let served = prepare(request, mountpoint, logs).and_then(|prepared| {
+    let served = prepare(request, mountpoint, logs, keeper).and_then(|prepared| {
         let served = serve::serve(prepared, || {
             if background {
                 logs.leave_terminal();
@@ -108,6 +123,7 @@ fn prepare(
     request: &MountRequest,
     mountpoint: PathBuf,
     logs: &Logs,
+    keeper: Keeper,
 ) -> Result<ServeRequest, Failure> {
     let what = what(request);
     // A sealed volume is never written. What it says of that is proven when it is opened.
@@ -119,6 +135,9 @@ fn prepare(
     };
     let hardening =
         harden::harden().map_err(|error| Failure::new(Exit::Failure, &what, chain(&error)))?;
+    let needs = needs::of(request);
+    let reduced = sandbox::reduce(request.sandbox, needs)
+        .map_err(|error| Failure::new(Exit::Failure, &what, error).advise(WITHOUT_SANDBOX))?;
     let policy = if request.allow_unlocked_memory {
         MemoryPolicy::BestEffort
     } else {
@@ -177,8 +196,14 @@ fn prepare(
         metrics: terms.metrics,
         reload,
         hardening,
+        keeper,
+        sandbox: request.sandbox,
+        needs,
+        reduced,
     })
 }
+
+const WITHOUT_SANDBOX: &str = "without --sandbox full, the mount does with what the kernel has";
 
 /// On what terms an open volume is mounted.
 struct Terms {

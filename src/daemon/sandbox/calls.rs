@@ -1,0 +1,188 @@
+//! System calls that a mount which is there does not make.
+//!
+//! A list of what is refused, not of what is allowed: the code of a PKCS#11 module and of the C library's name services
+//! runs in this process too, and may make any harmless call.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition,
+    SeccompFilter, SeccompRule, TargetArch, apply_filter_all_threads,
+};
+
+use super::Needs;
+
+/// Always.
+const REFUSED: &[i64] = &[
+    // The tree of mounts, and its root.
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    // Namespaces. Those of clone are told apart below.
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    // Other processes: their memory, their descriptors.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
+    // Code in the kernel, and another kernel.
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_userfaultfd,
+    // The kernel's own keys, which are other programs'.
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    // The machine.
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_quotactl,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_clock_adjtime,
+    libc::SYS_adjtimex,
+    libc::SYS_syslog,
+    libc::SYS_vhangup,
+    libc::SYS_fanotify_init,
+    libc::SYS_personality,
+    // Calls of one architecture: ports, segments, a second name of kexec.
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_iopl,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ioperm,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_modify_ldt,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_kexec_file_load,
+];
+
+/// Where no program is to be run.
+const PROGRAMS: &[i64] = &[libc::SYS_execve, libc::SYS_execveat];
+
+/// Flags of clone(2) that make a namespace.
+const NAMESPACES: &[i32] = &[
+    libc::CLONE_NEWCGROUP,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWNET,
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWUTS,
+];
+
+/// Letters to terminals, as if they had been typed there (ioctl(2)).
+const TYPING: [u64; 2] = [libc::TIOCSTI, TIOCLINUX];
+const TIOCLINUX: u64 = 0x541c;
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// Refuses to all threads, for good, with EPERM.
+pub(super) fn refuse(needs: Needs) -> io::Result<()> {
+    let refused = rules(needs).map_err(io::Error::other)?;
+    // What clone3 is to do lies in memory, where a filter does not see it; who lacks the call takes clone.
+    let absent = Rules::from([(libc::SYS_clone3, Vec::new())]);
+    for (rules, errno) in [(absent, libc::ENOSYS), (refused, libc::EPERM)] {
+        let program = program(rules, errno).map_err(io::Error::other)?;
+        apply_filter_all_threads(&program).map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
+fn program(rules: Rules, errno: i32) -> Result<BpfProgram, seccompiler::BackendError> {
+    let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
+    let answer = SeccompAction::Errno(errno.cast_unsigned());
+    SeccompFilter::new(rules, SeccompAction::Allow, answer, architecture)?.try_into()
+}
+
+fn rules(needs: Needs) -> Result<Rules, seccompiler::BackendError> {
+    let programs = if needs.programs { &[][..] } else { PROGRAMS };
+    let always = REFUSED.iter().chain(programs);
+    let mut rules: Rules = always.map(|call| (*call, Vec::new())).collect();
+    rules.insert(libc::SYS_clone, namespaces()?);
+    rules.insert(libc::SYS_ioctl, typing()?);
+    rules.insert(libc::SYS_socket, sockets(needs)?);
+    Ok(rules)
+}
+
+fn namespaces() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let with = |flag: &i32| {
+        let flag = u64::from(flag.cast_unsigned());
+        let set = SeccompCondition::new(0, Len::Qword, Op::MaskedEq(flag), flag)?;
+        SeccompRule::new(vec![set])
+    };
+    NAMESPACES.iter().map(with).collect()
+}
+
+fn typing() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let of =
+        |request| SeccompRule::new(vec![SeccompCondition::new(1, Len::Dword, Op::Eq, request)?]);
+    TYPING.into_iter().map(of).collect()
+}
+
+/// Of no other family than these. A PKCS#11 module, which is where programs may be run, may have others.
+fn sockets(needs: Needs) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let families: &[i32] = match (needs.programs, needs.network) {
+        (true, true) => return Ok(vec![raw_packets()?]),
+        (_, true) => &[
+            libc::AF_UNIX,
+            libc::AF_INET,
+            libc::AF_INET6,
+            libc::AF_NETLINK,
+        ],
+        (_, false) => &[libc::AF_UNIX],
+    };
+    let other = |family: &i32| {
+        SeccompCondition::new(0, Len::Dword, Op::Ne, u64::from(family.cast_unsigned()))
+    };
+    let others: Result<_, _> = families.iter().map(other).collect();
+    Ok(vec![SeccompRule::new(others?)?])
+}
+
+fn raw_packets() -> Result<SeccompRule, seccompiler::BackendError> {
+    let packets = u64::from(libc::AF_PACKET.cast_unsigned());
+    SeccompRule::new(vec![SeccompCondition::new(0, Len::Dword, Op::Eq, packets)?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_filter_can_be_made() {
+        for (programs, network) in [(false, false), (false, true), (true, false), (true, true)] {
+            let needs = Needs { programs, network };
+            let rules = rules(needs).unwrap();
+            assert_eq!(rules.contains_key(&libc::SYS_execve), !programs);
+            assert!(rules.contains_key(&libc::SYS_ptrace));
+            assert!(!program(rules, libc::EPERM).unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn no_call_is_named_twice() {
+        let all: std::collections::BTreeSet<_> = REFUSED.iter().chain(PROGRAMS).collect();
+        assert_eq!(all.len(), REFUSED.len() + PROGRAMS.len());
+    }
+}
