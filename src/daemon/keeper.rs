@@ -109,7 +109,7 @@ impl Keeper {
         };
         let gone = |error| UnmountError::Refused(format!("the mount's keeper is gone: {error}"));
         line.write_all(&wish)
-            .and_then(|()| answer(&mut *line))
+            .and_then(|()| answer(&mut line))
             .map_err(gone)?
     }
 }

@@ -47,10 +47,6 @@ const REFUSED: &[i64] = &[
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
     libc::SYS_userfaultfd,
-    // The kernel's own keys, which are other programs'.
-    libc::SYS_add_key,
-    libc::SYS_request_key,
-    libc::SYS_keyctl,
     // The machine.
     libc::SYS_reboot,
     libc::SYS_swapon,
@@ -78,8 +74,15 @@ const REFUSED: &[i64] = &[
     libc::SYS_kexec_file_load,
 ];
 
-/// Where no program is to be run.
-const PROGRAMS: &[i64] = &[libc::SYS_execve, libc::SYS_execveat];
+/// Where no program is to be run. The kernel's own keys are other programs', and a passphrase command may well be one of
+/// them (`keyctl`, `systemd-ask-password`).
+const PROGRAMS: &[i64] = &[
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+];
 
 /// Flags of clone(2) that make a namespace.
 const NAMESPACES: &[i32] = &[
