@@ -443,8 +443,8 @@ mod tests {
         assert!(canonical.ends_with(&end), "{canonical}");
         let json = sealed.encode(&mac(1));
         assert_eq!(reread(&json, 1), Ok(sealed));
-        let mut document: serde_json::Value = serde_json::from_slice(&json).unwrap();
-        for forged in [None, Some(serde_json::json!("cd".repeat(32)))] {
+        let mut document: Value = serde_json::from_slice(&json).unwrap();
+        for forged in [None, Some(json!("cd".repeat(32)))] {
             let object = document.as_object_mut().unwrap();
             object.remove("seal");
             object.extend(forged.map(|hash| ("seal".to_owned(), hash)));

@@ -20,6 +20,7 @@ mod folders;
 mod given_keys;
 mod handles;
 mod harness;
+mod howto;
 mod hsm;
 mod import;
 mod keys;
