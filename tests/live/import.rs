@@ -312,6 +312,7 @@ fn what_stands_in_the_way_is_told_and_nothing_is_made() {
     );
     writer.kill().unwrap();
     writer.wait().unwrap();
+    shell(folder.home(), "touch -d '2011-01-01' d");
     folder.is_like_the_original("d");
 }
 
