@@ -312,9 +312,15 @@ fn what_stands_in_the_way_is_told_and_nothing_is_made() {
     );
     writer.kill().unwrap();
     writer.wait().unwrap();
+    shell(folder.home(), "touch -d '2011-01-01' d");
+    folder.is_like_the_original("d");
+}
 
+#[test]
+fn names_that_are_taken_or_lie_elsewhere_are_refused() {
+    let folder = Folder::filled();
     shell(folder.home(), "mkdir d.plain; touch d.plain/precious");
-    refused(22, &["d.plain is there already"]);
+    refuses(&mut folder.import(&[]), 22, &["d.plain is there already"]);
     shell(folder.home(), "rm -r d.plain; touch d.enc.file");
     refuses(
         &mut folder.import(&[

@@ -22,6 +22,7 @@ mod folders;
 mod given_keys;
 mod handles;
 mod harness;
+mod howto;
 mod hsm;
 mod idle;
 mod import;
