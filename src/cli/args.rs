@@ -129,7 +129,7 @@ pub enum Command {
     ///
     /// Returns when the mount works; the process that serves it stays in the background.
     /// Everything written through the mount is encrypted before it reaches CIPHERDIR.
-    Mount(mount::MountArgs),
+    Mount(Box<mount::MountArgs>),
 
     /// Turn a plaintext folder into a volume, and mount it in its place
     ///

@@ -233,7 +233,7 @@ impl Command {
             Self::Import(args) => Request::Import(Box::new((*args).try_into()?)),
             Self::Init(args) => Request::Init(args.try_into()?),
             Self::Inspect(args) => Request::Inspect(args.into()),
-            Self::Mount(args) => Request::Mount(Box::new(mount_request(args, logs, given)?)),
+            Self::Mount(args) => Request::Mount(Box::new(mount_request(*args, logs, given)?)),
             Self::Reencrypt(args) => Request::Reencrypt(args.try_into()?),
             Self::Rewrap(args) => Request::Rewrap(args.into()),
             Self::Seal(args) => Request::Seal(args.into()),

@@ -4,6 +4,7 @@
 //! [`sandbox::reduce`] before any key, then unlock and mount, [`sandbox::close`], [`control::serve`],
 //! [`signals::on_termination`], and at last [`background::Readiness::works`].
 
+mod attendants;
 pub mod background;
 mod callers;
 pub mod control;

@@ -5,7 +5,6 @@ use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use thiserror::Error;
 
@@ -15,24 +14,21 @@ use crate::maint::{self, MaintError, Recovery};
 use crate::policy::Policy;
 use crate::volume::Volume;
 
-use super::control::{self, ControlServer, Served};
+use super::attendants::Attendants;
 use super::harden::HardeningReport;
-use super::idle::{IdleTimes, IdleWatch, Idling};
+use super::idle::IdleTimes;
 use super::keeper::Keeper;
-use super::metrics::{self, MetricsFile};
 use super::place::{PlaceError, TakesPlace};
-use super::policy::PolicyHost;
-use super::report::{Probe, StatusReporter};
 use super::runs::RunHost;
 use super::sandbox::{self, Needs, Sandbox, SandboxReport};
 use super::unmount::{Detach, UnmountError};
-use super::{mounts, notify, signals};
+use super::{mounts, notify};
 
 /// A volume to be served, and where.
 #[derive(Debug)]
 pub struct ServeRequest {
     /// The unlocked volume.
-    pub volume: Volume,
+    pub volume: Arc<Volume>,
     /// How its files are served.
     pub fs: FsOptions,
     /// What the kernel is told.
@@ -56,7 +52,7 @@ pub struct ServeRequest {
     /// What hardening achieved.
     pub hardening: HardeningReport,
     /// Who takes the mount away when this process no longer can.
-    pub keeper: Keeper,
+    pub keeper: Arc<Keeper>,
     /// What the user asked for.
     pub sandbox: Sandbox,
     /// What the mount still does when it is there.
@@ -77,7 +73,7 @@ pub struct Reloaded {
 }
 
 /// Reads the configuration again.
-pub struct Reload(Box<dyn FnMut() -> Option<Reloaded> + Send>);
+pub struct Reload(pub(super) Box<dyn FnMut() -> Option<Reloaded> + Send>);
 
 impl Reload {
     /// `read` gives what is to hold from now on; None: all stays as it is.
@@ -115,7 +111,7 @@ pub enum ServeError {
 }
 
 impl ServeError {
-    fn other(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn other(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Other { what, source }
     }
 }
@@ -146,96 +142,37 @@ pub fn serve(
 
 /// Says whether everything was committed.
 fn serve_volume(
-    request: ServeRequest,
+    mut request: ServeRequest,
     works: impl FnOnce() -> io::Result<()>,
 ) -> Result<bool, ServeError> {
-    let volume = Arc::new(request.volume);
-    let begun = look_over(&volume, request.read_only)
-        .and_then(|()| begin(&volume, request.fs, request.policy))
-        .and_then(|fs| {
-            let place = request.takes_place.as_ref();
-            let at = place.map_or(&request.mountpoint, |place| &place.mounted_at);
-            let mounted = fuse::mount(Arc::clone(&fs), at, &request.mount);
-            let mounted = mounted.map_err(ServeError::Mount)?;
-            // Nothing can be written before requests are served: it is durable by then which folder is which.
-            place.map_or(Ok(()), |place| place.take(&request.mountpoint))?;
-            Ok((fs, mounted))
-        });
+    let volume = Arc::clone(&request.volume);
     // Nobody wrote: the next mount has nothing to look over on this one's account.
-    let (fs, mounted) = begun.inspect_err(|_error| mark_clean(&volume))?;
-    raise_readahead(&request.mountpoint);
-    let keeper = Arc::new(request.keeper);
-    let sandbox = sandbox::close(request.sandbox, request.needs, request.reduced);
-    let sandbox = match sandbox {
-        Ok(report) => report,
+    let (fs, mounted) = mount(&mut request).inspect_err(|_error| mark_clean(&volume))?;
+    let runs = Arc::new(RunHost::new(Arc::clone(&fs), request.read_only));
+    let (keeper, transport) = (Arc::clone(&request.keeper), mounted.transport());
+    let (cipherdir, mountpoint) = (request.cipherdir.clone(), request.mountpoint.clone());
+    let attended = sandbox::close(request.sandbox, request.needs, request.reduced)
+        .map_err(ServeError::other("the sandbox"))
+        .and_then(|closed| {
+            let attendants = Attendants::start(request, &fs, &runs, transport, closed)?;
+            Ok((attendants, closed))
+        });
+    let (served, control) = match attended {
         Err(error) => {
-            drop(mounted);
-            take_away(&keeper);
             mark_clean(&volume);
-            return Err(ServeError::other("the sandbox")(error));
+            drop(mounted);
+            (Err(error), None)
+        }
+        Ok((attendants, sandbox)) => {
+            let transport = transport.name();
+            let served = run(mounted, || {
+                works()?;
+                tracing::info!(transport, %sandbox, cipherdir = %cipherdir.display(), mountpoint = %mountpoint.display(), "mounted");
+                Ok(())
+            });
+            (served, attendants.leave())
         }
     };
-    let runs = Arc::new(RunHost::new(Arc::clone(&fs), request.read_only));
-    let reporter = Arc::new(StatusReporter {
-        fs: Arc::clone(&fs),
-        runs: Arc::clone(&runs),
-        policy: PolicyHost::new(
-            Arc::clone(&fs),
-            request.mountpoint.clone(),
-            request.read_only,
-        ),
-        cipherdir: request.cipherdir.clone(),
-        mountpoint: request.mountpoint.clone(),
-        read_only: request.read_only,
-        shared: !request.mount.exclusive,
-        transport: mounted.transport(),
-        hardening: request.hardening,
-        sandbox,
-        since: Instant::now(),
-    });
-    let served: Arc<dyn Served> = Arc::clone(&reporter) as Arc<dyn Served>;
-    let control = start_control(&request.mountpoint, &served);
-    drop(served);
-    let told = Arc::clone(&reporter);
-    let metrics = MetricsFile::start(request.metrics, move || {
-        metrics::render(&[told.report(Probe::No)])
-    });
-    let metrics = Arc::new(metrics.map_err(ServeError::other("writing metrics"))?);
-    let idle = IdleWatch::start(
-        request.idle,
-        IdleMount {
-            fs: Arc::clone(&fs),
-            runs: Arc::clone(&runs),
-            mountpoint: request.mountpoint.clone(),
-            keeper: Arc::clone(&keeper),
-        },
-    );
-    let idle = Arc::new(idle.map_err(ServeError::other("watching for idleness"))?);
-    let (place, unmounter) = (request.mountpoint.clone(), Arc::clone(&keeper));
-    let changed = HangUp {
-        volume: Arc::clone(&volume),
-        reload: request.reload,
-        idle: Arc::clone(&idle),
-        metrics: Arc::clone(&metrics),
-    };
-    let watch = signals::on_termination(
-        move |termination| unmount_by_signal(&unmounter, &place, termination.times),
-        changed.at_each(),
-    );
-    let watch = watch.map_err(ServeError::other("watching for signals"))?;
-    let alive = Arc::clone(&fs);
-    let heartbeat = notify::Heartbeat::start(move || {
-        // A lock that nobody lets go of any more would hold these up.
-        let _stats = (alive.stats(), alive.volume().keyring_stats());
-    });
-    let heartbeat = heartbeat.map_err(ServeError::other("the watchdog"))?;
-    let transport = mounted.transport().name();
-    let served = run(mounted, || {
-        works()?;
-        tracing::info!(transport, %sandbox, cipherdir = %request.cipherdir.display(), mountpoint = %request.mountpoint.display(), "mounted");
-        Ok(())
-    });
-    drop((watch, idle, metrics, heartbeat));
     if served.is_err() {
         take_away(&keeper);
     }
@@ -243,76 +180,25 @@ fn serve_volume(
     if let Ok(true) = served {
         mark_clean(&volume);
     }
-    tracing::info!(mountpoint = %request.mountpoint.display(), "unmounted");
-    drop((fs, volume, reporter, runs));
+    tracing::info!(mountpoint = %mountpoint.display(), "unmounted");
+    drop((fs, volume, runs));
     drop(control);
     served
 }
 
-/// What SIGHUP concerns.
-struct HangUp {
-    volume: Arc<Volume>,
-    reload: Reload,
-    idle: Arc<IdleWatch>,
-    metrics: Arc<MetricsFile>,
-}
-
-impl HangUp {
-    fn at_each(mut self) -> impl FnMut() + Send + 'static {
-        move || {
-            if let Some(audit) = self.volume.audit() {
-                audit.reopen();
-            }
-            if let Some(Reloaded {
-                idle,
-                metrics,
-                provider_rate,
-            }) = (self.reload.0)()
-            {
-                self.idle.set(idle);
-                self.metrics.set(metrics);
-                self.volume.providers().set_rate(provider_rate);
-            }
-        }
-    }
-}
-
-/// A mount, to those who see whether anybody uses it.
-struct IdleMount {
-    fs: Arc<FileSystem>,
-    runs: Arc<RunHost>,
-    mountpoint: PathBuf,
-    keeper: Arc<Keeper>,
-}
-
-impl Idling for IdleMount {
-    fn uses(&self) -> u64 {
-        self.fs.uses()
-    }
-
-    fn is_busy(&self) -> bool {
-        self.fs.stats().open_files > 0 || self.runs.is_running()
-    }
-
-    fn is_locked(&self) -> bool {
-        self.fs.locked_by().is_some()
-    }
-
-    fn lock(&self) {
-        if !self.is_locked() && !self.runs.is_running() {
-            tracing::info!(mountpoint = %self.mountpoint.display(), "nobody uses the mount");
-            self.fs.lock_unused();
-        }
-    }
-
-    fn unmount(&self) {
-        match self.keeper.unmount(Detach::Now) {
-            Ok(()) => {
-                tracing::info!(mountpoint = %self.mountpoint.display(), "unmounted: nobody used it");
-            }
-            Err(error) => tracing::debug!(%error, "nobody uses the mount, and it stays"),
-        }
-    }
+/// Looks over what a crash left, and mounts; requests wait until they are served.
+fn mount(request: &mut ServeRequest) -> Result<(Arc<FileSystem>, Mounted), ServeError> {
+    look_over(&request.volume, request.read_only)?;
+    let (options, policy) = (std::mem::take(&mut request.fs), request.policy.take());
+    let fs = begin(&request.volume, options, policy)?;
+    let place = request.takes_place.as_ref();
+    let at = place.map_or(&request.mountpoint, |place| &place.mounted_at);
+    let mounted = fuse::mount(Arc::clone(&fs), at, &request.mount);
+    let mounted = mounted.map_err(ServeError::Mount)?;
+    // Nothing can be written before requests are served: it is durable by then which folder is which.
+    place.map_or(Ok(()), |place| place.take(&request.mountpoint))?;
+    raise_readahead(&request.mountpoint);
+    Ok((fs, mounted))
 }
 
 fn begin(
@@ -324,19 +210,6 @@ fn begin(
     let fs = fs.map_err(ServeError::other("opening the volume"))?;
     fs.follow_policy(policy);
     Ok(fs)
-}
-
-/// Who asks once gets an unmount if nobody uses the mount; who asks again gets it detached, to end with its last user.
-fn unmount_by_signal(keeper: &Keeper, mountpoint: &Path, times: u32) {
-    let detach = if times == 1 {
-        Detach::Now
-    } else {
-        Detach::Lazily
-    };
-    if let Err(error) = keeper.unmount(detach) {
-        let mountpoint = mountpoint.display();
-        tracing::error!(%error, %mountpoint, "could not unmount; a second signal detaches the mount");
-    }
 }
 
 /// A mount that nobody serves does not stay. Mostly it is gone already.
@@ -395,12 +268,6 @@ pub(super) fn look_over(volume: &Volume, read_only: bool) -> Result<(), ServeErr
         _ => tracing::warn!(postponed, "the next mount looks over the volume once more"),
     }
     Ok(())
-}
-
-fn start_control(mountpoint: &Path, mount: &Arc<dyn Served>) -> Option<ControlServer> {
-    control::serve(mountpoint, mount)
-        .inspect_err(|error| tracing::warn!(%error, "no control socket: `envelopefs status` will have no answer"))
-        .ok()
 }
 
 /// What one readahead may bring in KiB: the kernel's own default of 128 halves a stream's speed.

@@ -625,7 +625,7 @@ mod tests {
     fn args(line: &str) -> Result<MountArgs, clap::Error> {
         let line = format!("envelopefs mount {line}");
         match Cli::try_parse_from(line.split_whitespace())?.command {
-            Command::Mount(args) => Ok(args),
+            Command::Mount(args) => Ok(*args),
             other => panic!("{other:?}"),
         }
     }

@@ -138,17 +138,58 @@ fn prepare(
     let needs = needs::of(request);
     let reduced = sandbox::reduce(request.sandbox, needs)
         .map_err(|error| Failure::new(Exit::Failure, &what, error).advise(WITHOUT_SANDBOX))?;
+    let volume = open(&what, request)?;
+    // Nobody changes a sealed volume while it is mounted anywhere.
+    let exclusive = request.sharing == Sharing::Exclusive || sealed;
+    let taken = request.take_place_of.as_ref();
+    let place = taken.map_or(&mountpoint, |(folder, _)| folder).clone();
+    let terms = terms(&what, request, &volume, &place);
+    let terms = terms.and_then(|terms| Ok((terms, seal::check(&what, request, &volume)?)));
+    // Nobody wrote: a mount that is refused leaves the next nothing to look over.
+    let (terms, seal) = terms.inspect_err(|_refused| serve::mark_clean(&volume))?;
+    Ok(ServeRequest {
+        volume: Arc::new(volume),
+        fs: FsOptions {
+            seal,
+            accept_empty: request.accept_empty,
+            shared: !exclusive,
+            offline_grace: request.offline_grace,
+            acl: request.kernel.acl,
+            export: request.kernel.export,
+            noatime: request.kernel.atime == Atime::Never,
+            ..FsOptions::default()
+        },
+        mount: mount_config(request, &terms.cipherdir.to_string_lossy(), exclusive),
+        reload: reload(request, logs, terms.cipherdir.clone(), place.clone()),
+        cipherdir: terms.cipherdir,
+        mountpoint: place,
+        takes_place: taken.map(|(_, fingerprint)| TakesPlace {
+            mounted_at: mountpoint,
+            fingerprint: *fingerprint,
+        }),
+        policy: terms.policy,
+        read_only: request.read_only,
+        idle: request.idle_times(),
+        metrics: terms.metrics,
+        hardening,
+        keeper: Arc::new(keeper),
+        sandbox: request.sandbox,
+        needs,
+        reduced,
+    })
+}
+
+/// Unlocks the volume, in memory that is locked.
+fn open(what: &str, request: &MountRequest) -> Result<Volume, Failure> {
     let policy = if request.allow_unlocked_memory {
         MemoryPolicy::BestEffort
     } else {
         MemoryPolicy::Required
     };
-    providers::lock_memory(&what, policy)?;
-    let providers = GivenKeys::only(&what, &request.keys)?
+    providers::lock_memory(what, policy)?;
+    let providers = GivenKeys::only(what, &request.keys)?
         .limited_to(NonZeroU32::new(request.provider_rate))
         .providers(&request.passphrase, Confirm::No);
-    // Nobody changes a sealed volume while it is mounted anywhere.
-    let exclusive = request.sharing == Sharing::Exclusive || sealed;
     let unlock = UnlockOptions {
         sharing: if request.sharing == Sharing::Exclusive {
             volume::Sharing::Exclusive
@@ -162,45 +203,7 @@ fn prepare(
     let volume = free_volume(request, || {
         volume::open(&request.cipherdir, &unlock, Arc::clone(&providers))
     });
-    let volume = volume.map_err(|error| errors::volume(&what, &error))?;
-    // Nobody wrote: a mount that is refused leaves the next nothing to look over.
-    let taken = request.take_place_of.as_ref();
-    let place = taken.map_or(&mountpoint, |(folder, _)| folder).clone();
-    let terms = terms(&what, request, &volume, &place)
-        .inspect_err(|_refused| serve::mark_clean(&volume))?;
-    let seal = seal::check(&what, request, &volume)?;
-    let fs = FsOptions {
-        seal,
-        accept_empty: request.accept_empty,
-        shared: !exclusive,
-        offline_grace: request.offline_grace,
-        acl: request.kernel.acl,
-        export: request.kernel.export,
-        noatime: request.kernel.atime == Atime::Never,
-        ..FsOptions::default()
-    };
-    let reload = reload(request, logs, terms.cipherdir.clone(), mountpoint.clone());
-    Ok(ServeRequest {
-        volume,
-        fs,
-        mount: mount_config(request, &terms.cipherdir.to_string_lossy(), exclusive),
-        cipherdir: terms.cipherdir,
-        mountpoint: place,
-        takes_place: taken.map(|(_, fingerprint)| TakesPlace {
-            mounted_at: mountpoint,
-            fingerprint: *fingerprint,
-        }),
-        policy: terms.policy,
-        read_only: request.read_only,
-        idle: request.idle_times(),
-        metrics: terms.metrics,
-        reload,
-        hardening,
-        keeper,
-        sandbox: request.sandbox,
-        needs,
-        reduced,
-    })
+    volume.map_err(|error| errors::volume(what, &error))
 }
 
 const WITHOUT_SANDBOX: &str = "without --sandbox full, the mount does with what the kernel has";
