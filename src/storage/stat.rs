@@ -25,6 +25,22 @@ pub enum FileKind {
     Unknown,
 }
 
+impl FileKind {
+    /// What stands for it in a hash: the manifest of a sealed volume is held against these numbers.
+    pub fn number(self) -> u64 {
+        match self {
+            Self::BlockDevice => 1,
+            Self::CharDevice => 2,
+            Self::Directory => 3,
+            Self::Fifo => 4,
+            Self::Regular => 5,
+            Self::Socket => 6,
+            Self::Symlink => 7,
+            Self::Unknown => 8,
+        }
+    }
+}
+
 impl From<FileType> for FileKind {
     fn from(kind: FileType) -> Self {
         match kind {

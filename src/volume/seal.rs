@@ -295,7 +295,7 @@ fn attributes(node: &Node, stat: &Stat) -> io::Result<[u8; 32]> {
     let is_folder = stat.kind == FileKind::Directory;
     let mut hash = Sha256::new();
     for number in [
-        kind_number(stat.kind),
+        stat.kind.number(),
         stat.mode.into(),
         stat.uid.into(),
         stat.gid.into(),
@@ -326,17 +326,4 @@ fn attributes(node: &Node, stat: &Stat) -> io::Result<[u8; 32]> {
         part(&node.xattr(&name)?);
     }
     Ok(hash.finalize().into())
-}
-
-fn kind_number(kind: FileKind) -> u64 {
-    match kind {
-        FileKind::BlockDevice => 1,
-        FileKind::CharDevice => 2,
-        FileKind::Directory => 3,
-        FileKind::Fifo => 4,
-        FileKind::Regular => 5,
-        FileKind::Socket => 6,
-        FileKind::Symlink => 7,
-        FileKind::Unknown => 8,
-    }
 }

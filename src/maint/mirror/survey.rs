@@ -112,7 +112,7 @@ impl Look {
         };
         for field in [
             stat.ino,
-            kind_number(stat.kind),
+            stat.kind.number(),
             stat.mode.into(),
             stat.uid.into(),
             stat.gid.into(),
@@ -135,17 +135,4 @@ fn look_up(folder: &Node, trail: &Trail) -> io::Result<(Node, Stat)> {
     let node = folder.child(name)?;
     let stat = node.stat()?;
     Ok((node, stat))
-}
-
-fn kind_number(kind: FileKind) -> u64 {
-    match kind {
-        FileKind::BlockDevice => 1,
-        FileKind::CharDevice => 2,
-        FileKind::Directory => 3,
-        FileKind::Fifo => 4,
-        FileKind::Regular => 5,
-        FileKind::Socket => 6,
-        FileKind::Symlink => 7,
-        FileKind::Unknown => 8,
-    }
 }
