@@ -14,11 +14,12 @@ pub(super) struct Refused {
     pub(super) mend: String,
 }
 
-/// The text; None where there is no file.
+/// The text; None where there is no file, or one that its owner keeps from this user.
 pub(super) fn read(path: &Path) -> Result<Option<String>, Refused> {
     match try_read(path) {
         Ok(text) => text.map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_own(path) => Ok(None),
         Err(error) => Err(Refused {
             what: format!("it cannot be read: {error}"),
             mend: "see its mode and owner, and that it is UTF-8".to_owned(),
@@ -43,6 +44,11 @@ fn try_read(path: &Path) -> io::Result<Result<String, Refused>> {
     let mut text = String::new();
     file.take(MAX_LEN).read_to_string(&mut text)?;
     Ok(Ok(text))
+}
+
+fn is_own(path: &Path) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    fs::symlink_metadata(path).is_ok_and(|found| found.uid() == own)
 }
 
 fn untrusted(found: &fs::Metadata) -> Option<&'static str> {
