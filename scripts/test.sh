@@ -84,7 +84,7 @@ stage_budget() { "$project/scripts/budget.sh"; }
 stage_live() {
     need_fuse
     need_packages sqlite3 nginx openssl rsync git getfattr:attr setfacl:acl python3 jq \
-        softhsm2-util:softhsm2
+        softhsm2-util:softhsm2 systemd-analyze:systemd
     need_tpm
     need_pypi PyKMIP 0.11.0
     need_pypi "moto[server]" 5.2.5

@@ -57,6 +57,8 @@ const NAMES: &[(&str, Form)] = &[
     ("passphrase-file", Form::Value),
     ("provider-rate", Form::Value),
     ("read-only", Form::Flag("ro", Some("rw"))),
+    ("require-seal", Form::Value),
+    ("sandbox", Form::Value),
     ("shared", Form::Flag("shared", None)),
     ("suid", Form::Flag("suid", Some("nosuid"))),
     ("threads", Form::Value),

@@ -48,6 +48,13 @@ impl MountRequest {
             ("passphrase-file", file),
             ("provider-rate", self.provider_rate.to_string()),
             ("read-only", self.read_only.to_string()),
+            (
+                "require-seal",
+                self.require_seal
+                    .map(|required| required.to_string())
+                    .unwrap_or_default(),
+            ),
+            ("sandbox", self.sandbox.name().to_owned()),
             ("shared", (self.sharing == Sharing::Shared).to_string()),
             ("suid", kernel.suid.to_string()),
             (
