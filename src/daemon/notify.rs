@@ -5,9 +5,9 @@ use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use super::periodic::Periodic;
 
 /// The mount works. Nothing where no service manager waits.
 ///
@@ -56,10 +56,7 @@ fn period(micros: Option<OsString>, pid: Option<OsString>, own: u32) -> Option<D
 
 /// Tells the manager again and again that the process is at work, until it is dropped.
 #[derive(Debug)]
-pub struct Heartbeat {
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Heartbeat(#[expect(dead_code, reason = "works until it is dropped")] Periodic<()>);
 
 impl Heartbeat {
     /// Calls `check` before each word to the manager: where it does not return, there is none, and the manager ends the
@@ -81,28 +78,11 @@ impl Heartbeat {
     }
 
     fn beat(period: Duration, once: impl Fn() + Send + 'static) -> io::Result<Self> {
-        let (stop, stopped) = mpsc::channel();
-        let thread = thread::Builder::new()
-            .name("watchdog".to_owned())
-            .spawn(move || {
-                while stopped.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
-                    once();
-                }
-            })?;
-        Ok(Self {
-            stop: Some(stop),
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Heartbeat {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A check that panicked has been reported by the panic hook.
-            drop(thread.join());
-        }
+        let work = move |(): &()| {
+            once();
+            Some(period)
+        };
+        Periodic::start("watchdog", (), work).map(Self)
     }
 }
 
@@ -126,6 +106,8 @@ fn send(name: &OsStr, message: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
     fn received(manager: &UnixDatagram) -> Vec<u8> {
