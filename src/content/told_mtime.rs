@@ -27,7 +27,9 @@ impl OpenFile {
 
     /// What is written past the kernel's cache leaves its time as it was: that of the ciphertext file is better.
     pub fn written_past_cache(&self) {
-        self.state.write().told_mtime = None;
+        if self.state.read().told_mtime.is_some() {
+            self.state.write().told_mtime = None;
+        }
     }
 
     /// Where other mounts write the file too, their times are as good.

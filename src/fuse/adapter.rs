@@ -550,7 +550,8 @@ impl Filesystem for Adapter {
             return self.append(request, inode, handle, offset, data, by, reply);
         }
         let written = || {
-            if !cached {
+            // Where other mounts write too, no time is put back.
+            if self.exclusive && !cached {
                 self.fs.written_past_cache(fh(handle))?;
             }
             self.fs.write(fh(handle), offset, data, clear_set_id)?;
