@@ -1,6 +1,7 @@
 //! The command line as clap sees it: the program, its global options, and what several
 //! subcommands share. Each subcommand's own arguments are in its file under `cmd`.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -261,6 +262,28 @@ pub struct KeyArgs {
     /// anything. Of a volume that is mounted, the mount's own keys count. Default: any key that the volume names.
     #[arg(long = "key", value_name = "URI")]
     pub keys: Vec<KeyUri>,
+}
+
+/// Whether a command that takes its time shows how far it is.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProgressArgs {
+    /// Show no progress bar. Default: one where stderr is a terminal
+    #[arg(long)]
+    pub no_progress: bool,
+}
+
+impl ProgressArgs {
+    /// Whether there is a bar in a process whose stderr is, or is not, a terminal.
+    #[must_use]
+    pub fn shown(&self, stderr_is_terminal: bool) -> bool {
+        stderr_is_terminal && !self.no_progress
+    }
+
+    /// Whether there is one in this process.
+    #[must_use]
+    pub fn shown_here(&self) -> bool {
+        self.shown(std::io::stderr().is_terminal())
+    }
 }
 
 /// Where a passphrase comes from. There is no option to give one on the command line, where

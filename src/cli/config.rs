@@ -13,7 +13,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use super::cmd::mount::LogOptions;
 use super::failure::Failure;
+use super::logging::LogRequest;
 use super::options::MountOption;
 
 pub use document::{LogSettings, Problem, names};
@@ -123,6 +125,18 @@ impl Configuration {
             settings.extend(layer.iter().map(|(name, setting)| (*name, setting.clone())));
         }
         settings
+    }
+
+    /// Puts what is said of the logs of a mount under what its options (`-o`) and its flags, in `logs`, say of them.
+    /// `format_given`: the format there is from a flag, and no default.
+    pub fn lay_under(&self, options: LogOptions, logs: &mut LogRequest, format_given: bool) {
+        let said = self.logs();
+        let file = options.file.or(logs.file.take());
+        logs.file = file.or(said.file.map(|(file, _)| file));
+        let format = said.format.filter(|_| !format_given);
+        let format = options.format.or(format.map(|(format, _)| format));
+        logs.format = format.unwrap_or(logs.format);
+        logs.level = said.level.map(|(level, _)| level);
     }
 
     /// What is said of the logs of a mount.

@@ -151,22 +151,16 @@ impl HelperArgs {
         if self.read_only || self.read_write {
             request.read_only = self.read_only;
         }
-        let logs = match &remount {
+        let options = match &remount {
             // mount(8) hands on what the table of mounts has too: user_id=, group_id=.
             Some(options) => request.apply(options, UnknownOption::Skip)?,
             None => request.apply(&self.options, unknown)?,
         };
-        let said = config.logs();
-        let logs = LogRequest {
-            file: logs.file.or(said.file.map(|(file, _)| file)),
-            format: logs
-                .format
-                .or(said.format.map(|(format, _)| format))
-                .unwrap_or_default(),
-            level: said.level.map(|(level, _)| level),
+        let mut logs = LogRequest {
             verbose: self.verbose,
-            quiet: false,
+            ..LogRequest::default()
         };
+        config.lay_under(options, &mut logs, false);
         let request = match remount {
             _ if self.fake => Request::Nothing,
             Some(_) => Request::Remount(RemountRequest::from(request)),

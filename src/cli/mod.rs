@@ -26,6 +26,7 @@ mod key_files;
 #[cfg(feature = "kms")]
 pub mod kms;
 pub mod logging;
+mod mounted;
 pub mod options;
 pub mod output;
 mod pending;
@@ -209,13 +210,7 @@ fn mount_request(
     let config = Configuration::load()?;
     let settings = config.settings(&args.cipherdir, &args.mountpoint);
     let (request, said) = args.into_request_over(&settings, &|name| given.has(name))?;
-    let files = config.logs();
-    logs.file = said.file.or(logs.file.take());
-    logs.file = logs.file.take().or(files.file.map(|(file, _)| file));
-    let format = files.format.filter(|_| !given.has("log-format"));
-    let format = said.format.or(format.map(|(format, _)| format));
-    logs.format = format.unwrap_or(logs.format);
-    logs.level = files.level.map(|(level, _)| level);
+    config.lay_under(said, logs, given.has("log-format"));
     Ok(request)
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::args::{KeyArgs, PassphraseArgs, PassphraseFrom};
+use super::args::{KeyArgs, PassphraseArgs, PassphraseFrom, ProgressArgs};
 use super::exit::Exit;
 use super::failure::{Failure, chain};
 use super::output::{self, counted, harmless};
@@ -32,9 +32,9 @@ pub struct RunArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Show no progress bar. Default: one where stderr is a terminal
-    #[arg(long)]
-    pub no_progress: bool,
+    /// Whether a progress bar is shown.
+    #[command(flatten)]
+    pub progress: ProgressArgs,
 
     /// Which keys may open the volume.
     #[command(flatten)]
@@ -63,7 +63,7 @@ impl RunOptions {
     pub(super) fn of(args: RunArgs, stderr_is_terminal: bool) -> Self {
         Self {
             json: args.json,
-            progress: stderr_is_terminal && !args.no_progress,
+            progress: args.progress.shown(stderr_is_terminal),
             keys: args.keys.keys,
             passphrase: args.passphrase.into(),
         }

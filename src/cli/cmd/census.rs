@@ -1,11 +1,11 @@
 //! `envelopefs census`: which keys and key versions files need.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
+use crate::cli::args::ProgressArgs;
 use crate::cli::cmd::folders::{ShownFolders, folder_lines};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -36,9 +36,9 @@ pub struct CensusArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Show no progress bar. Default: one where stderr is a terminal
-    #[arg(long)]
-    pub no_progress: bool,
+    /// Whether a progress bar is shown.
+    #[command(flatten)]
+    pub progress: ProgressArgs,
 }
 
 /// Files to be counted.
@@ -57,7 +57,7 @@ impl From<CensusArgs> for CensusRequest {
         Self {
             cipherdir: args.cipherdir,
             json: args.json,
-            progress: std::io::stderr().is_terminal() && !args.no_progress,
+            progress: args.progress.shown_here(),
         }
     }
 }

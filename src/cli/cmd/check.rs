@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::args::{KeyArgs, PassphraseArgs, PassphraseFrom};
+use crate::cli::args::{KeyArgs, PassphraseArgs, PassphraseFrom, ProgressArgs};
 use crate::units::KeyUri;
 
 pub use run::run;
@@ -42,9 +42,9 @@ pub struct CheckArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Show no progress bar. Default: one where stderr is a terminal
-    #[arg(long)]
-    pub no_progress: bool,
+    /// Whether a progress bar is shown.
+    #[command(flatten)]
+    pub progress: ProgressArgs,
 
     /// Which keys may open the volume.
     #[command(flatten)]
@@ -82,7 +82,7 @@ impl CheckArgs {
             repair: self.repair,
             quick: self.quick,
             json: self.json,
-            progress: stderr_is_terminal && !self.no_progress,
+            progress: self.progress.shown(stderr_is_terminal),
             keys: self.keys.keys,
             passphrase: self.passphrase.into(),
         }
@@ -140,7 +140,7 @@ mod tests {
             repair: false,
             quick: false,
             json: false,
-            no_progress: false,
+            progress: ProgressArgs::default(),
             keys: KeyArgs::default(),
             passphrase: PassphraseArgs::default(),
         };

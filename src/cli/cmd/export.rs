@@ -1,15 +1,14 @@
 //! `envelopefs export`: the decrypted tree of a volume, in a folder.
 
 use std::fs;
-use std::io::{self, IsTerminal as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::pass::Pass;
-use super::staging::{Opening, Staging};
-use crate::cli::args::{KeyArgs, PassphraseArgs, PassphraseFrom};
+use super::staging::{Opening, Staging, make_mountpoint, make_private};
+use crate::cli::args::{KeyArgs, PassphraseArgs, PassphraseFrom, ProgressArgs};
 use crate::cli::errors;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -36,9 +35,9 @@ pub struct ExportArgs {
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
 
-    /// Show no progress bar. Default: one where stderr is a terminal
-    #[arg(long)]
-    pub no_progress: bool,
+    /// Whether a progress bar is shown.
+    #[command(flatten)]
+    pub progress: ProgressArgs,
 
     /// Which keys may open the volume.
     #[command(flatten)]
@@ -69,7 +68,7 @@ impl From<ExportArgs> for ExportRequest {
         Self {
             cipherdir: args.cipherdir,
             folder: args.folder,
-            progress: io::stderr().is_terminal() && !args.no_progress,
+            progress: args.progress.shown_here(),
             keys: args.keys.keys,
             passphrase: args.passphrase.into(),
         }
@@ -98,9 +97,9 @@ pub fn run(request: &ExportRequest) -> Result<(), Failure> {
     let io = |path: &Path, error: io::Error| {
         Failure::new(Exit::Failure, &what, format!("{}: {error}", path.display()))
     };
-    for path in [&part, &source] {
-        make_private(path).map_err(|error| io(path, error))?;
-    }
+    // Until the copy is complete, nobody else looks in.
+    make_private(&part).map_err(|error| io(&part, error))?;
+    make_mountpoint(&source).map_err(|error| io(&source, error))?;
     let opening = Opening {
         cipherdir: &request.cipherdir,
         keys: &request.keys,
@@ -154,12 +153,4 @@ fn copy(what: &str, request: &ExportRequest, source: &Path, part: &Path) -> Resu
 fn beside(folder: &Path, ending: &str) -> Option<PathBuf> {
     let name = folder.file_name()?.to_string_lossy();
     Some(folder.with_file_name(format!(".{name}.envelopefs-{ending}")))
-}
-
-/// Until the copy is complete, nobody else looks in.
-fn make_private(path: &Path) -> io::Result<()> {
-    match fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
-    }
 }

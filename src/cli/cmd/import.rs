@@ -4,12 +4,12 @@ mod place;
 mod run;
 mod users;
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::init::{InitRequest, KeyChoice, NewVolumeArgs};
+use crate::cli::args::ProgressArgs;
 use crate::cli::failure::Failure;
 use crate::units::KeyUri;
 
@@ -55,9 +55,9 @@ pub struct ImportArgs {
     #[arg(long, conflicts_with = "dry_run")]
     pub remove_plaintext: bool,
 
-    /// Show no progress bar. Default: one where stderr is a terminal
-    #[arg(long)]
-    pub no_progress: bool,
+    /// Whether a progress bar is shown.
+    #[command(flatten)]
+    pub progress: ProgressArgs,
 
     /// What the volume is to be.
     #[command(flatten)]
@@ -104,7 +104,7 @@ impl TryFrom<ImportArgs> for ImportRequest {
             options: args.options,
             dry_run: args.dry_run,
             remove_plaintext: args.remove_plaintext,
-            progress: std::io::stderr().is_terminal() && !args.no_progress,
+            progress: args.progress.shown_here(),
             volume: InitRequest::new(PathBuf::new(), args.volume)?,
         })
     }

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::mounted;
 use crate::daemon::control::{Client, ControlError};
 use crate::daemon::mounts::{self, Mount};
 
@@ -70,11 +71,9 @@ fn cannot_lock(mountpoint: &Path) -> String {
 /// All at once: one that is slow to write holds up no other.
 fn lock_all() -> Result<(), Failure> {
     let own = rustix::process::geteuid();
-    let mounts = mounts::read()
-        .map_err(|error| Failure::new(Exit::Failure, "cannot list the mounts", error))?;
-    let locking: Vec<_> = mounts
+    let locking: Vec<_> = mounted::ours()?
         .into_iter()
-        .filter(|mount| mount.is_ours() && (own.is_root() || mount.owner == Some(own.as_raw())))
+        .filter(|mount| own.is_root() || mount.owner == Some(own.as_raw()))
         .map(|mount| thread::spawn(move || lock_one(&mount)))
         .collect();
     let done = locking.into_iter().map(|thread| {
@@ -102,12 +101,7 @@ fn lock_one(mount: &Mount) -> Result<(), Failure> {
 /// The daemon behind the mount at `mountpoint`.
 pub(super) fn connect(what: &str, mountpoint: &Path) -> Result<Client, Failure> {
     let mounts = mounts::read().map_err(|error| Failure::new(Exit::Failure, what, error))?;
-    let mount = mounts::find(&mounts, mountpoint)
-        .filter(|mount| mount.is_ours())
-        .ok_or_else(|| {
-            Failure::new(Exit::NotMounted, what, "no envelopefs is mounted there")
-                .advise("`envelopefs status` lists what is mounted")
-        })?;
+    let mount = mounted::at(&mounts, mountpoint, what)?;
     Client::connect(mount).map_err(|error| failed(what, &error))
 }
 

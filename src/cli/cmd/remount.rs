@@ -8,6 +8,7 @@ use rustix::mount::MountFlags;
 use super::mount::{KernelOptions, MountRequest};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::mounted;
 use crate::cli::options::Atime;
 use crate::daemon::mounts;
 
@@ -39,13 +40,7 @@ impl From<MountRequest> for RemountRequest {
 pub fn run(request: &RemountRequest) -> Result<(), Failure> {
     let what = format!("cannot remount {}", request.mountpoint.display());
     let all = mounts::read().map_err(|error| Failure::new(Exit::Failure, &what, error))?;
-    let mount = mounts::find(&all, &request.mountpoint).filter(|mount| mount.is_ours());
-    let Some(mount) = mount else {
-        return Err(
-            Failure::new(Exit::NotMounted, &what, "no envelopefs is mounted there")
-                .advise("`envelopefs status` lists what is mounted"),
-        );
-    };
+    let mount = mounted::at(&all, &request.mountpoint, &what)?;
     remount(&mount.mountpoint, flags(request)).map_err(|errno| match errno {
         Errno::BUSY => {
             Failure::new(Exit::Busy, &what, "files are open for writing").advise(format!(

@@ -1,12 +1,11 @@
 //! `envelopefs seal`: a volume that does not change any more, and shows it where it was changed.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::Args;
 use data_encoding::HEXLOWER;
 
-use crate::cli::args::{KeyArgs, PassphraseArgs, PassphraseFrom};
+use crate::cli::args::{KeyArgs, PassphraseArgs, PassphraseFrom, ProgressArgs};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::counted;
@@ -37,9 +36,9 @@ pub struct SealArgs {
     #[arg(long)]
     pub remove: bool,
 
-    /// Show no progress bar. Default: one where stderr is a terminal
-    #[arg(long)]
-    pub no_progress: bool,
+    /// Whether a progress bar is shown.
+    #[command(flatten)]
+    pub progress: ProgressArgs,
 
     /// Which keys may open the volume.
     #[command(flatten)]
@@ -70,7 +69,7 @@ impl From<SealArgs> for SealRequest {
         Self {
             cipherdir: args.cipherdir,
             remove: args.remove,
-            progress: std::io::stderr().is_terminal() && !args.no_progress,
+            progress: args.progress.shown_here(),
             keys: args.keys.keys,
             passphrase: args.passphrase.into(),
         }

@@ -1,6 +1,9 @@
 //! A mount that a command makes for itself, to copy into or out of. A process of its own serves it, as any other.
 
 use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -59,6 +62,27 @@ impl Opening<'_> {
                 ))
             }
         }
+    }
+}
+
+/// A folder of this user's alone: where nothing is mounted, nobody else writes plaintext into it by mistake.
+pub(super) fn make_private(path: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            match fs::metadata(path)?.is_dir() {
+                true => Ok(()),
+                false => Err(error),
+            }
+        }
+        made => made,
+    }
+}
+
+/// The same for a mount, where a command that was killed may have left one that nobody serves: [`Staging::mount`] takes it away.
+pub(super) fn make_mountpoint(path: &Path) -> io::Result<()> {
+    match make_private(path) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => Ok(()),
+        made => made,
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::{output, values};
+use crate::cli::{mounted, output, values};
 use crate::daemon::control::{Client, ControlError};
 use crate::daemon::metrics;
 use crate::daemon::mounts::{self, Mount};
@@ -118,15 +118,8 @@ fn choose<'m>(mounts: &'m [Mount], request: &StatusRequest) -> Result<Vec<&'m Mo
     let Some(path) = &request.mountpoint else {
         return Ok(mounts.iter().filter(|mount| mount.is_ours()).collect());
     };
-    match mounts::find(mounts, path).filter(|mount| mount.is_ours()) {
-        Some(mount) => Ok(vec![mount]),
-        None => Err(Failure::new(
-            Exit::NotMounted,
-            format!("no status of {}", path.display()),
-            "no envelopefs is mounted there",
-        )
-        .advise("`envelopefs status` lists what is mounted")),
-    }
+    let what = format!("no status of {}", path.display());
+    mounted::at(mounts, path, &what).map(|mount| vec![mount])
 }
 
 fn ask(mount: &Mount, shown_as: ShownAs) -> Asked<'_> {

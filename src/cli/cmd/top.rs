@@ -12,6 +12,7 @@ use clap::Args;
 
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::mounted;
 use crate::cli::output;
 use crate::cli::values::{self, ValueError};
 use crate::daemon::control::Client;
@@ -96,26 +97,13 @@ pub fn run(request: &TopRequest) -> Result<(), Failure> {
     live(mount, request.interval)
 }
 
-fn ours() -> Result<Vec<Mount>, Failure> {
-    let mounts = mounts::read()
-        .map_err(|error| Failure::new(Exit::Failure, "cannot list the mounts", error))?;
-    Ok(mounts.into_iter().filter(Mount::is_ours).collect())
-}
-
 fn chosen(request: &TopRequest) -> Result<Mount, Failure> {
-    let mounts = ours()?;
+    let mounts = mounted::ours()?;
     let found = match &request.mountpoint {
         Some(path) => mounts::find(&mounts, path).cloned(),
         None => mounts.into_iter().next(),
     };
-    found.ok_or_else(|| {
-        Failure::new(
-            Exit::NotMounted,
-            "nothing to show",
-            "no envelopefs is mounted there",
-        )
-        .advise("`envelopefs status` lists what is mounted")
-    })
+    found.ok_or_else(|| mounted::none_mounted("nothing to show"))
 }
 
 fn sample(mount: &Mount) -> Result<Sample, Failure> {
@@ -134,7 +122,7 @@ fn sample(mount: &Mount) -> Result<Sample, Failure> {
 
 /// The mount beside this one, in the order of mounting.
 fn beside(mount: &Mount, step: isize) -> Result<Mount, Failure> {
-    let mounts = ours()?;
+    let mounts = mounted::ours()?;
     let here = mounts
         .iter()
         .position(|other| other.mountpoint == mount.mountpoint)

@@ -11,7 +11,7 @@ use super::place::{Place, Stage, what};
 use super::{ImportRequest, users};
 use crate::cli::cmd::init::{self, InitRequest};
 use crate::cli::cmd::pass::Pass;
-use crate::cli::cmd::staging::{Opening, Staging};
+use crate::cli::cmd::staging::{Opening, Staging, make_mountpoint, make_private};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{self, counted, harmless};
@@ -62,7 +62,7 @@ impl Import<'_> {
     }
 
     fn carry_out(&self, stage: Stage) -> Result<(), Failure> {
-        let survey = self.look()?;
+        let mut survey = self.look()?;
         self.refuse(&survey, stage)?;
         self.refuse_writers()?;
         if self.request.dry_run {
@@ -73,10 +73,12 @@ impl Import<'_> {
             self.make_volume()?;
         }
         let mut trust = Trust::Times;
-        for _round in 0..ROUNDS {
-            self.refuse_writers()?;
-            let survey = self.look()?;
-            self.refuse(&survey, Stage::Begun)?;
+        for round in 0..ROUNDS {
+            if round > 0 {
+                self.refuse_writers()?;
+                survey = self.look()?;
+                self.refuse(&survey, Stage::Begun)?;
+            }
             if let Some(difference) = self.fill(trust)?.first() {
                 tracing::warn!(%difference, "differs, and is copied once more");
                 trust = Trust::Nothing;
@@ -234,11 +236,7 @@ impl Import<'_> {
     fn fill(&self, trust: Trust) -> Result<Vec<String>, Failure> {
         let plain = &self.place.plain;
         let keys = self.request.keys();
-        if let Err(error) = make_private(plain)
-            && error.raw_os_error() != Some(libc::ENOTCONN)
-        {
-            return Err(self.io(plain)(error));
-        }
+        make_mountpoint(plain).map_err(self.io(plain))?;
         let staging = Staging::mount(self.opening(&keys), plain, false)?;
         let differences = {
             let from = Node::open_root(&self.place.folder).map_err(self.io(&self.place.folder))?;
@@ -384,20 +382,6 @@ impl Import<'_> {
 /// Contents with their tags, and for each entry a header, its attributes and its sealed name.
 fn needed(survey: &Survey) -> u64 {
     survey.stored + survey.stored / 50 + survey.entries() * 8192
-}
-
-/// An empty folder of root's alone: where nothing is mounted, nobody else writes plaintext into it by mistake.
-fn make_private(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    match fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            match fs::metadata(path)?.is_dir() {
-                true => Ok(()),
-                false => Err(error),
-            }
-        }
-        made => made,
-    }
 }
 
 fn remove(path: &Path) -> io::Result<()> {
