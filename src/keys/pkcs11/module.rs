@@ -1,6 +1,7 @@
 //! PKCS#11 modules: one of a path is loaded and initialised once in a process, whoever uses it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +11,7 @@ use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::types::RawAuthPin;
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::failure::{Failure, in_short, is_refused_login};
 use super::pin::Pin;
@@ -31,6 +32,7 @@ pub(super) struct Module {
     /// Read while a call is made, written while the module is initialised anew: the standard leaves
     /// open what calls do that are under way meanwhile.
     live: RwLock<Live>,
+    threads: Threads,
     /// How many sessions whoever uses the module has open.
     sessions: AtomicUsize,
     /// Refused logins by the token's serial number. They hold for the life of the process, whatever
@@ -63,6 +65,31 @@ pub(super) struct Live {
     since: Instant,
 }
 
+/// How many threads may be in a module's calls at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Threads {
+    One,
+    Many,
+}
+
+/// The right to call a module, for as long as it is held.
+#[derive(Debug)]
+pub(super) enum Calls<'a> {
+    Beside(RwLockReadGuard<'a, Live>),
+    Alone(RwLockWriteGuard<'a, Live>),
+}
+
+impl Deref for Calls<'_> {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        match self {
+            Self::Beside(live) => live,
+            Self::Alone(live) => live,
+        }
+    }
+}
+
 impl Module {
     /// The module at `path`, loaded and initialised where it is not yet.
     ///
@@ -82,7 +109,7 @@ impl Module {
             ))
         };
         let pkcs11 = Pkcs11::new(path).map_err(failed)?;
-        initialise(&pkcs11).map_err(|error| {
+        let threads = initialise(&pkcs11).map_err(|error| {
             Failure::from(error).into_error(&format!("starting PKCS#11 module {}", path.display()))
         })?;
         let live = Live {
@@ -93,6 +120,7 @@ impl Module {
         let module = Arc::new(Self {
             path: path.to_owned(),
             live: RwLock::new(live),
+            threads,
             sessions: AtomicUsize::new(0),
             refused: Mutex::default(),
         });
@@ -105,8 +133,11 @@ impl Module {
     }
 
     /// The module for calls. Held by a thread at most once, and not while it calls `restart`.
-    pub(super) fn live(&self) -> RwLockReadGuard<'_, Live> {
-        self.live.read()
+    pub(super) fn live(&self) -> Calls<'_> {
+        match self.threads {
+            Threads::Many => Calls::Beside(self.live.read()),
+            Threads::One => Calls::Alone(self.live.write()),
+        }
     }
 
     /// Initialises the module anew: several look for tokens only then. Does nothing where that
@@ -123,7 +154,8 @@ impl Module {
         self.sessions.store(0, Ordering::Relaxed);
         live.generation = live.generation.saturating_add(1);
         live.since = Instant::now();
-        Ok(initialise(&live.pkcs11)?)
+        initialise(&live.pkcs11)?;
+        Ok(())
     }
 
     /// Opens a session and counts it: before it is there, so that whoever closes the last one but this does not log out.
@@ -160,6 +192,11 @@ impl Module {
         if let Err(error) = session.close() {
             tracing::debug!(%error, "a PKCS#11 session was gone before it was closed");
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn threads(&self) -> Threads {
+        self.threads
     }
 
     /// Tokens that have refused a PIN.
@@ -228,11 +265,32 @@ fn log_out(pkcs11: &Pkcs11) {
     }
 }
 
-fn initialise(pkcs11: &Pkcs11) -> Result<(), Error> {
-    let args = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
-    match pkcs11.initialize(args) {
+/// Initialises the module, and says how many threads may be in it. A module that cannot lock says so (PKCS #11 3.1, 5.4).
+fn initialise(pkcs11: &Pkcs11) -> Result<Threads, Error> {
+    let begin = |flags| match pkcs11.initialize(CInitializeArgs::new(flags)) {
         // The same library under another path.
         Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(()),
         initialised => initialised,
+    };
+    match begin(CInitializeFlags::OS_LOCKING_OK) {
+        Err(Error::Pkcs11(RvError::CantLock, _)) => {
+            begin(CInitializeFlags::empty())?;
+            Ok(Threads::One)
+        }
+        initialised => {
+            initialised?;
+            threads_of(pkcs11)
+        }
     }
+}
+
+/// tpm2-pkcs11 says that it locks, and 1.9.0 touches sessions and tokens outside of its locks: with several threads in
+/// it, it loses operations or ends the process. A TPM does one thing at a time anyway.
+fn threads_of(pkcs11: &Pkcs11) -> Result<Threads, Error> {
+    const OF_TPM2_PKCS11: &str = "tpm2-software.github.io";
+    let library = pkcs11.get_library_info()?;
+    Ok(match library.manufacturer_id().trim_end() {
+        OF_TPM2_PKCS11 => Threads::One,
+        _ => Threads::Many,
+    })
 }

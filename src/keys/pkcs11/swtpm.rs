@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::softhsm::{KEY, PIN, TOKEN, options, uri};
@@ -93,6 +93,7 @@ impl Tpm {
             .arg("--tpmstate")
             .arg(format!("dir={}", self.home.join("state").display()))
             .args(["--server", &self.listen(0), "--ctrl", &self.listen(1)])
+            .stdout(Stdio::null())
             .spawn()
             .expect("these tests need swtpm: apt-get install swtpm (scripts/test.sh does)");
         *self.swtpm.borrow_mut() = Some(child);

@@ -1,12 +1,11 @@
 //! The provider against a TPM, through tpm2-pkcs11.
 
+use super::module::Threads;
 use super::softhsm::PIN;
 use super::swtpm::{Tpm, with_tpm};
 use super::*;
 use crate::keys::conformance::{self, CONTEXT};
 use crate::keys::error::KeyErrorKind;
-use crate::keys::guarded::Guarded;
-use crate::keys::metered::Metered;
 
 fn kind<T>(result: Result<T, KeyError>) -> (KeyErrorKind, String) {
     let error = result.err().expect("must be refused, and was not");
@@ -78,8 +77,9 @@ fn a_tpm_that_was_gone_comes_back() {
 fn many_threads_share_a_tpm() {
     with_tpm(|tpm| {
         tpm.add_key("01");
-        // As a mount has it: under load the module loses an operation now and then, which is asked for again.
-        let provider = Guarded::new(Metered::new(Box::new(tpm.open(PIN))), None);
+        let provider = tpm.open(PIN);
+        let module = Module::load(&Tpm::module()).unwrap();
+        assert_eq!(module.threads(), Threads::One);
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
