@@ -213,6 +213,8 @@ fn values<T: Copy + PartialEq>(
 ) -> Result<Vec<T>, AlibabaError> {
     let value = |name: &String| spelling.value(name);
     let values: Option<Vec<T>> = names.iter().map(value).collect();
+    // Each becomes a part of what the store is asked.
+    let values = values.filter(|values| values.len() <= spelling.0.len());
     values.ok_or_else(|| AlibabaError::invalid("Filters"))
 }
 

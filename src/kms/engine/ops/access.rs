@@ -20,6 +20,10 @@ use crate::kms::store::access::GrantRecord;
 pub const GRANTS_MAX: u64 = 5000;
 /// The longest name of a grant in bytes.
 const NAME_LEN_MAX: usize = 256;
+/// The most pairs of a constraint, and characters of a text in it ("GrantConstraints", AWS KMS). A key's grants are in
+/// memory with it.
+const PAIRS_MAX: usize = 8;
+const TEXT_MAX: usize = 384;
 /// Random bytes of a grant's token.
 const TOKEN_LEN: usize = 48;
 
@@ -123,6 +127,7 @@ impl Operation for CreateGrant {
 
     fn needs(&self) -> Result<Needs<'_>, KmsError> {
         check_operations(&self.operations)?;
+        check_constraint(self.constraint.as_ref())?;
         if self
             .name
             .as_ref()
@@ -422,6 +427,20 @@ fn check_operations(operations: &[String]) -> Result<(), KmsError> {
             Err(KmsError::invalid("Operations", message))
         }
     }
+}
+
+fn check_constraint(constraint: Option<&GrantConstraint>) -> Result<(), KmsError> {
+    let Some(GrantConstraint::Equals(pairs) | GrantConstraint::Subset(pairs)) = constraint else {
+        return Ok(());
+    };
+    let mut texts = pairs.iter().flat_map(|(key, value)| [key, value]);
+    if pairs.len() <= PAIRS_MAX && texts.all(|text| text.chars().count() <= TEXT_MAX) {
+        return Ok(());
+    }
+    let message = format!(
+        "A grant's constraint has at most {PAIRS_MAX} pairs, and each text in it {TEXT_MAX} characters."
+    );
+    Err(KmsError::invalid("Constraints", message))
 }
 
 /// The name that a principal's frame has; what has none is of nobody.

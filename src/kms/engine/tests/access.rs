@@ -373,6 +373,27 @@ fn grants_that_cannot_be_are_refused() {
             bench.kind_of(constrained).await,
             Some(ErrorKind::InvalidParameter("Constraints"))
         );
+        let pairs = |count: usize, len: usize| {
+            let pairs = (0..count).map(|nth| (nth.to_string(), "v".repeat(len)));
+            Some(GrantConstraint::Subset(pairs.collect()))
+        };
+        for (constraint, wanted) in [
+            (pairs(8, 384), None),
+            (
+                pairs(9, 1),
+                Some(ErrorKind::InvalidParameter("Constraints")),
+            ),
+            (
+                pairs(1, 385),
+                Some(ErrorKind::InvalidParameter("Constraints")),
+            ),
+        ] {
+            let large = CreateGrant {
+                constraint,
+                ..grant(&key, "app", &["Decrypt"])
+            };
+            assert_eq!(bench.kind_of(large).await, wanted);
+        }
         let long = CreateGrant {
             name: Some("n".repeat(257)),
             ..grant(&key, "app", &["Decrypt"])

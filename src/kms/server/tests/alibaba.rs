@@ -209,7 +209,8 @@ def test(call):
     assert [key['KeyId'] for key in call('ListKeys', Filters=filters)['Keys']['Key']] == [seen[0]]
     call('EnableKey', KeyId=seen[0])
     assert call('ListKeys', Filters=filters)['TotalCount'] == 0
-    for filters in ('{', '[{"Key":"Colour","Values":["x"]}]', '[{"Key":"KeyState","Values":["x"]}]'):
+    many = json.dumps([{'Key': 'KeyState', 'Values': ['Enabled'] * 1000}])
+    for filters in ('{', '[{"Key":"Colour","Values":["x"]}]', '[{"Key":"KeyState","Values":["x"]}]', many):
         refused('InvalidParameter', 400, call, 'ListKeys', Filters=filters)
 each(test)
 "#,
