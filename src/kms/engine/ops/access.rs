@@ -13,7 +13,7 @@ use crate::kms::engine::model::{Grant, GrantConstraint, KeyRef, Page, PageReques
 use crate::kms::engine::operation::{Call, Needs, Operation, States};
 use crate::kms::policy::actions::GRANTABLE;
 use crate::kms::policy::document::principal_name;
-use crate::kms::policy::{Decision, Policy, Request, Rules, covers, decide};
+use crate::kms::policy::{Decision, Policy, PolicyKind, Request, Rules, covers, decide};
 use crate::kms::store::access::GrantRecord;
 
 /// The most grants of a key.
@@ -46,7 +46,8 @@ impl Operation for PutKeyPolicy {
     }
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
-        let policy = Policy::parse_new(&self.policy, &call.engine.names().account)?;
+        let policy =
+            Policy::parse_new(&self.policy, PolicyKind::Key, &call.engine.names().account)?;
         let entry = call.key()?;
         let may_again = call.by_policies(Self::ACTION, entry, &policy).await? == Decision::Allowed;
         if !self.bypass_lockout_check && !may_again {

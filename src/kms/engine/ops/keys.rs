@@ -16,7 +16,7 @@ use crate::kms::engine::model::{
 };
 use crate::kms::engine::operation::{Call, Needs, Operation, States};
 use crate::kms::hsm::is_for_hsm;
-use crate::kms::policy::Policy;
+use crate::kms::policy::{Policy, PolicyKind};
 use crate::kms::store::keys::KeyRecord;
 
 /// The longest description in characters.
@@ -92,7 +92,7 @@ impl CreateKey {
             Some(policy) => policy.clone(),
             None => Policy::default_of_key(&creator, account),
         };
-        Policy::parse_new(&policy, account)?;
+        Policy::parse_new(&policy, PolicyKind::Key, account)?;
         let rotation = match self.rotation_period {
             None => Rotation::default(),
             Some(period) => first_rotation(check_period(period)?, call.now)?,
