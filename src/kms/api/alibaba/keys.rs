@@ -108,7 +108,10 @@ pub(super) async fn create_key(asking: Asking<'_>, form: &Form) -> Result<Descri
             .unwrap_or(ProtectionLevel::Software),
         rotation_period: rotates.then(|| period(form)).transpose()?,
         tags: super::tags::tags(form, false)?,
-        policy: optional(form, "Policy").map(str::to_owned),
+        policy: optional(form, "Policy").map(|text| engine::FirstPolicy {
+            text: text.to_owned(),
+            bypass_lockout_check: false,
+        }),
     };
     let key = asking.engine.perform(&asking.caller, operation).await?;
     Ok(Described::of(key, asking.place))

@@ -13,7 +13,7 @@ use crate::kms::engine::model::{Grant, GrantConstraint, KeyRef, Page, PageReques
 use crate::kms::engine::operation::{Call, Needs, Operation, States};
 use crate::kms::policy::actions::GRANTABLE;
 use crate::kms::policy::document::principal_name;
-use crate::kms::policy::{Decision, Policy, PolicyKind, Request, Rules, covers, decide};
+use crate::kms::policy::{Decision, KeyFacts, Policy, PolicyKind, Request, Rules, covers, decide};
 use crate::kms::store::access::GrantRecord;
 
 /// The most grants of a key.
@@ -49,12 +49,8 @@ impl Operation for PutKeyPolicy {
         let policy =
             Policy::parse_new(&self.policy, PolicyKind::Key, &call.engine.names().account)?;
         let entry = call.key()?;
-        let may_again = call.by_policies(Self::ACTION, entry, &policy).await? == Decision::Allowed;
-        if !self.bypass_lockout_check && !may_again {
-            return Err(KmsError::new(
-                ErrorKind::PolicyMalformed,
-                "The policy would no longer let you set the key's policy (kms:PutKeyPolicy).",
-            ));
+        if !self.bypass_lockout_check {
+            call.check_lockout(&entry.facts, &policy).await?;
         }
         call.change_key(States::Any, |record| {
             record.policy = self.policy;
@@ -273,7 +269,7 @@ impl Operation for RetireGrant {
                 .iter()
                 .any(|operation| operation == "RetireGrant");
         let is_local = call.caller.dialect == Dialect::Local;
-        let by_policies = call.by_policies(Self::ACTION, &entry, &entry.policy);
+        let by_policies = call.by_policies(Self::ACTION, &entry.facts, &entry.policy);
         let is_denied = by_policies.await? == Decision::Denied;
         if is_denied || (!is_retiring && !is_grantee && !is_local) {
             let key = &entry.key.id.0;
@@ -341,7 +337,7 @@ impl CreateGrant {
         // As it is now: a grant that came with its token is not in the call's own.
         let key = KeyRef::Id(call.key()?.key.id.clone());
         let entry = call.engine.entry(&key, call.now).await?;
-        let by_policies = call.by_policies(Self::ACTION, &entry, &entry.policy);
+        let by_policies = call.by_policies(Self::ACTION, &entry.facts, &entry.policy);
         if by_policies.await? == Decision::Allowed {
             return Ok(());
         }
@@ -382,11 +378,29 @@ impl RetireGrant {
 }
 
 impl Call<'_> {
+    /// # Errors
+    ///
+    /// `PolicyMalformed` where the caller could not set the key's next policy, were `policy` the key's.
+    pub(super) async fn check_lockout(
+        &self,
+        facts: &KeyFacts,
+        policy: &Policy,
+    ) -> Result<(), KmsError> {
+        let again = self.by_policies(PutKeyPolicy::ACTION, facts, policy);
+        if again.await? == Decision::Allowed {
+            return Ok(());
+        }
+        Err(KmsError::new(
+            ErrorKind::PolicyMalformed,
+            "The policy would not let you set the key's next one (kms:PutKeyPolicy).",
+        ))
+    }
+
     /// What policies alone say of the caller and a key, were `policy` the key's.
     async fn by_policies(
         &self,
         action: &str,
-        entry: &Entry,
+        facts: &KeyFacts,
         policy: &Policy,
     ) -> Result<Decision, KmsError> {
         if self.caller.dialect == Dialect::Local {
@@ -402,7 +416,7 @@ impl Call<'_> {
         let request = Request {
             principal,
             action,
-            key: Some(&entry.facts),
+            key: Some(facts),
             context: None,
             address: self.caller.address,
             now: self.now,
