@@ -59,8 +59,10 @@ pub fn policy_document(data: &[u8]) -> String {
     let of_key = Policy::parse(text, PolicyKind::Key, ACCOUNT);
     let own = Policy::parse(text, PolicyKind::Principal, ACCOUNT);
     assert_eq!(of_key, Policy::parse(text, PolicyKind::Key, ACCOUNT));
-    if let Ok(new) = Policy::parse_new(text, ACCOUNT) {
-        assert_eq!(Ok(&new), of_key.as_ref(), "what is set is read");
+    for (kind, read) in [(PolicyKind::Key, &of_key), (PolicyKind::Principal, &own)] {
+        if let Ok(new) = Policy::parse_new(text, kind, ACCOUNT) {
+            assert_eq!(Ok(&new), read.as_ref(), "what is set is read");
+        }
     }
     let caller = Caller::local("fuzz");
     let request = Request {

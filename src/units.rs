@@ -46,6 +46,27 @@ number! {
     EpochId(u32)
 }
 
+/// How long a name that programs read keeps its meaning: of an exit code, an audit event, a metric. It is never used again
+/// for something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stability {
+    /// Programs may rely on it in every later version.
+    Stable,
+    /// What stands under it may change with a version, which the changelog then says.
+    Provisional,
+}
+
+impl Stability {
+    /// The word that stands in the documentation.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stable => "stable",
+            Self::Provisional => "provisional",
+        }
+    }
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

@@ -5,14 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// How long a name keeps its meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stability {
-    /// Programs may rely on it in every later version.
-    Stable,
-    /// Its fields may still change; the name is not used for something else.
-    Provisional,
-}
+use crate::units::Stability;
 
 macro_rules! kinds {
     ($($variant:ident = $name:literal, $stability:ident, [$($field:ident),*], $meaning:literal;)*) => {
@@ -242,10 +235,7 @@ pub fn markdown_tables() -> [(&'static str, String); 2] {
             .iter()
             .map(|field| format!("`{}`", field.name()))
             .collect();
-        let stability = match kind.stability() {
-            Stability::Stable => "stable",
-            Stability::Provisional => "provisional",
-        };
+        let stability = kind.stability().as_str();
         // Writing to a String cannot fail.
         let _ = writeln!(
             kinds,

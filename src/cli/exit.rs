@@ -4,24 +4,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-/// How long a code keeps its meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stability {
-    /// Scripts may rely on it in every later version.
-    Stable,
-    /// May be split into finer codes; the number itself is not reused.
-    Provisional,
-}
-
-impl Stability {
-    /// The word that stands in the documentation.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stable => "stable",
-            Self::Provisional => "provisional",
-        }
-    }
-}
+use crate::units::Stability;
 
 macro_rules! exit_codes {
     ($($variant:ident = $number:literal, $name:literal, $stability:ident, $meaning:literal;)*) => {

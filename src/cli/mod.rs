@@ -35,6 +35,7 @@ mod providers;
 pub mod reference;
 pub mod values;
 pub mod volume_run;
+pub mod walk;
 
 /// A command, its values parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]

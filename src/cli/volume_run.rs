@@ -6,11 +6,11 @@ use clap::Args;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::args::{KeyArgs, PassphraseArgs, PassphraseFrom, ProgressArgs};
 use super::exit::Exit;
 use super::failure::{Failure, chain};
 use super::output::{self, counted, harmless};
 use super::providers::GivenKeys;
+use super::walk::{WalkArgs, WalkOptions};
 use super::{errors, progress, providers};
 use crate::crypto::MemoryPolicy;
 use crate::daemon::control::{Client, ControlError};
@@ -18,7 +18,6 @@ use crate::daemon::mounts::{self, Mount};
 use crate::daemon::runs::{self, Event, Failed, FailureClass, RunFailure, RunReport, RunRequest};
 use crate::daemon::status::MountStatus;
 use crate::keys::{Confirm, passphrase};
-use crate::units::KeyUri;
 use crate::volume::{self, Sharing, UnlockOptions, Volume, VolumeError};
 
 /// Options of every run over all files.
@@ -32,30 +31,18 @@ pub struct RunArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Whether a progress bar is shown.
+    /// How it goes through the volume.
     #[command(flatten)]
-    pub progress: ProgressArgs,
-
-    /// Which keys may open the volume.
-    #[command(flatten)]
-    pub keys: KeyArgs,
-
-    /// Where a passphrase comes from.
-    #[command(flatten)]
-    pub passphrase: PassphraseArgs,
+    pub walk: WalkArgs,
 }
 
-/// How a run is shown, and where a passphrase comes from.
+/// How a run is shown, and the volume opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunOptions {
     /// Report as JSON.
     pub json: bool,
-    /// Show a progress bar on stderr.
-    pub progress: bool,
-    /// The keys that may be used, should this process have to unlock the volume; empty: any.
-    pub keys: Vec<KeyUri>,
-    /// Where a passphrase comes from, should this process have to unlock the volume.
-    pub passphrase: PassphraseFrom,
+    /// How it is gone through, and opened.
+    pub walk: WalkOptions,
 }
 
 impl RunOptions {
@@ -63,9 +50,7 @@ impl RunOptions {
     pub(super) fn of(args: RunArgs, stderr_is_terminal: bool) -> Self {
         Self {
             json: args.json,
-            progress: args.progress.shown(stderr_is_terminal),
-            keys: args.keys.keys,
-            passphrase: args.passphrase.into(),
+            walk: WalkOptions::of(args.walk, stderr_is_terminal),
         }
     }
 }
@@ -90,7 +75,7 @@ pub(super) fn carry_out(
     given: &GivenKeys,
     options: &RunOptions,
 ) -> Result<Outcome, Failure> {
-    let bar = progress::spinner(options.progress, "{spinner} {msg}, {elapsed}");
+    let bar = progress::spinner(options.walk.progress, "{spinner} {msg}, {elapsed}");
     let mut failures = Vec::new();
     let mut tell = |event| show(&bar, &mut failures, event);
     let done = match serving(path) {
@@ -215,7 +200,7 @@ fn open(
             .iter()
             .any(|uri| uri.scheme() == passphrase::SCHEME);
         let confirm = if is_new { Confirm::Yes } else { Confirm::No };
-        let providers = given.providers(&options.passphrase, confirm);
+        let providers = given.providers(&options.walk.passphrase, confirm);
         volume::open(path, &unlock, providers)
     };
     let shared = || open(Sharing::Shared).map(|volume| (volume, true));

@@ -10,6 +10,7 @@ mod text;
 use std::fmt::Write as _;
 
 use super::status::{Histogram, MountStatus, ProviderStatus};
+use crate::units::Stability;
 use text::Samples;
 
 pub(super) use file::MetricsFile;
@@ -34,15 +35,6 @@ impl Kind {
             Self::Histogram => "histogram",
         }
     }
-}
-
-/// How long a metric keeps its name and meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stability {
-    /// Dashboards and alerts may rely on it in every later version.
-    Stable,
-    /// May change with a version, which the changelog then says.
-    Provisional,
 }
 
 /// One metric.
@@ -214,10 +206,7 @@ pub fn markdown_table() -> String {
             .iter()
             .map(|label| format!("`{label}`"))
             .collect();
-        let stability = match metric.stability {
-            Stability::Stable => "stable",
-            Stability::Provisional => "provisional",
-        };
+        let stability = metric.stability.as_str();
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,

@@ -23,12 +23,14 @@ pub(super) const POLICY: &[u8] = b"policy.toml";
 pub(super) const SEAL: &[u8] = b"seal";
 /// Which folder an `import` makes the volume from.
 pub(super) const IMPORT: &[u8] = b"import";
+/// The same before it is whole.
+pub(super) const NEW_IMPORT: &[u8] = b"import.new";
 /// One that is being set.
 pub(super) const NEW_POLICY: &[u8] = b"policy.toml.new";
 
 /// The entries that belong in the folder, beside the marks of shared mounts.
-pub(super) const ENTRIES: [&[u8]; 9] = [
-    CONFIG, LOCK, RUN, DONE, IN_USE, IMPORT, SEAL, POLICY, NEW_POLICY,
+pub(super) const ENTRIES: [&[u8]; 10] = [
+    CONFIG, LOCK, RUN, DONE, IN_USE, IMPORT, NEW_IMPORT, SEAL, POLICY, NEW_POLICY,
 ];
 
 /// A name of this module's own.

@@ -21,6 +21,23 @@ def state(call, key_id):
     return call("DescribeKey", {"KeyId": key_id})["KeyMetadata"]["KeyState"]
 
 
+def described(call, tag):
+    """A new key whose description was changed: its id."""
+    key_id = make(call, Description="of " + tag)
+    assert state(call, key_id) == "Enabled"
+    call("UpdateKeyDescription", {"KeyId": key_id, "Description": "another"})
+    assert call("DescribeKey", {"KeyId": key_id})["KeyMetadata"]["Description"] == "another"
+    return key_id
+
+
+def off_and_on(call, key_id):
+    """Disables a key, and enables it again."""
+    call("DisableKey", {"KeyId": key_id})
+    assert state(call, key_id) == "Disabled"
+    call("EnableKey", {"KeyId": key_id})
+    assert state(call, key_id) == "Enabled"
+
+
 class Refused(Exception):
     """What the service said: its code and the status of HTTP, 0 where a client does not tell."""
 

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from adapters import make, state
+from adapters import described, make, off_and_on, state
 
 
 def b64(data):
@@ -32,16 +32,10 @@ def run(call, tag):
 
 
 def keys(call, tag):
-    key_id = make(call, Description="of " + tag)
-    assert state(call, key_id) == "Enabled"
-    call("UpdateKeyDescription", {"KeyId": key_id, "Description": "another"})
-    assert call("DescribeKey", {"KeyId": key_id})["KeyMetadata"]["Description"] == "another"
+    key_id = described(call, tag)
     listed = call("ListKeys", {"PageNumber": 1, "PageSize": 100})
     assert key_id in [key["KeyId"] for key in listed["Keys"]["Key"]], listed
-    call("DisableKey", {"KeyId": key_id})
-    assert state(call, key_id) == "Disabled"
-    call("EnableKey", {"KeyId": key_id})
-    assert state(call, key_id) == "Enabled"
+    off_and_on(call, key_id)
     if call.has("DescribeRegions"):
         regions = call("DescribeRegions", {})["Regions"]["Region"]
         assert regions[0]["RegionId"], regions

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from adapters import make, state
+from adapters import described, make, off_and_on, state
 
 
 def run(call, tag):
@@ -26,16 +26,10 @@ def run(call, tag):
 
 
 def keys(call, tag):
-    key_id = make(call, Description="of " + tag)
-    assert state(call, key_id) == "Enabled"
-    call("UpdateKeyDescription", {"KeyId": key_id, "Description": "another"})
-    assert call("DescribeKey", {"KeyId": key_id})["KeyMetadata"]["Description"] == "another"
+    key_id = described(call, tag)
     listed = call("ListKeys", {"Limit": 1000})["Keys"]
     assert key_id in [key["KeyId"] for key in listed], listed
-    call("DisableKey", {"KeyId": key_id})
-    assert state(call, key_id) == "Disabled"
-    call("EnableKey", {"KeyId": key_id})
-    assert state(call, key_id) == "Enabled"
+    off_and_on(call, key_id)
     assert len(call("GenerateRandom", {"NumberOfBytes": 33})["Plaintext"]) == 33
     return key_id
 

@@ -347,6 +347,13 @@ fn principals_access_keys_and_policies() {
     service.done(&["policy", "check", "--principal", &good]);
     service.fails(&["policy", "check", "--principal", &bad], 33);
     service.fails(&["policy", "check", &good], 33);
+    let nobody = r#"{"Version":"1","Statement":[{"Effect":"Deny","Principal":{"AWS":"ali*"},"Action":"kms:*"}]}"#;
+    let nobody = service.write("nobody.json", nobody);
+    service.fails(&["policy", "check", &nobody], 33);
+    let alias = r#"{"Version":"1","Statement":[{"Effect":"Deny","Action":"kms:*","Resource":"alias/prod"}]}"#;
+    let alias = service.write("alias.json", alias);
+    service.fails(&["policy", "check", "--principal", &alias], 33);
+    service.fails(&["principal", "create", "other", "--policy", &alias], 33);
     service.done(&["principal", "create", "guest", "--policy", &good]);
     service.fails(&["principal", "create", "guest", "--policy", &good], 33);
     service.fails(&["principal", "create", "other", "--policy", &bad], 33);

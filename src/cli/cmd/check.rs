@@ -7,8 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::args::{KeyArgs, PassphraseArgs, PassphraseFrom, ProgressArgs};
-use crate::units::KeyUri;
+use crate::cli::walk::{WalkArgs, WalkOptions};
 
 pub use run::run;
 
@@ -42,17 +41,9 @@ pub struct CheckArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Whether a progress bar is shown.
+    /// How it goes through the volume.
     #[command(flatten)]
-    pub progress: ProgressArgs,
-
-    /// Which keys may open the volume.
-    #[command(flatten)]
-    pub keys: KeyArgs,
-
-    /// Where a passphrase comes from.
-    #[command(flatten)]
-    pub passphrase: PassphraseArgs,
+    pub walk: WalkArgs,
 }
 
 /// A volume to check.
@@ -66,12 +57,8 @@ pub struct CheckRequest {
     pub quick: bool,
     /// Report as JSON.
     pub json: bool,
-    /// Show a progress bar on stderr.
-    pub progress: bool,
-    /// The keys that may be used; empty: any.
-    pub keys: Vec<KeyUri>,
-    /// Where a passphrase comes from.
-    pub passphrase: PassphraseFrom,
+    /// How it is gone through, and opened.
+    pub walk: WalkOptions,
 }
 
 impl CheckArgs {
@@ -82,9 +69,7 @@ impl CheckArgs {
             repair: self.repair,
             quick: self.quick,
             json: self.json,
-            progress: self.progress.shown(stderr_is_terminal),
-            keys: self.keys.keys,
-            passphrase: self.passphrase.into(),
+            walk: WalkOptions::of(self.walk, stderr_is_terminal),
         }
     }
 }
@@ -114,7 +99,7 @@ mod tests {
     fn takes_a_folder() {
         let request = request("d").unwrap();
         assert_eq!(
-            (request.cipherdir, request.json, request.progress),
+            (request.cipherdir, request.json, request.walk.progress),
             ("d".into(), false, true)
         );
     }
@@ -134,17 +119,15 @@ mod tests {
 
     #[test]
     fn a_progress_bar_is_for_terminals_alone() {
-        assert!(!request("d --no-progress").unwrap().progress);
+        assert!(!request("d --no-progress").unwrap().walk.progress);
         let args = CheckArgs {
             cipherdir: "d".into(),
             repair: false,
             quick: false,
             json: false,
-            progress: ProgressArgs::default(),
-            keys: KeyArgs::default(),
-            passphrase: PassphraseArgs::default(),
+            walk: WalkArgs::default(),
         };
-        assert!(!args.into_request(false).progress);
+        assert!(!args.into_request(false).walk.progress);
     }
 
     #[test]

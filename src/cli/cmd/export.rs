@@ -8,15 +8,14 @@ use clap::Args;
 
 use super::pass::Pass;
 use super::staging::{Opening, Staging, make_mountpoint, make_private};
-use crate::cli::args::{KeyArgs, PassphraseArgs, PassphraseFrom, ProgressArgs};
 use crate::cli::errors;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{self, harmless};
+use crate::cli::walk::{WalkArgs, WalkOptions};
 use crate::daemon::place::sync_parent;
 use crate::maint::mirror::{self, MirrorError, Trust};
 use crate::storage::Node;
-use crate::units::KeyUri;
 
 const AFTER: &str = "\
 EXAMPLES:
@@ -35,17 +34,9 @@ pub struct ExportArgs {
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
 
-    /// Whether a progress bar is shown.
+    /// How it goes through the volume.
     #[command(flatten)]
-    pub progress: ProgressArgs,
-
-    /// Which keys may open the volume.
-    #[command(flatten)]
-    pub keys: KeyArgs,
-
-    /// Where a passphrase comes from.
-    #[command(flatten)]
-    pub passphrase: PassphraseArgs,
+    pub walk: WalkArgs,
 }
 
 /// A volume to export.
@@ -55,12 +46,8 @@ pub struct ExportRequest {
     pub cipherdir: PathBuf,
     /// The plaintext folder as given.
     pub folder: PathBuf,
-    /// Show a progress bar on stderr.
-    pub progress: bool,
-    /// The keys that may be used; empty: any.
-    pub keys: Vec<KeyUri>,
-    /// Where a passphrase comes from.
-    pub passphrase: PassphraseFrom,
+    /// How it is gone through, and opened.
+    pub walk: WalkOptions,
 }
 
 impl From<ExportArgs> for ExportRequest {
@@ -68,9 +55,7 @@ impl From<ExportArgs> for ExportRequest {
         Self {
             cipherdir: args.cipherdir,
             folder: args.folder,
-            progress: args.progress.shown_here(),
-            keys: args.keys.keys,
-            passphrase: args.passphrase.into(),
+            walk: args.walk.into(),
         }
     }
 }
@@ -102,8 +87,8 @@ pub fn run(request: &ExportRequest) -> Result<(), Failure> {
     make_mountpoint(&source).map_err(|error| io(&source, error))?;
     let opening = Opening {
         cipherdir: &request.cipherdir,
-        keys: &request.keys,
-        passphrase: &request.passphrase,
+        keys: &request.walk.keys,
+        passphrase: &request.walk.passphrase,
     };
     let staging = Staging::mount(opening, &source, true);
     let copied = staging.and_then(|staging| {
@@ -130,9 +115,9 @@ fn copy(what: &str, request: &ExportRequest, source: &Path, part: &Path) -> Resu
         Node::open_root(source).map_err(io)?,
         Node::open_root(part).map_err(io)?,
     );
-    let pass = Pass::begin(request.progress, "copied");
+    let pass = Pass::begin(request.walk.progress, "copied");
     mirror::copy(&from, &to, Trust::Times, &mut |passed| pass.show(passed)).map_err(failed)?;
-    let pass = Pass::begin(request.progress, "compared");
+    let pass = Pass::begin(request.walk.progress, "compared");
     let differences =
         mirror::compare(&from, &to, &mut |passed| pass.show(passed)).map_err(failed)?;
     drop(pass);

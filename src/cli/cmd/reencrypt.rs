@@ -114,7 +114,7 @@ impl TryFrom<ReencryptArgs> for ReencryptRequest {
 pub fn run(request: &ReencryptRequest) -> Result<(), Failure> {
     let what = format!("cannot reencrypt {}", request.volume.display());
     let options = &request.options;
-    let given = GivenKeys::only(&what, &options.keys)?;
+    let given = GivenKeys::only(&what, &options.walk.keys)?;
     let run = RunRequest::Reencrypt(request.run.clone());
     let outcome = volume_run::carry_out(&what, &request.volume, &run, &given, options)?;
     finish(&what, options, &outcome, text)

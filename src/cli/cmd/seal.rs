@@ -5,17 +5,16 @@ use std::path::PathBuf;
 use clap::Args;
 use data_encoding::HEXLOWER;
 
-use crate::cli::args::{KeyArgs, PassphraseArgs, PassphraseFrom, ProgressArgs};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::counted;
 use crate::cli::providers::GivenKeys;
+use crate::cli::walk::{WalkArgs, WalkOptions};
 use crate::cli::{errors, output, progress, providers};
 use crate::content::Extent;
 use crate::crypto::MemoryPolicy;
 use crate::keys::Confirm;
 use crate::maint::{self, CheckOptions, Severity};
-use crate::units::KeyUri;
 use crate::volume::{self, UnlockOptions, Volume};
 
 const AFTER: &str = "\
@@ -36,17 +35,9 @@ pub struct SealArgs {
     #[arg(long)]
     pub remove: bool,
 
-    /// Whether a progress bar is shown.
+    /// How it goes through the volume.
     #[command(flatten)]
-    pub progress: ProgressArgs,
-
-    /// Which keys may open the volume.
-    #[command(flatten)]
-    pub keys: KeyArgs,
-
-    /// Where a passphrase comes from.
-    #[command(flatten)]
-    pub passphrase: PassphraseArgs,
+    pub walk: WalkArgs,
 }
 
 /// A volume to seal.
@@ -56,12 +47,8 @@ pub struct SealRequest {
     pub cipherdir: PathBuf,
     /// The seal is to go.
     pub remove: bool,
-    /// Show a progress bar on stderr.
-    pub progress: bool,
-    /// The keys that may be used; empty: any.
-    pub keys: Vec<KeyUri>,
-    /// Where a passphrase comes from.
-    pub passphrase: PassphraseFrom,
+    /// How it is gone through, and opened.
+    pub walk: WalkOptions,
 }
 
 impl From<SealArgs> for SealRequest {
@@ -69,9 +56,7 @@ impl From<SealArgs> for SealRequest {
         Self {
             cipherdir: args.cipherdir,
             remove: args.remove,
-            progress: args.progress.shown_here(),
-            keys: args.keys.keys,
-            passphrase: args.passphrase.into(),
+            walk: args.walk.into(),
         }
     }
 }
@@ -84,8 +69,8 @@ pub fn run(request: &SealRequest) -> Result<(), Failure> {
     let verb = if request.remove { "unseal" } else { "seal" };
     let what = format!("cannot {verb} {}", request.cipherdir.display());
     providers::lock_memory(&what, MemoryPolicy::BestEffort)?;
-    let keys = GivenKeys::only(&what, &request.keys)?;
-    let providers = keys.providers(&request.passphrase, Confirm::No);
+    let keys = GivenKeys::only(&what, &request.walk.keys)?;
+    let providers = keys.providers(&request.walk.passphrase, Confirm::No);
     // Only .envelopefs is written. The lock keeps every mount out, and those that only read.
     let unlock = UnlockOptions {
         read_only: true,
@@ -109,7 +94,7 @@ pub fn run(request: &SealRequest) -> Result<(), Failure> {
 fn seal(what: &str, request: &SealRequest, volume: &Volume) -> Result<(), Failure> {
     see_that_it_is_sound(what, request, volume)?;
     let bar = progress::spinner(
-        request.progress,
+        request.walk.progress,
         "{spinner} {pos} entries sealed, {elapsed}",
     );
     let sealed = volume.set_seal(|| bar.inc(1));
@@ -130,7 +115,10 @@ fn see_that_it_is_sound(what: &str, request: &SealRequest, volume: &Volume) -> R
         let why = "its last mount ended without an unmount, and what that left is not looked over";
         return Err(Failure::new(Exit::Failure, what, why).advise("mount it once, and unmount it"));
     }
-    let bar = progress::spinner(request.progress, "{spinner} {msg}, {pos} chunks, {elapsed}");
+    let bar = progress::spinner(
+        request.walk.progress,
+        "{spinner} {msg}, {pos} chunks, {elapsed}",
+    );
     let options = CheckOptions {
         extent: Extent::All,
         repair: false,

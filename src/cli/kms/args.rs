@@ -84,39 +84,7 @@ pub struct PlaceArgs {
 
     /// Where a passphrase comes from.
     #[command(flatten)]
-    pub passphrase: GlobalPassphraseArgs,
-}
-
-/// As [`PassphraseArgs`], for every command.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Passphrase")]
-pub struct GlobalPassphraseArgs {
-    /// Read the passphrase of a `passphrase:` root key from FILE
-    ///
-    /// The first line is the passphrase, without its line end. FILE may be a descriptor, as in /dev/fd/3, or a systemd
-    /// credential. Default: ask on the terminal.
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        conflicts_with = "passphrase_command"
-    )]
-    pub passphrase_file: Option<PathBuf>,
-
-    /// Take the passphrase of a `passphrase:` root key from the output of COMMAND
-    ///
-    /// COMMAND is run by `sh -c`; the first line it prints is the passphrase. Default: ask on the terminal.
-    #[arg(long, global = true, value_name = "COMMAND")]
-    pub passphrase_command: Option<String>,
-}
-
-impl From<GlobalPassphraseArgs> for PassphraseArgs {
-    fn from(args: GlobalPassphraseArgs) -> Self {
-        Self {
-            passphrase_file: args.passphrase_file,
-            passphrase_command: args.passphrase_command,
-        }
-    }
+    pub passphrase: PassphraseArgs,
 }
 
 /// How a result is printed.

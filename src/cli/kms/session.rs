@@ -7,7 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::args::PlaceArgs;
 use super::errors;
 use super::place::{Folder, Settings};
-use crate::cli::args::{PassphraseArgs, PassphraseFrom};
+use crate::cli::args::PassphraseFrom;
 use crate::cli::errors::key;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -113,7 +113,7 @@ pub(super) fn lock_keys(what: &str, place: &PlaceArgs) -> Result<(), Failure> {
 
 /// Where a passphrase comes from.
 pub(super) fn passphrase(place: &PlaceArgs) -> PassphraseFrom {
-    PassphraseFrom::from(PassphraseArgs::from(place.passphrase.clone()))
+    PassphraseFrom::from(place.passphrase.clone())
 }
 
 /// What a command opens the engine with.

@@ -46,7 +46,7 @@ use zeroize::Zeroizing;
 
 pub use error::AuthError;
 pub use form::Form;
-pub use replay::{REMEMBERED, REPEAT_MAX, Replays};
+pub use replay::{Checked, REMEMBERED, REPEAT_MAX, Replays};
 pub use request::Request;
 pub use seen::{Floors, Fresh};
 pub use window::WINDOW;

@@ -31,6 +31,15 @@ pub const REPEAT_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// How many requests are remembered, of all access keys together: some 40 MB when it is full.
 pub const REMEMBERED: usize = 1 << 20;
 
+/// A request that was not here before when it was looked for.
+#[derive(Debug)]
+#[must_use = "a request that is not remembered may come again"]
+pub struct Checked<'a> {
+    access_key_id: &'a str,
+    seen: Seen,
+    now: Timestamp,
+}
+
 /// The requests of the last 15 minutes, by access key.
 #[derive(Debug)]
 pub struct Replays {
@@ -53,23 +62,29 @@ impl Replays {
         }
     }
 
-    /// Whether the request may come, by what is known; it is not remembered.
+    /// Whether the request may come, by what is known; it is not remembered before [`Self::admit`].
     ///
     /// # Errors
     /// As [`Self::admit`].
-    pub fn check(&self, request: &Proven, now: Timestamp) -> Result<(), AuthError> {
-        let (memory, _keys) = self.of(&request.access_key_id);
-        let known = memory.lock().check(self.seen(request, now));
-        known.map(drop)
+    pub fn check<'a>(&self, request: &'a Proven, now: Timestamp) -> Result<Checked<'a>, AuthError> {
+        let access_key_id = request.access_key_id();
+        let seen = self.seen(request, now);
+        let (memory, _keys) = self.of(access_key_id);
+        memory.lock().check(seen)?;
+        Ok(Checked {
+            access_key_id,
+            seen,
+            now,
+        })
     }
 
     /// Remembers the request.
     ///
     /// # Errors
-    /// [`AuthError::Replayed`] where it was here before; [`AuthError::Crowded`] where that is no longer
-    /// known, or could not be told to others.
-    pub fn admit(&self, request: &Proven, now: Timestamp) -> Result<(), AuthError> {
-        self.remember(&request.access_key_id, self.seen(request, now), now)
+    /// [`AuthError::Replayed`] where it was here before, or came since it was checked; [`AuthError::Crowded`] where that is
+    /// no longer known, or could not be told to others.
+    pub fn admit(&self, request: &Checked<'_>) -> Result<(), AuthError> {
+        self.remember(request.access_key_id, request.seen, request.now)
     }
 
     fn seen(&self, request: &Proven, now: Timestamp) -> Seen {
@@ -333,6 +348,10 @@ mod tests {
         }
     }
 
+    fn take(memory: &Replays, request: &Proven, now: Timestamp) -> Result<(), AuthError> {
+        memory.admit(&memory.check(request, now)?)
+    }
+
     fn nonce(key: &str, nonce: &str, second: i64) -> Proven {
         request(key, Once::Nonce(nonce.to_owned()), second)
     }
@@ -340,19 +359,19 @@ mod tests {
     #[test]
     fn a_nonce_comes_once_whatever_the_time_that_it_is_signed_with() {
         let memory = replays(REMEMBERED);
-        assert_eq!(memory.admit(&nonce("k", "n", 5000), at(5000)), Ok(()));
+        assert_eq!(take(&memory, &nonce("k", "n", 5000), at(5000)), Ok(()));
         for (signed, now) in [(5000, 5000), (5000, 5899), (5001, 5001), (4800, 5000)] {
-            let again = memory.admit(&nonce("k", "n", signed), at(now));
+            let again = take(&memory, &nonce("k", "n", signed), at(now));
             assert_eq!(again, Err(AuthError::Replayed), "{signed} {now}");
         }
-        assert_eq!(memory.admit(&nonce("k", "m", 5000), at(5000)), Ok(()));
+        assert_eq!(take(&memory, &nonce("k", "m", 5000), at(5000)), Ok(()));
     }
 
     #[test]
     fn access_keys_do_not_share_nonces() {
         let memory = replays(REMEMBERED);
         for key in ["k", "l"] {
-            assert_eq!(memory.admit(&nonce(key, "n", 5000), at(5000)), Ok(()));
+            assert_eq!(take(&memory, &nonce(key, "n", 5000), at(5000)), Ok(()));
         }
     }
 
@@ -361,10 +380,10 @@ mod tests {
     fn a_nonce_is_remembered_for_as_long_as_its_request_could_come() {
         let memory = replays(REMEMBERED);
         let ahead = nonce("k", "n", 5900);
-        assert_eq!(memory.admit(&ahead, at(5000)), Ok(()));
-        assert_eq!(memory.admit(&ahead, at(6800)), Err(AuthError::Replayed));
+        assert_eq!(take(&memory, &ahead, at(5000)), Ok(()));
+        assert_eq!(take(&memory, &ahead, at(6800)), Err(AuthError::Replayed));
         assert_eq!(memory.len(), 1);
-        assert_eq!(memory.admit(&nonce("k", "m", 6801), at(6802)), Ok(()));
+        assert_eq!(take(&memory, &nonce("k", "m", 6801), at(6802)), Ok(()));
         assert_eq!(memory.len(), 1, "the first is over");
     }
 
@@ -373,19 +392,19 @@ mod tests {
         let memory = replays(4);
         for second in 0..6 {
             let request = nonce("k", &second.to_string(), 5000 + second);
-            assert_eq!(memory.admit(&request, at(5006)), Ok(()));
+            assert_eq!(take(&memory, &request, at(5006)), Ok(()));
             assert!(memory.len() <= 4);
             assert!(memory.take_fresh().is_some());
         }
         for second in 0..2 {
             for text in [second.to_string(), "new".to_owned()] {
-                let late = memory.admit(&nonce("k", &text, 5000 + second), at(5006));
+                let late = take(&memory, &nonce("k", &text, 5000 + second), at(5006));
                 assert_eq!(late, Err(AuthError::Crowded));
             }
         }
-        let again = memory.admit(&nonce("k", "3", 5003), at(5006));
+        let again = take(&memory, &nonce("k", "3", 5003), at(5006));
         assert_eq!(again, Err(AuthError::Replayed));
-        let other = memory.admit(&nonce("l", "0", 5000), at(5006));
+        let other = take(&memory, &nonce("l", "0", 5000), at(5006));
         assert_eq!(other, Ok(()), "another key's window is its own");
     }
 
@@ -394,10 +413,10 @@ mod tests {
         let memory = replays(REMEMBERED);
         let signature = || request("k", Once::Signature(vec![1; 32]), 5000);
         for now in [5000, 5001, 5060] {
-            assert_eq!(memory.admit(&signature(), at(now)), Ok(()));
+            assert_eq!(take(&memory, &signature(), at(now)), Ok(()));
         }
         for now in [5061, 5900] {
-            let again = memory.admit(&signature(), at(now));
+            let again = take(&memory, &signature(), at(now));
             assert_eq!(again, Err(AuthError::Replayed));
         }
     }
@@ -414,18 +433,18 @@ mod tests {
     fn what_one_server_took_no_other_takes_once_it_was_told() {
         let [one, two] = [(); 2].map(|()| replays(REMEMBERED));
         for text in ["a", "b"] {
-            assert_eq!(one.admit(&nonce("k", text, 5000), at(5001)), Ok(()));
+            assert_eq!(take(&one, &nonce("k", text, 5000), at(5001)), Ok(()));
         }
         assert_eq!(tell(&one, &two, 5002), Vec::<String>::new());
         assert_eq!(one.take_fresh(), None, "told once");
         assert_eq!(two.take_fresh(), None, "what was learned is not told on");
         for text in ["a", "b"] {
-            let again = two.admit(&nonce("k", text, 5000), at(5002));
+            let again = take(&two, &nonce("k", text, 5000), at(5002));
             assert_eq!(again, Err(AuthError::Replayed));
         }
-        assert_eq!(two.admit(&nonce("l", "a", 5000), at(5002)), Ok(()));
+        assert_eq!(take(&two, &nonce("l", "a", 5000), at(5002)), Ok(()));
         assert_eq!(two.len(), 3);
-        assert_eq!(two.admit(&nonce("k", "c", 6900), at(6900)), Ok(()));
+        assert_eq!(take(&two, &nonce("k", "c", 6900), at(6900)), Ok(()));
         assert_eq!(two.len(), 2, "what was learned is forgotten in its time");
     }
 
@@ -433,7 +452,7 @@ mod tests {
     fn a_nonce_that_two_servers_took_is_told() {
         let [one, two] = [(); 2].map(|()| replays(REMEMBERED));
         for memory in [&one, &two] {
-            assert_eq!(memory.admit(&nonce("k", "n", 5000), at(5000)), Ok(()));
+            assert_eq!(take(memory, &nonce("k", "n", 5000), at(5000)), Ok(()));
         }
         assert_eq!(tell(&one, &two, 5001), ["k"]);
         assert_eq!(tell(&two, &one, 5001), ["k"]);
@@ -443,11 +462,11 @@ mod tests {
     fn a_signature_may_come_again_for_a_minute_whichever_server_saw_it_first() {
         let [one, two] = [(); 2].map(|()| replays(REMEMBERED));
         let signature = || request("k", Once::Signature(vec![1; 32]), 5000);
-        assert_eq!(one.admit(&signature(), at(5000)), Ok(()));
-        assert_eq!(two.admit(&signature(), at(5030)), Ok(()));
+        assert_eq!(take(&one, &signature(), at(5000)), Ok(()));
+        assert_eq!(take(&two, &signature(), at(5030)), Ok(()));
         assert_eq!(tell(&one, &two, 5031), Vec::<String>::new());
-        assert_eq!(two.admit(&signature(), at(5060)), Ok(()));
-        let late = two.admit(&signature(), at(5061));
+        assert_eq!(take(&two, &signature(), at(5060)), Ok(()));
+        let late = take(&two, &signature(), at(5061));
         assert_eq!(late, Err(AuthError::Replayed), "a minute of the first");
     }
 
@@ -456,11 +475,11 @@ mod tests {
         let [one, two] = [replays(REMEMBERED), replays(4)];
         for second in 0..6 {
             let request = nonce("k", &second.to_string(), 5000 + second);
-            assert_eq!(one.admit(&request, at(5006)), Ok(()));
+            assert_eq!(take(&one, &request, at(5006)), Ok(()));
         }
         assert_eq!(tell(&one, &two, 5006), Vec::<String>::new());
         assert_eq!(two.len(), 4);
-        let late = two.admit(&nonce("k", "new", 5001), at(5006));
+        let late = take(&two, &nonce("k", "new", 5001), at(5006));
         assert_eq!(late, Err(AuthError::Crowded));
     }
 
@@ -469,12 +488,12 @@ mod tests {
         let memory = replays(4);
         let request = |second: i64| nonce("k", &second.to_string(), 5000 + second);
         for second in 0..4 {
-            assert_eq!(memory.admit(&request(second), at(5010)), Ok(()));
+            assert_eq!(take(&memory, &request(second), at(5010)), Ok(()));
         }
-        let more = memory.admit(&request(4), at(5010));
+        let more = take(&memory, &request(4), at(5010));
         assert_eq!(more, Err(AuthError::Crowded));
         assert_eq!(memory.take_fresh().unwrap().count(), 4);
-        assert_eq!(memory.admit(&request(4), at(5010)), Ok(()));
+        assert_eq!(take(&memory, &request(4), at(5010)), Ok(()));
         assert_eq!(memory.take_fresh().unwrap().count(), 1);
     }
 
@@ -482,21 +501,21 @@ mod tests {
     fn what_is_told_no_more_is_not_taken_by_who_missed_it() {
         let one = replays(REMEMBERED);
         let request = |key: &str, second: i64| nonce(key, &second.to_string(), second);
-        assert_eq!(one.admit(&request("k", 5000), at(5001)), Ok(()));
+        assert_eq!(take(&one, &request("k", 5000), at(5001)), Ok(()));
         let told = one.take_fresh().unwrap().newest();
-        assert_eq!(one.admit(&request("l", 5001), at(5001)), Ok(()));
+        assert_eq!(take(&one, &request("l", 5001), at(5001)), Ok(()));
         let bytes = one.take_fresh().unwrap().to_bytes(&told);
         let [knows, missed] = [false, true].map(|is_missed| {
             let memory = replays(REMEMBERED);
             memory.learn(&bytes, is_missed, at(5001)).unwrap();
             memory
         });
-        assert_eq!(knows.admit(&request("k", 5000), at(5001)), Ok(()));
-        let refused = missed.admit(&request("k", 5000), at(5001));
+        assert_eq!(take(&knows, &request("k", 5000), at(5001)), Ok(()));
+        let refused = take(&missed, &request("k", 5000), at(5001));
         assert_eq!(refused, Err(AuthError::Crowded));
-        assert_eq!(missed.admit(&request("k", 5001), at(5001)), Ok(()));
+        assert_eq!(take(&missed, &request("k", 5001), at(5001)), Ok(()));
         assert_eq!(
-            missed.admit(&request("l", 5000), at(5001)),
+            take(&missed, &request("l", 5000), at(5001)),
             Ok(()),
             "the other key's is told"
         );
@@ -507,17 +526,25 @@ mod tests {
         let memory = replays(REMEMBERED);
         let request = nonce("k", "n", 5000);
         for _again in 0..2 {
-            assert_eq!(memory.check(&request, at(5000)), Ok(()));
+            assert!(memory.check(&request, at(5000)).is_ok());
         }
-        assert_eq!(memory.admit(&request, at(5000)), Ok(()));
+        assert_eq!(take(&memory, &request, at(5000)), Ok(()));
         let again = memory.check(&request, at(5000));
-        assert_eq!(again, Err(AuthError::Replayed));
+        assert_eq!(again.unwrap_err(), AuthError::Replayed);
+    }
+
+    #[test]
+    fn of_two_that_were_checked_before_either_came_one_is_taken() {
+        let (memory, request) = (replays(REMEMBERED), nonce("k", "n", 5000));
+        let [one, two] = [(); 2].map(|()| memory.check(&request, at(5000)).unwrap());
+        assert_eq!(memory.admit(&one), Ok(()));
+        assert_eq!(memory.admit(&two), Err(AuthError::Replayed));
     }
 
     #[test]
     fn bytes_that_nobody_told_are_refused() {
         let [one, two] = [(); 2].map(|()| replays(REMEMBERED));
-        assert_eq!(one.admit(&nonce("k", "n", 5000), at(5000)), Ok(()));
+        assert_eq!(take(&one, &nonce("k", "n", 5000), at(5000)), Ok(()));
         let bytes = fresh(&one);
         let refused = |bytes: &[u8]| two.learn(bytes, true, at(5000)).is_err();
         for len in 1..bytes.len() {

@@ -50,17 +50,26 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Who has not proven yet who it is: a new request, of which nothing else is known.
+    #[must_use]
+    pub fn nobody(dialect: Dialect, address: Option<IpAddr>) -> Self {
+        Self {
+            principal: String::new(),
+            access_key_id: String::new(),
+            dialect,
+            request_id: ids::uuid(),
+            address,
+            grant_tokens: Vec::new(),
+        }
+    }
+
     /// The command line on the server's own machine; see [`Dialect::Local`]. `user` is the account
     /// that runs it, for the audit trail.
     #[must_use]
     pub fn local(user: &str) -> Self {
         Self {
             principal: format!("local:{user}"),
-            access_key_id: String::new(),
-            dialect: Dialect::Local,
-            request_id: ids::uuid(),
-            address: None,
-            grant_tokens: Vec::new(),
+            ..Self::nobody(Dialect::Local, None)
         }
     }
 }

@@ -68,13 +68,7 @@ impl Entry {
             tracing::error!(key = record.key.id.0, %error, "the store holds an unreadable policy");
             KmsError::internal()
         })?;
-        let facts = KeyFacts {
-            names: names.of(&record.key.id),
-            spec: record.key.spec,
-            usage: record.key.usage,
-            origin: record.key.origin,
-            tags,
-        };
+        let facts = facts_of(&record.key, tags, names);
         let versions = versions.into_iter().map(|record| {
             Ok(Version {
                 address: Address::new(&record.version.key, &record.version.id)?,
@@ -135,6 +129,17 @@ impl Entry {
                     format!("The key has no version {}.", id.0),
                 )
             })
+    }
+}
+
+/// What policies can ask of a key.
+pub(super) fn facts_of(key: &Key, tags: Vec<Tag>, names: &KeyNames) -> KeyFacts {
+    KeyFacts {
+        names: names.of(&key.id),
+        spec: key.spec,
+        usage: key.usage,
+        origin: key.origin,
+        tags,
     }
 }
 

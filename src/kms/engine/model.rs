@@ -303,4 +303,14 @@ impl<T> Page<T> {
         let end = self.request.offset + u64::try_from(self.items.len()).unwrap_or(u64::MAX);
         (end < self.total).then_some(end)
     }
+
+    /// The same page of what each entry comes to.
+    #[must_use]
+    pub fn map<U>(self, of: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            items: self.items.into_iter().map(of).collect(),
+            total: self.total,
+            request: self.request,
+        }
+    }
 }

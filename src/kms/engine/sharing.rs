@@ -241,10 +241,7 @@ impl Engine {
         let caller = Caller {
             principal: self.known_principal(&access_key_id).unwrap_or_default(),
             access_key_id,
-            dialect: Dialect::Service,
-            request_id: ids::uuid(),
-            address: None,
-            grant_tokens: Vec::new(),
+            ..Caller::nobody(Dialect::Service, None)
         };
         let refusal = KmsError::new(
             ErrorKind::SignatureInvalid,

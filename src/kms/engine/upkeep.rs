@@ -14,7 +14,6 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::caller::{Caller, Dialect};
 use super::error::{ErrorKind, KmsError};
-use super::ids;
 use super::model::{KeyId, KeyState, ProtectionLevel, VersionCause};
 use super::ops::change::no_hsm;
 use super::ops::import::forget_material;
@@ -112,8 +111,11 @@ async fn hear(engine: Weak<Engine>, mut seq: i64, told: Arc<Notify>) {
     }
 }
 
-/// Looks for what is due for as long as there is an engine.
-async fn look(engine: Weak<Engine>) {
+/// Has something looked after for as long as there is an engine; `look` is told how often it was before.
+async fn again_and_again<L: Future<Output = ()>>(
+    engine: Weak<Engine>,
+    look: impl Fn(Arc<Engine>, u32) -> L,
+) {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for round in 0_u32.. {
@@ -121,26 +123,23 @@ async fn look(engine: Weak<Engine>) {
         let Some(engine) = engine.upgrade() else {
             return;
         };
-        engine.do_what_is_due(now()).await;
-        engine.add_census().await;
-        if round.is_multiple_of(CLEAR) {
-            engine.clear_old(now()).await;
-        }
+        look(engine, round).await;
+    }
+}
+
+/// Does what is due.
+async fn look(engine: Arc<Engine>, round: u32) {
+    engine.do_what_is_due(now()).await;
+    engine.add_census().await;
+    if round.is_multiple_of(CLEAR) {
+        engine.clear_old(now()).await;
     }
 }
 
 /// The same of what needs the HSM.
-async fn look_after_hsm(engine: Weak<Engine>) {
-    let mut ticks = interval(LOOK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let Some(engine) = engine.upgrade() else {
-            return;
-        };
-        engine.rotate_in_hsm(now()).await;
-        engine.clear_hsm(now()).await;
-    }
+async fn look_after_hsm(engine: Arc<Engine>, _round: u32) {
+    engine.rotate_in_hsm(now()).await;
+    engine.clear_hsm(now()).await;
 }
 
 /// What is where of the keys that live in the HSM.
@@ -155,11 +154,7 @@ pub struct InHsm {
 fn service_itself() -> Caller {
     Caller {
         principal: "service".to_owned(),
-        access_key_id: String::new(),
-        dialect: Dialect::Service,
-        request_id: ids::uuid(),
-        address: None,
-        grant_tokens: Vec::new(),
+        ..Caller::nobody(Dialect::Service, None)
     }
 }
 
@@ -170,9 +165,11 @@ impl Engine {
     ///
     /// `Unavailable`.
     pub async fn look_after_keys(self: &Arc<Self>) -> Result<(), KmsError> {
-        tokio::spawn(until_closed(self, look(Arc::downgrade(self))));
+        let looking = again_and_again(Arc::downgrade(self), look);
+        tokio::spawn(until_closed(self, looking));
         if self.hsm.is_some() {
-            tokio::spawn(until_closed(self, look_after_hsm(Arc::downgrade(self))));
+            let looking = again_and_again(Arc::downgrade(self), look_after_hsm);
+            tokio::spawn(until_closed(self, looking));
         } else if let versions @ 1.. = self.count_in_hsm().await? {
             tracing::warn!(
                 versions,

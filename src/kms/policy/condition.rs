@@ -108,12 +108,13 @@ impl Condition {
         };
         let values = texts(values)?;
         let (test, negated) = match name {
-            "StringEquals" | "ArnEquals" => (Test::Exactly(values), false),
-            "StringNotEquals" | "ArnNotEquals" => (Test::Exactly(values), true),
+            "StringEquals" => (Test::Exactly(values), false),
+            "StringNotEquals" => (Test::Exactly(values), true),
             "StringEqualsIgnoreCase" => (Test::ExactlyAnyCase(values), false),
             "StringNotEqualsIgnoreCase" => (Test::ExactlyAnyCase(values), true),
-            "StringLike" | "ArnLike" => (Test::Like(values), false),
-            "StringNotLike" | "ArnNotLike" => (Test::Like(values), true),
+            // The two of ARNs are one: "ArnEquals and ArnLike behave identically" (AWS IAM).
+            "StringLike" | "ArnLike" | "ArnEquals" => (Test::Like(values), false),
+            "StringNotLike" | "ArnNotLike" | "ArnNotEquals" => (Test::Like(values), true),
             "Bool" => (Test::Bool(truth(&values)?), false),
             "Null" => (Test::Null(truth(&values)?), false),
             "IpAddress" => (Test::Within(all(&values)?), false),

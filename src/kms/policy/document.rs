@@ -6,6 +6,7 @@ use thiserror::Error;
 use super::actions::any_name;
 use super::condition::{Condition, Holds};
 use super::judge::Request;
+use super::strict;
 use super::wildcard::{any_case, exact, matches};
 
 /// The longest policy in bytes (both clouds: 32 KiB).
@@ -118,14 +119,16 @@ impl Policy {
         })
     }
 
-    /// Reads a key's policy that is to be set.
+    /// Reads a policy that is to be set.
     ///
     /// # Errors
     ///
-    /// As [`Self::parse`]; and a denial for somebody who can be nobody here: it would deny nothing, and be taken for
-    /// one that does. A permission for nobody allows nothing, which is what it says.
-    pub fn parse_new(text: &str, account: &str) -> Result<Self, PolicyError> {
-        let policy = Self::parse(text, PolicyKind::Key, account)?;
+    /// As [`Self::parse`]; what would be taken for more than it is, such as a name that is there twice; and a denial for
+    /// somebody who can be nobody here: it would deny nothing, and be taken for one that does. A permission for nobody
+    /// allows nothing, which is what it says.
+    pub fn parse_new(text: &str, kind: PolicyKind, account: &str) -> Result<Self, PolicyError> {
+        let policy = Self::parse(text, kind, account)?;
+        strict::check(text)?;
         let denials = policy
             .statements
             .iter()

@@ -445,6 +445,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_star_is_one_in_what_is_like_and_in_what_equals_an_arn() {
+        for (operator, wanted) in [
+            ("ArnEquals", true),
+            ("ArnLike", true),
+            ("ArnNotEquals", false),
+            ("StringEquals", false),
+            ("StringNotEquals", true),
+        ] {
+            let condition = json!({operator: {"kms:EncryptionContext:app": "s*p"}});
+            assert_eq!(applies(&condition), (wanted, wanted), "{operator}");
+        }
+    }
+
     /// Of no value "any" never holds, negated or not, and "all" always does.
     #[test]
     fn conditions_on_any_or_all_of_no_value() {
@@ -566,14 +580,17 @@ mod tests {
             "",
         ] {
             let text = with("Deny", json!({"AWS": ["alice", nobody]}));
-            let error = Policy::parse_new(&text, ACCOUNT).unwrap_err().to_string();
+            let error = Policy::parse_new(&text, PolicyKind::Key, ACCOUNT)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(&format!("{nobody:?}")), "{error}");
             // What the store holds is read, and a permission for nobody is one.
             Policy::parse(&text, PolicyKind::Key, ACCOUNT).unwrap();
-            Policy::parse_new(&with("Allow", json!({"AWS": nobody})), ACCOUNT).unwrap();
+            let allowing = with("Allow", json!({"AWS": nobody}));
+            Policy::parse_new(&allowing, PolicyKind::Key, ACCOUNT).unwrap();
         }
         let service = with("Deny", json!({"Service": "s3.amazonaws.com"}));
-        Policy::parse_new(&service, ACCOUNT).unwrap_err();
+        Policy::parse_new(&service, PolicyKind::Key, ACCOUNT).unwrap_err();
         for somebody in [
             json!("*"),
             json!({"AWS": "*"}),
@@ -582,7 +599,7 @@ mod tests {
             json!({"AWS": format!("arn:aws:iam::{ACCOUNT}:root")}),
             json!({"RAM": [format!("acs:ram::{ACCOUNT}:user/a.b_c@d-1")]}),
         ] {
-            Policy::parse_new(&with("Deny", somebody), ACCOUNT).unwrap();
+            Policy::parse_new(&with("Deny", somebody), PolicyKind::Key, ACCOUNT).unwrap();
         }
     }
 

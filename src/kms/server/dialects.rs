@@ -12,7 +12,7 @@ use crate::kms::api::aws::{self, AwsError};
 use crate::kms::api::web::said;
 use crate::kms::api::{Answer, Asking};
 use crate::kms::auth::{AuthError, Call, Proven, Request, Scheme, SignedRequest};
-use crate::kms::engine::{Caller, Dialect, ErrorKind, KmsError, ids};
+use crate::kms::engine::{Caller, Dialect, ErrorKind, KmsError};
 
 /// Why a request does not come to its dialect.
 enum Refused {
@@ -54,14 +54,7 @@ pub(super) async fn answer(
         body,
     };
     let dialect = dialect(&request, parts)?;
-    let caller = Caller {
-        principal: String::new(),
-        access_key_id: String::new(),
-        dialect,
-        request_id: ids::uuid(),
-        address: Some(address.ip()),
-        grant_tokens: Vec::new(),
-    };
+    let caller = Caller::nobody(dialect, Some(address.ip()));
     let request_id = caller.request_id.clone();
     let proven = match headers {
         Some(_) => prove(shared, caller, &request).await,
@@ -132,7 +125,7 @@ async fn prove(
         noted(shared, &caller, error.into(), &why)
     };
     let proven = signed.verify(credential.secret()).map_err(unproven)?;
-    shared.replays.check(&proven, now).map_err(unproven)?;
+    let checked = shared.replays.check(&proven, now).map_err(unproven)?;
     if !shared.rates.take(&credential.access_key_id, Instant::now()) {
         return Err(Refused::Throttled);
     }
@@ -141,7 +134,7 @@ async fn prove(
         let why = "The access key is disabled.";
         return Err(noted(shared, &caller, Refused::DisabledKey, why));
     }
-    shared.replays.admit(&proven, now).map_err(unproven)?;
+    shared.replays.admit(&checked).map_err(unproven)?;
     Ok((caller, proven))
 }
 

@@ -11,7 +11,7 @@ use super::body::{self, BodyError};
 use super::{Shared, route};
 use crate::kms::api::web::{Door, WebAnswer, WebError, WebRequest};
 use crate::kms::api::{console, rest};
-use crate::kms::engine::{Caller, Dialect, ids};
+use crate::kms::engine::{Caller, Dialect};
 
 /// The part of the service that a path is of; `None` for paths of neither.
 pub(super) fn dialect(path: &str) -> Option<Dialect> {
@@ -31,14 +31,7 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> route::Reply {
     let since = Instant::now();
-    let caller = Caller {
-        principal: String::new(),
-        access_key_id: String::new(),
-        dialect,
-        request_id: ids::uuid(),
-        address: Some(address.ip()),
-        grant_tokens: Vec::new(),
-    };
+    let caller = Caller::nobody(dialect, Some(address.ip()));
     let (parts, incoming) = request.into_parts();
     let most = if dialect == Dialect::Rest {
         rest::BODY_MAX

@@ -171,15 +171,7 @@ impl Store {
                 page,
             )
             .await?;
-        Ok(Page {
-            items: records
-                .items
-                .into_iter()
-                .map(|record| record.grant)
-                .collect(),
-            total: records.total,
-            request: page,
-        })
+        Ok(records.map(|record| record.grant))
     }
 
     /// # Errors
@@ -238,15 +230,7 @@ impl Store {
                 page,
             )
             .await?;
-        Ok(Page {
-            items: records
-                .items
-                .into_iter()
-                .map(|record| record.access_key)
-                .collect(),
-            total: records.total,
-            request: page,
-        })
+        Ok(records.map(|record| record.access_key))
     }
 }
 

@@ -20,8 +20,8 @@ use crate::volume::{self, Sharing, UnlockOptions};
 pub fn run(request: &CheckRequest) -> Result<(), Failure> {
     let what = format!("cannot check {}", request.cipherdir.display());
     providers::lock_memory(&what, MemoryPolicy::BestEffort)?;
-    let keys = GivenKeys::only(&what, &request.keys)?;
-    let providers = keys.providers(&request.passphrase, Confirm::No);
+    let keys = GivenKeys::only(&what, &request.walk.keys)?;
+    let providers = keys.providers(&request.walk.passphrase, Confirm::No);
     let volume = volume::open(&request.cipherdir, &unlock(request), providers);
     let volume = volume.map_err(|error| not_opened(request, errors::volume(&what, &error)))?;
     let options = CheckOptions {
@@ -33,7 +33,7 @@ pub fn run(request: &CheckRequest) -> Result<(), Failure> {
         repair: request.repair,
     };
     let bar = progress::spinner(
-        request.progress,
+        request.walk.progress,
         "{spinner} {msg}, {pos} chunks, {elapsed}, {per_sec}",
     );
     let report = maint::check(&volume, options, |files, chunks| {
@@ -173,6 +173,7 @@ fn summary(report: &CheckReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::walk::WalkOptions;
 
     fn finding(severity: Severity, path: &str, ciphertext: &str) -> Finding {
         Finding {
@@ -190,9 +191,7 @@ mod tests {
             repair,
             quick: false,
             json: false,
-            progress: false,
-            keys: Vec::new(),
-            passphrase: crate::cli::args::PassphraseFrom::Prompt,
+            walk: WalkOptions::default(),
         };
         let findings = severities.iter().map(|severity| finding(*severity, "", ""));
         let report = CheckReport {

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FallocateFlags, RenameFlags, StatVfs, XattrFlags};
 
-use super::{Check, Finding};
+use super::{Area, Check, Finding};
 use crate::cli::exit::Exit;
 
 const WRITABLE: Check = check("writable");
@@ -25,11 +25,7 @@ const OWN: &str = ".envelopefs";
 const CONFIG: &str = "volume.json";
 
 const fn check(name: &'static str) -> Check {
-    Check {
-        area: "disk",
-        name,
-        exit: Exit::Failure,
-    }
+    Area("disk").check(name, Exit::Failure)
 }
 
 pub(super) fn look(cipherdir: &Path) -> Vec<Finding> {

@@ -8,24 +8,17 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use super::within::within;
-use super::{Check, Finding};
+use super::{Area, Check, Finding};
 use crate::cli::exit::Exit;
 
-const DEVICE: Check = check("fuse-device", Exit::NoFuse);
-const FUSERMOUNT: Check = check("fusermount3", Exit::NoFuse);
-const ALLOW_OTHER: Check = check("allow-other", Exit::NoFuse);
-const KERNEL: Check = check("kernel", Exit::Failure);
-const IO_URING: Check = check("io-uring", Exit::NoFuse);
-const CLOCK: Check = check("clock", Exit::Failure);
-const AES: Check = check("aes", Exit::Failure);
-
-const fn check(name: &'static str, exit: Exit) -> Check {
-    Check {
-        area: "host",
-        name,
-        exit,
-    }
-}
+const HOST: Area = Area("host");
+const DEVICE: Check = HOST.check("fuse-device", Exit::NoFuse);
+const FUSERMOUNT: Check = HOST.check("fusermount3", Exit::NoFuse);
+const ALLOW_OTHER: Check = HOST.check("allow-other", Exit::NoFuse);
+const KERNEL: Check = HOST.check("kernel", Exit::Failure);
+const IO_URING: Check = HOST.check("io-uring", Exit::NoFuse);
+const CLOCK: Check = HOST.check("clock", Exit::Failure);
+const AES: Check = HOST.check("aes", Exit::Failure);
 
 pub(super) fn look(limit: Duration) -> Vec<Finding> {
     let root = rustix::process::geteuid().is_root();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::within::within;
-use super::{Check, Finding, Level};
+use super::{Area, Check, Finding, Level};
 use crate::cli::args::PassphraseFrom;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -19,15 +19,8 @@ use crate::keys::{
 use crate::units::KeyUri;
 use crate::volume::SeenKeys;
 
-const MODULE: Check = check("pkcs11-module", Exit::KeyUnavailable);
-
-const fn check(name: &'static str, exit: Exit) -> Check {
-    Check {
-        area: "keys",
-        name,
-        exit,
-    }
-}
+const KEYS: Area = Area("keys");
+const MODULE: Check = KEYS.check("pkcs11-module", Exit::KeyUnavailable);
 
 /// # Errors
 /// A key that was given cannot be followed.
@@ -125,7 +118,7 @@ fn module(path: &Path) -> Finding {
 }
 
 fn of_key(uri: &KeyUri, asks: &Asked, providers: &Arc<Providers>, limit: Duration) -> Finding {
-    let key = check("key", Exit::KeyUnavailable);
+    let key = KEYS.check("key", Exit::KeyUnavailable);
     if !providers.may_use(uri) {
         return key.ok(format!(
             "{uri}: not asked, for it is not among those of --key"
@@ -169,7 +162,7 @@ fn refused(uri: &KeyUri, error: &KeyError) -> Finding {
             "see that the key provider is reachable: address, firewall, proxy, DNS",
         ),
     };
-    check("key", exit).fail(said, mend)
+    KEYS.check("key", exit).fail(said, mend)
 }
 
 #[cfg(test)]

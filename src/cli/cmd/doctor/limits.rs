@@ -5,26 +5,19 @@ use std::path::Path;
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitySet;
 
-use super::{Check, Finding};
+use super::{Area, Check, Finding};
 use crate::cli::exit::Exit;
 use crate::cli::failure::chain;
 use crate::crypto::{MemoryKind, MemoryPolicy, configure_locked_memory, locked_memory_report};
 use crate::daemon::harden::{self, WholeMemory};
 
-const MEMORY_LIMIT: Check = check("memory-limit", Exit::MemoryNotLocked);
-const KEY_MEMORY: Check = check("key-memory", Exit::MemoryNotLocked);
-const SWAP: Check = check("swap", Exit::MemoryNotLocked);
-const OPEN_FILES: Check = check("open-files", Exit::Failure);
-const DUMPS: Check = check("dumps", Exit::Failure);
-const PTRACE: Check = check("ptrace", Exit::Failure);
-
-const fn check(name: &'static str, exit: Exit) -> Check {
-    Check {
-        area: "limits",
-        name,
-        exit,
-    }
-}
+const LIMITS: Area = Area("limits");
+const MEMORY_LIMIT: Check = LIMITS.check("memory-limit", Exit::MemoryNotLocked);
+const KEY_MEMORY: Check = LIMITS.check("key-memory", Exit::MemoryNotLocked);
+const SWAP: Check = LIMITS.check("swap", Exit::MemoryNotLocked);
+const OPEN_FILES: Check = LIMITS.check("open-files", Exit::Failure);
+const DUMPS: Check = LIMITS.check("dumps", Exit::Failure);
+const PTRACE: Check = LIMITS.check("ptrace", Exit::Failure);
 
 /// `keys`: how many the keyring is to hold.
 pub(super) fn look(keys: u64) -> Vec<Finding> {

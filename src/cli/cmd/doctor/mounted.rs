@@ -3,17 +3,13 @@
 use std::time::Duration;
 
 use super::within::within;
-use super::{Check, Finding};
+use super::{Area, Check, Finding};
 use crate::cli::exit::Exit;
 use crate::daemon::control::{Client, ControlError};
 use crate::daemon::mounts::{self, Mount};
 use crate::daemon::status::MountStatus;
 
-const MOUNT: Check = Check {
-    area: "mounts",
-    name: "mount",
-    exit: Exit::NoAnswer,
-};
+const MOUNT: Check = Area("mounts").check("mount", Exit::NoAnswer);
 
 pub(super) fn look(limit: Duration) -> Vec<Finding> {
     match mounts::read() {

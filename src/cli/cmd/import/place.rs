@@ -40,9 +40,13 @@ pub(super) enum Stage {
 struct Mark {
     /// The plaintext folder's inode number, which it keeps under its later name.
     inode: u64,
+    /// Whether something in it has an ACL, once the mount takes its place.
+    acl: Option<bool>,
 }
 
 const MARK: &str = ".envelopefs/import";
+/// Until it is whole.
+const NEW_MARK: &str = ".envelopefs/import.new";
 
 /// What `import` cannot do.
 pub(super) fn what(folder: &Path) -> String {
@@ -138,13 +142,25 @@ impl Place {
     pub(super) fn mark(&self) -> std::io::Result<()> {
         let inode = fs::metadata(&self.folder)?.ino();
         let unmarked = self.unmarked();
-        let path = unmarked.join(MARK);
-        let mut file = fs::File::create(&path)?;
-        file.write_all(&serde_json::to_vec(&Mark { inode })?)?;
-        file.sync_all()?;
-        sync_parent(&path)?;
+        write_mark(&unmarked, &Mark { inode, acl: None })?;
         fs::rename(&unmarked, &self.cipherdir)?;
         sync_parent(&self.cipherdir)
+    }
+
+    /// Notes whether something in the plaintext has an ACL. Durable.
+    ///
+    /// # Errors
+    /// Those of writing and renaming.
+    pub(super) fn note_acl(&self, acl: bool) -> std::io::Result<()> {
+        let mark = read_mark(&self.cipherdir).ok_or(std::io::ErrorKind::NotFound)?;
+        let acl = Some(acl);
+        write_mark(&self.cipherdir, &Mark { acl, ..mark })
+    }
+
+    /// Whether ACLs are to be enforced: unless it was noted that there are none.
+    pub(super) fn has_acl(&self) -> bool {
+        let noted = read_mark(&self.cipherdir).and_then(|mark| mark.acl);
+        noted.unwrap_or(true)
     }
 
     /// The import is over, and the plaintext gone.
@@ -162,6 +178,15 @@ fn absolute(path: &Path) -> std::io::Result<PathBuf> {
         (Some(parent), Some(name)) => Ok(fs::canonicalize(parent)?.join(name)),
         _ => Ok(absolute),
     }
+}
+
+fn write_mark(volume: &Path, mark: &Mark) -> std::io::Result<()> {
+    let (path, new) = (volume.join(MARK), volume.join(NEW_MARK));
+    let mut file = fs::File::create(&new)?;
+    file.write_all(&serde_json::to_vec(mark)?)?;
+    file.sync_all()?;
+    fs::rename(&new, &path)?;
+    sync_parent(&path)
 }
 
 fn read_mark(cipherdir: &Path) -> Option<Mark> {
@@ -255,6 +280,25 @@ mod tests {
         fs::rename(&place.folder, &place.plain).unwrap();
         fs::create_dir(&place.folder).unwrap();
         assert_eq!(place.stage().unwrap(), Stage::Done);
+    }
+
+    #[test]
+    fn acls_are_enforced_unless_it_was_noted_that_there_are_none() {
+        let (_home, folder) = folder();
+        let place = place(&folder, "").unwrap();
+        assert!(place.note_acl(false).is_err(), "nothing to note it in");
+        marked(&place);
+        assert!(place.has_acl());
+        for acl in [false, true] {
+            place.note_acl(acl).unwrap();
+            assert_eq!(
+                (place.has_acl(), place.stage().unwrap()),
+                (acl, Stage::Begun)
+            );
+        }
+        fs::write(place.cipherdir.join(MARK), "{}").unwrap();
+        assert!(place.has_acl() && place.note_acl(false).is_err(), "no mark");
+        assert!(!place.cipherdir.join(NEW_MARK).exists());
     }
 
     #[test]

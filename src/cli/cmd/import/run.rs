@@ -261,12 +261,18 @@ impl Import<'_> {
         options
     }
 
+    fn mount_arguments(&self, acl: bool) -> Vec<OsString> {
+        let options = self.mount_options(acl).into_iter();
+        options
+            .flat_map(|options| ["-o".into(), options.into()])
+            .collect()
+    }
+
     fn take_place(&self, survey: &Survey) -> Result<(), Failure> {
         self.refuse_writers()?;
-        let mut more: Vec<OsString> = Vec::new();
-        for options in self.mount_options(survey.acl) {
-            more.extend(["-o".into(), options.into()]);
-        }
+        let noted = self.place.note_acl(survey.acl);
+        noted.map_err(self.io(&self.place.cipherdir))?;
+        let mut more = self.mount_arguments(survey.acl);
         more.extend(["--take-place-of".into(), self.place.folder.clone().into()]);
         more.extend([
             "--as-it-was".into(),
@@ -278,14 +284,10 @@ impl Import<'_> {
 
     /// After a restart, the mount alone is missing.
     fn mount_again(&self) -> Result<(), Failure> {
-        let root = Node::open_root(&self.place.plain);
-        let acl = root.is_ok_and(|root| mirror::survey(&root).is_ok_and(|survey| survey.acl));
+        let acl = self.place.has_acl();
         if !self.place.is_mounted() {
-            let mut more: Vec<OsString> = Vec::new();
-            for options in self.mount_options(acl) {
-                more.extend(["-o".into(), options.into()]);
-            }
             let keys = self.request.keys();
+            let more = self.mount_arguments(acl);
             self.opening(&keys).mount(&self.place.folder, &more)?;
         }
         output::print(&self.hints(acl))

@@ -52,7 +52,8 @@ pub(in crate::cli) fn carry_out(
     options: &RunOptions,
 ) -> Result<(), Failure> {
     let remove = GivenKeys::parse(what, &run.remove)?.uris;
-    let given = GivenKeys::parse(what, &run.add)?.restricted_to(what, &options.keys, &remove)?;
+    let given =
+        GivenKeys::parse(what, &run.add)?.restricted_to(what, &options.walk.keys, &remove)?;
     let made = make_missing(what, &given, run.dry_run)?;
     let run = SlotsRun {
         add: given.uris.clone(),

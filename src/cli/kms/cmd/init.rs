@@ -109,6 +109,20 @@ pub struct NewPlaceArgs {
     pub tls_ca: Option<PathBuf>,
 }
 
+/// What a folder is made with for a service that there is already.
+#[derive(Args, Clone, Debug)]
+pub struct KnownServiceArgs {
+    /// The root key, with what is of this machine: pkcs11:…?module-path=…&pin-source=…
+    ///
+    /// The service names it without that. Default: as the service has it
+    #[arg(long, value_name = "URI")]
+    pub root_key: Option<KeyUri>,
+
+    /// Where the service is reached.
+    #[command(flatten)]
+    pub new: NewPlaceArgs,
+}
+
 fn parse_store(text: &str) -> Result<String, String> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return Ok(text.to_owned());
@@ -262,8 +276,15 @@ impl NewSettings {
     }
 }
 
+impl KnownServiceArgs {
+    /// Makes what is in a new folder but the store.
+    pub(super) fn lay_out(&self, what: &str, folder: &Folder) -> Result<NewSettings, Failure> {
+        lay_out(what, folder, &self.new, self.root_key.as_ref())
+    }
+}
+
 /// Makes what is in a new folder but the store.
-pub(super) fn lay_out(
+fn lay_out(
     what: &str,
     folder: &Folder,
     new: &NewPlaceArgs,

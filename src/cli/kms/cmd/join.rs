@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::init::{NewPlaceArgs, lay_out};
+use super::init::KnownServiceArgs;
 use super::restore::in_hsm;
 use crate::cli::errors::key;
 use crate::cli::exit::Exit;
@@ -16,7 +16,6 @@ use crate::cli::output;
 use crate::cli::providers::GivenKeys;
 use crate::keys::Confirm;
 use crate::kms::engine::{Engine, InHsm, KmsError};
-use crate::units::KeyUri;
 
 const AFTER: &str = "\
 EXAMPLES:
@@ -30,15 +29,9 @@ pub struct JoinArgs {
     #[arg(value_name = "DIR")]
     pub folder: Option<PathBuf>,
 
-    /// The root key, with what is of this machine: pkcs11:…?module-path=…&pin-source=…
-    ///
-    /// The store names it without that. Default: as the store has it
-    #[arg(long, value_name = "URI")]
-    pub root_key: Option<KeyUri>,
-
-    /// Where the service is reached.
+    /// What opens the service here, and where it is reached.
     #[command(flatten)]
-    pub new: NewPlaceArgs,
+    pub service: KnownServiceArgs,
 }
 
 /// Makes the folder.
@@ -67,12 +60,11 @@ fn join(
     place: &PlaceArgs,
     args: &JoinArgs,
 ) -> Result<String, Failure> {
-    if !args.new.store.contains("://") {
+    if !args.service.new.store.contains("://") {
         let why = "servers share a PostgreSQL database; a file has one server";
         return Err(Failure::usage(what, why).advise("--store postgres://USER@HOST/DATABASE"));
     }
-    let root_key = args.root_key.as_ref();
-    let settings = lay_out(what, folder, &args.new, root_key)?;
+    let settings = args.service.lay_out(what, folder)?;
     let keys = GivenKeys::parse(what, &settings.parsed.root_keys)?;
     let providers = keys.providers(&session::passphrase(place), Confirm::No);
     let hsm = session::hsm(what, &settings.parsed, &keys)?;
@@ -105,7 +97,7 @@ fn told(
             Err(Failure::new(Exit::Failure, what, why)
                 .advise("--hsm: the token of the other servers, or one that mirrors it"))
         }
-        Err(_no_hsm) if args.new.hsm.is_none() => Ok(
+        Err(_no_hsm) if args.service.new.hsm.is_none() => Ok(
             "Keys of the service live in an HSM, and this server has none (--hsm): it refuses what needs them.\n"
                 .to_owned(),
         ),

@@ -16,8 +16,8 @@ use crate::kms::engine::Operation;
 use crate::kms::engine::model::{Alias, Key, KeyRef, KeyUsage, Origin, ProtectionLevel};
 use crate::kms::engine::ops::admin::{GetKeyUse, VersionUse};
 use crate::kms::engine::ops::keys::{
-    CancelKeyDeletion, CreateKey, DescribeKey, DisableKey, EnableKey, KeyFilter, ListKeys,
-    ScheduleKeyDeletion, SetDeletionProtection, UpdateKeyDescription,
+    CancelKeyDeletion, CreateKey, DescribeKey, DisableKey, EnableKey, FirstPolicy, KeyFilter,
+    ListKeys, ScheduleKeyDeletion, SetDeletionProtection, UpdateKeyDescription,
 };
 use crate::kms::engine::ops::names::{CreateAlias, DeleteAlias, ListAliases, UpdateAlias};
 use crate::kms::engine::ops::versions::{RotateKeyOnDemand, SetKeyVersionEnabled, UpdateRotation};
@@ -114,6 +114,10 @@ fn alias(place: &PlaceArgs, args: AliasArgs) -> Result<(), Failure> {
 fn create(place: &PlaceArgs, args: CreateArgs) -> Result<(), Failure> {
     let what = "cannot make a key";
     let policy = args.policy.map(|path| document(what, &path)).transpose()?;
+    let policy = policy.map(|text| FirstPolicy {
+        text,
+        bypass_lockout_check: false,
+    });
     let allowed = KeyUsage::ALL.iter().copied();
     let first = allowed.into_iter().find(|usage| args.spec.allows(*usage));
     let create = CreateKey {

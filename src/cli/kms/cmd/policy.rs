@@ -164,7 +164,7 @@ fn check(place: &PlaceArgs, args: &CheckArgs) -> Result<(), Failure> {
         true => PolicyKind::Principal,
         false => PolicyKind::Key,
     };
-    match Policy::parse(&document(&what, &args.file)?, kind, &account) {
+    match Policy::parse_new(&document(&what, &args.file)?, kind, &account) {
         Ok(_) => Ok(()),
         Err(error) => Err(Failure::new(Exit::Refused, what, error)),
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::init::{NewPlaceArgs, lay_out};
+use super::init::KnownServiceArgs;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::kms::args::PlaceArgs;
@@ -14,7 +14,6 @@ use crate::cli::output;
 use crate::cli::providers::GivenKeys;
 use crate::keys::Confirm;
 use crate::kms::engine::{Engine, InHsm, KmsError};
-use crate::units::KeyUri;
 
 const AFTER: &str = "\
 EXAMPLES:
@@ -29,15 +28,9 @@ pub struct RestoreArgs {
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 
-    /// The root key, with what is of this machine: pkcs11:…?module-path=…&pin-source=…
-    ///
-    /// The backup names it without that. Default: as the backup has it
-    #[arg(long, value_name = "URI")]
-    pub root_key: Option<KeyUri>,
-
-    /// Where the service is reached.
+    /// What opens the service here, and where it is reached.
     #[command(flatten)]
-    pub new: NewPlaceArgs,
+    pub service: KnownServiceArgs,
 }
 
 /// What of the service's keys is in its HSM, and what is not.
@@ -93,7 +86,7 @@ fn restore(
     args: &RestoreArgs,
     bytes: &[u8],
 ) -> Result<String, Failure> {
-    let settings = lay_out(what, folder, &args.new, args.root_key.as_ref())?;
+    let settings = args.service.lay_out(what, folder)?;
     let keys = GivenKeys::parse(what, &settings.parsed.root_keys)?;
     let providers = keys.providers(&session::passphrase(place), Confirm::No);
     let hsm = session::hsm(what, &settings.parsed, &keys)?;

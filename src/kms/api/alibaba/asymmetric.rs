@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::error::AlibabaError;
 use super::names::{ENCRYPTION, MACS, SIGNING};
-use super::parameters::{Base64, bytes, flag, required_of, version};
+use super::parameters::{Base64, bytes, context, flag, required_of, version};
 use crate::kms::api::Asking;
 use crate::kms::api::pem::pem;
 use crate::kms::auth::Form;
@@ -19,10 +19,20 @@ pub(super) struct Encrypted {
     ciphertext_blob: Base64,
 }
 
+/// An asymmetric key binds nothing: to drop a context in silence would be to claim that it was bound.
+fn without_context(form: &Form) -> Result<(), AlibabaError> {
+    const NAME: &str = "EncryptionContext";
+    if context(form, NAME)?.is_empty() {
+        return Ok(());
+    }
+    Err(AlibabaError::invalid(NAME))
+}
+
 pub(super) async fn asymmetric_encrypt(
     asking: Asking<'_>,
     form: &Form,
 ) -> Result<Encrypted, AlibabaError> {
+    without_context(form)?;
     let operation = engine::AsymmetricEncrypt {
         key: asking.alibaba_key(form, "KeyId")?,
         version: Some(version(form)?),
@@ -50,6 +60,7 @@ pub(super) async fn asymmetric_decrypt(
     asking: Asking<'_>,
     form: &Form,
 ) -> Result<Decrypted, AlibabaError> {
+    without_context(form)?;
     let operation = engine::AsymmetricDecrypt {
         key: asking.alibaba_key(form, "KeyId")?,
         version: Some(version(form)?),

@@ -108,7 +108,10 @@ pub(super) async fn create_key(asking: Asking<'_>, form: &Form) -> Result<Descri
             .unwrap_or(ProtectionLevel::Software),
         rotation_period: rotates.then(|| period(form)).transpose()?,
         tags: super::tags::tags(form, false)?,
-        policy: optional(form, "Policy").map(str::to_owned),
+        policy: optional(form, "Policy").map(|text| engine::FirstPolicy {
+            text: text.to_owned(),
+            bypass_lockout_check: false,
+        }),
     };
     let key = asking.engine.perform(&asking.caller, operation).await?;
     Ok(Described::of(key, asking.place))
@@ -213,6 +216,8 @@ fn values<T: Copy + PartialEq>(
 ) -> Result<Vec<T>, AlibabaError> {
     let value = |name: &String| spelling.value(name);
     let values: Option<Vec<T>> = names.iter().map(value).collect();
+    // Each becomes a part of what the store is asked.
+    let values = values.filter(|values| values.len() <= spelling.0.len());
     values.ok_or_else(|| AlibabaError::invalid("Filters"))
 }
 

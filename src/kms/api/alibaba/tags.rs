@@ -125,10 +125,24 @@ pub(super) async fn list_resource_tags(
     })
 }
 
-/// The values of an array: `Name.1`, `Name.2` and so on.
-fn array<'a>(form: &'a Form, name: &str, suffix: &str, max: usize) -> Vec<&'a str> {
+/// The values of an array: `Name.1`, `Name.2` and so on. None is passed over: one beyond `max`, or behind a gap, is refused.
+fn array<'a>(
+    form: &'a Form,
+    name: &str,
+    suffix: &str,
+    max: usize,
+) -> Result<Vec<&'a str>, AlibabaError> {
     let nth = |nth: usize| form.get(&format!("{name}.{nth}{suffix}"));
-    (1..=max).map_while(nth).collect()
+    let values: Vec<_> = (1..=max).map_while(nth).collect();
+    let is_one = |parameter: &&str| {
+        let rest = parameter.strip_prefix(name);
+        rest.is_some_and(|rest| rest.starts_with('.') && rest.ends_with(suffix))
+    };
+    if form.names().filter(is_one).count() == values.len() {
+        Ok(values)
+    } else {
+        Err(AlibabaError::invalid(name))
+    }
 }
 
 /// The keys that `ResourceId.1` and so on name.
@@ -138,7 +152,7 @@ fn resources(asking: &Asking<'_>, form: &Form) -> Result<Vec<(String, KeyRef)>, 
             "This service has tags of keys only.",
         ));
     }
-    let ids = array(form, "ResourceId", "", RESOURCES_MAX);
+    let ids = array(form, "ResourceId", "", RESOURCES_MAX)?;
     if ids.is_empty() {
         return Err(AlibabaError::missing("ResourceId"));
     }
@@ -147,8 +161,8 @@ fn resources(asking: &Asking<'_>, form: &Form) -> Result<Vec<(String, KeyRef)>, 
 }
 
 /// The tags that `Tag.1.Key`, `Tag.1.Value` and so on name.
-fn tag_array(form: &Form) -> Vec<Tag> {
-    let keys = array(form, "Tag", ".Key", TAGS_MAX);
+fn tag_array(form: &Form) -> Result<Vec<Tag>, AlibabaError> {
+    let keys = array(form, "Tag", ".Key", TAGS_MAX)?;
     let tag = |(nth, key): (usize, &str)| Tag {
         key: key.to_owned(),
         value: form
@@ -156,7 +170,7 @@ fn tag_array(form: &Form) -> Vec<Tag> {
             .unwrap_or_default()
             .to_owned(),
     };
-    keys.into_iter().enumerate().map(tag).collect()
+    Ok(keys.into_iter().enumerate().map(tag).collect())
 }
 
 /// One key after the other: where one is refused, those before it are tagged already.
@@ -164,7 +178,7 @@ pub(super) async fn tag_resources(
     asking: Asking<'_>,
     form: &Form,
 ) -> Result<Nothing, AlibabaError> {
-    let tags = tag_array(form);
+    let tags = tag_array(form)?;
     if tags.is_empty() {
         return Err(AlibabaError::missing("Tag"));
     }
@@ -181,7 +195,7 @@ pub(super) async fn untag_resources(
     form: &Form,
 ) -> Result<Nothing, AlibabaError> {
     let all = flag(form, "All")?;
-    let named = array(form, "TagKey", "", TAGS_MAX);
+    let named = array(form, "TagKey", "", TAGS_MAX)?;
     if named.is_empty() && !all {
         return Err(AlibabaError::missing("TagKey"));
     }
@@ -227,7 +241,7 @@ pub(super) async fn list_tag_resources(
     asking: Asking<'_>,
     form: &Form,
 ) -> Result<ResourceTags, AlibabaError> {
-    let wanted = tag_array(form);
+    let wanted = tag_array(form)?;
     let matches = |tag: &Tag| {
         let is =
             |want: &Tag| want.key == tag.key && (want.value.is_empty() || want.value == tag.value);
@@ -248,4 +262,36 @@ pub(super) async fn list_tag_resources(
     Ok(ResourceTags {
         tag_resources: TagResourceList { tag_resource },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(names: impl IntoIterator<Item = String>) -> Form {
+        let pairs: Vec<_> = names.into_iter().map(|name| name + "=v").collect();
+        Form::parse(&[&pairs.join("&")]).unwrap()
+    }
+
+    #[test]
+    fn an_array_is_read_whole_or_not_at_all() {
+        let keys = |numbers: &[usize]| form(numbers.iter().map(|nth| format!("TagKey.{nth}")));
+        let of = |form: &Form| array(form, "TagKey", "", 3).map(|values| values.len());
+        assert_eq!(of(&keys(&[])), Ok(0));
+        assert_eq!(of(&keys(&[3, 1, 2])), Ok(3));
+        for wrong in [&[1, 2, 3, 4][..], &[1, 3], &[2], &[0]] {
+            assert_eq!(of(&keys(wrong)).unwrap_err().code, "InvalidParameter");
+        }
+        assert!(of(&form(["TagKey.x".to_owned()])).is_err());
+        assert_eq!(of(&form(["TagKeys".to_owned()])), Ok(0), "another name");
+    }
+
+    #[test]
+    fn tags_have_a_key_each_and_perhaps_a_value() {
+        let of = |names: &[&str]| tag_array(&form(names.iter().map(|name| (*name).to_owned())));
+        let tags = of(&["Tag.1.Key", "Tag.1.Value", "Tag.2.Key"]).unwrap();
+        let values: Vec<_> = tags.iter().map(|tag| tag.value.as_str()).collect();
+        assert_eq!(values, ["v", ""]);
+        assert!(of(&["Tag.1.Key", "Tag.3.Key"]).is_err());
+    }
 }

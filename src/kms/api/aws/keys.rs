@@ -65,6 +65,7 @@ pub(super) struct CreateKey {
     key_usage: Option<String>,
     origin: Option<String>,
     policy: Option<String>,
+    bypass_policy_lockout_safety_check: Option<bool>,
     tags: Option<Vec<Tag>>,
     multi_region: Option<bool>,
     custom_key_store_id: Option<String>,
@@ -169,6 +170,7 @@ pub(super) async fn create_key(
     };
     let (origin, store) = (input.origin.as_deref(), input.custom_key_store_id);
     let (origin, protection) = place_of_key(&asking, origin, store.as_deref())?;
+    let bypass_lockout_check = input.bypass_policy_lockout_safety_check.unwrap_or_default();
     let operation = engine::CreateKey {
         description: text(
             Some(input.description.unwrap_or_default()),
@@ -187,7 +189,10 @@ pub(super) async fn create_key(
             .into_iter()
             .map(Into::into)
             .collect(),
-        policy: input.policy,
+        policy: input.policy.map(|text| engine::FirstPolicy {
+            text,
+            bypass_lockout_check,
+        }),
     };
     let key = asking.engine.perform(&asking.caller, operation).await?;
     Ok(Described::of(key, asking.place))

@@ -134,17 +134,41 @@ mod tests {
         }
     }
 
+    /// The names of a language's texts, sorted.
+    fn keys(name: &str) -> Vec<&'static str> {
+        let lines = text(name)
+            .lines()
+            .filter_map(|line| line.strip_prefix("  "));
+        let keys = lines.filter_map(|line| line.split_once(':'));
+        let mut keys: Vec<_> = keys.map(|(key, _text)| key.trim_matches('\'')).collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    /// Who reads Chinese is told why in Chinese, of calls of other clients too.
+    #[test]
+    fn every_refusal_of_the_engine_has_a_text() {
+        let table = include_str!("../web/error.rs");
+        let codes = table.lines().filter_map(|line| {
+            let (_kind, told) = line
+                .trim()
+                .strip_prefix("ErrorKind::")?
+                .split_once("=> (")?;
+            told.split('"').nth(1)
+        });
+        let (codes, own): (Vec<_>, _) = (codes.collect(), keys("texts-en.js"));
+        assert!(codes.len() > 30, "{codes:?}");
+        for code in codes
+            .into_iter()
+            .chain(["TooLong", "Unreachable", "Unreadable"])
+        {
+            let key = format!("error.{code}");
+            assert!(own.binary_search(&key.as_str()).is_ok(), "no {key}");
+        }
+    }
+
     #[test]
     fn both_languages_have_the_same_texts() {
-        let keys = |name| {
-            let lines = text(name)
-                .lines()
-                .filter_map(|line| line.strip_prefix("  "));
-            let keys = lines.filter_map(|line| line.split_once(':'));
-            let mut keys: Vec<_> = keys.map(|(key, _text)| key.trim_matches('\'')).collect();
-            keys.sort_unstable();
-            keys
-        };
         let english = keys("texts-en.js");
         assert!(english.len() > 100);
         assert_eq!(english, keys("texts-zh.js"));

@@ -224,8 +224,9 @@ pub(super) async fn schedule_key_deletion(
 ) -> Result<(), WebError> {
     let key = asking.door.key(&asked.key)?;
     let confirmed = asking.door.key(&asked.confirm);
-    let describe = lives::DescribeKey { key: key.clone() };
-    let id = asking.perform(describe).await?.id;
+    let id = asking.perform(lives::DescribeKey { key }).await?.id;
+    // An alias may go to another key meanwhile, and that was not confirmed.
+    let key = KeyRef::Id(id.clone());
     let is_confirmed = match confirmed {
         Ok(KeyRef::Id(given)) => given == id,
         Ok(KeyRef::Alias(name)) => {

@@ -19,17 +19,17 @@ const NONCE_LEN_MAX: usize = 128;
 /// What makes a request count once.
 #[derive(Deserialize)]
 pub(super) struct Fresh<'a> {
-    timestamp: Time,
+    pub(super) timestamp: Time,
     #[serde(borrow)]
-    nonce: Cow<'a, str>,
+    pub(super) nonce: Cow<'a, str>,
     #[serde(borrow)]
-    sha256: Cow<'a, str>,
+    pub(super) sha256: Cow<'a, str>,
 }
 
 /// Seconds since 1970, as a number or its digits, or a time as RFC 3339 has it.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Time {
+pub(super) enum Time {
     Seconds(f64),
     Text(String),
 }

@@ -6,19 +6,30 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::fresh::Fresh;
+use super::fresh::{Fresh, Time};
 use crate::kms::api::web::{WebError, not_json};
 use crate::kms::engine::model::{KeySpec, KeyUsage, KeyVersionId};
 use crate::kms::engine::ops::SecretBytes;
 
 /// Of `POST /encrypt`. What is secret in it is borrowed from the body, which is wiped.
-#[derive(Deserialize)]
 pub(super) struct EncryptMembers<'a> {
     pub(super) key: String,
-    #[serde(borrow)]
     pub(super) plaintext: Cow<'a, str>,
-    #[serde(borrow, flatten)]
     pub(super) fresh: Fresh<'a>,
+}
+
+/// The same as it comes. No member is left unread: who sends a context would believe that it was bound.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EncryptBody<'a> {
+    key: String,
+    #[serde(borrow)]
+    plaintext: Cow<'a, str>,
+    timestamp: Time,
+    #[serde(borrow)]
+    nonce: Cow<'a, str>,
+    #[serde(borrow)]
+    sha256: Cow<'a, str>,
 }
 
 /// Of `POST /decrypt`.
@@ -35,7 +46,23 @@ pub(super) struct DecryptMembers<'a> {
 
 impl<'a> EncryptMembers<'a> {
     pub(super) fn parse(body: &'a [u8]) -> Result<Self, WebError> {
-        serde_json::from_slice(body).map_err(|error| not_json(&error))
+        let body = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
+        let EncryptBody {
+            key,
+            plaintext,
+            timestamp,
+            nonce,
+            sha256,
+        } = body;
+        Ok(Self {
+            key,
+            plaintext,
+            fresh: Fresh {
+                timestamp,
+                nonce,
+                sha256,
+            },
+        })
     }
 }
 
@@ -166,6 +193,7 @@ mod tests {
             r#"{"key":"k","plaintext":["secret"],"timestamp":1,"nonce":"n","sha256":"h"}"#,
             r#"{"key":"k","plaintext":"secret","timestamp":null,"nonce":"n","sha256":"h"}"#,
             r#"{"key":"secret","key":"k","plaintext":"","timestamp":1,"nonce":"n","sha256":"h"}"#,
+            r#"{"key":"k","plaintext":"","timestamp":1,"nonce":"n","sha256":"h","context":"secret"}"#,
         ] {
             let error = EncryptMembers::parse(body.as_bytes())
                 .map(drop)

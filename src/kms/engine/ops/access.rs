@@ -13,13 +13,17 @@ use crate::kms::engine::model::{Grant, GrantConstraint, KeyRef, Page, PageReques
 use crate::kms::engine::operation::{Call, Needs, Operation, States};
 use crate::kms::policy::actions::GRANTABLE;
 use crate::kms::policy::document::principal_name;
-use crate::kms::policy::{Decision, Policy, Request, Rules, covers, decide};
+use crate::kms::policy::{Decision, KeyFacts, Policy, PolicyKind, Request, Rules, covers, decide};
 use crate::kms::store::access::GrantRecord;
 
 /// The most grants of a key.
 pub const GRANTS_MAX: u64 = 5000;
 /// The longest name of a grant in bytes.
 const NAME_LEN_MAX: usize = 256;
+/// The most pairs of a constraint, and characters of a text in it ("GrantConstraints", AWS KMS). A key's grants are in
+/// memory with it.
+const PAIRS_MAX: usize = 8;
+const TEXT_MAX: usize = 384;
 /// Random bytes of a grant's token.
 const TOKEN_LEN: usize = 48;
 
@@ -42,14 +46,11 @@ impl Operation for PutKeyPolicy {
     }
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
-        let policy = Policy::parse_new(&self.policy, &call.engine.names().account)?;
+        let policy =
+            Policy::parse_new(&self.policy, PolicyKind::Key, &call.engine.names().account)?;
         let entry = call.key()?;
-        let may_again = call.by_policies(Self::ACTION, entry, &policy).await? == Decision::Allowed;
-        if !self.bypass_lockout_check && !may_again {
-            return Err(KmsError::new(
-                ErrorKind::PolicyMalformed,
-                "The policy would no longer let you set the key's policy (kms:PutKeyPolicy).",
-            ));
+        if !self.bypass_lockout_check {
+            call.check_lockout(&entry.facts, &policy).await?;
         }
         call.change_key(States::Any, |record| {
             record.policy = self.policy;
@@ -123,6 +124,7 @@ impl Operation for CreateGrant {
 
     fn needs(&self) -> Result<Needs<'_>, KmsError> {
         check_operations(&self.operations)?;
+        check_constraint(self.constraint.as_ref())?;
         if self
             .name
             .as_ref()
@@ -267,7 +269,7 @@ impl Operation for RetireGrant {
                 .iter()
                 .any(|operation| operation == "RetireGrant");
         let is_local = call.caller.dialect == Dialect::Local;
-        let by_policies = call.by_policies(Self::ACTION, &entry, &entry.policy);
+        let by_policies = call.by_policies(Self::ACTION, &entry.facts, &entry.policy);
         let is_denied = by_policies.await? == Decision::Denied;
         if is_denied || (!is_retiring && !is_grantee && !is_local) {
             let key = &entry.key.id.0;
@@ -335,7 +337,7 @@ impl CreateGrant {
         // As it is now: a grant that came with its token is not in the call's own.
         let key = KeyRef::Id(call.key()?.key.id.clone());
         let entry = call.engine.entry(&key, call.now).await?;
-        let by_policies = call.by_policies(Self::ACTION, &entry, &entry.policy);
+        let by_policies = call.by_policies(Self::ACTION, &entry.facts, &entry.policy);
         if by_policies.await? == Decision::Allowed {
             return Ok(());
         }
@@ -376,11 +378,29 @@ impl RetireGrant {
 }
 
 impl Call<'_> {
+    /// # Errors
+    ///
+    /// `PolicyMalformed` where the caller could not set the key's next policy, were `policy` the key's.
+    pub(super) async fn check_lockout(
+        &self,
+        facts: &KeyFacts,
+        policy: &Policy,
+    ) -> Result<(), KmsError> {
+        let again = self.by_policies(PutKeyPolicy::ACTION, facts, policy);
+        if again.await? == Decision::Allowed {
+            return Ok(());
+        }
+        Err(KmsError::new(
+            ErrorKind::PolicyMalformed,
+            "The policy would not let you set the key's next one (kms:PutKeyPolicy).",
+        ))
+    }
+
     /// What policies alone say of the caller and a key, were `policy` the key's.
     async fn by_policies(
         &self,
         action: &str,
-        entry: &Entry,
+        facts: &KeyFacts,
         policy: &Policy,
     ) -> Result<Decision, KmsError> {
         if self.caller.dialect == Dialect::Local {
@@ -396,7 +416,7 @@ impl Call<'_> {
         let request = Request {
             principal,
             action,
-            key: Some(&entry.facts),
+            key: Some(facts),
             context: None,
             address: self.caller.address,
             now: self.now,
@@ -422,6 +442,20 @@ fn check_operations(operations: &[String]) -> Result<(), KmsError> {
             Err(KmsError::invalid("Operations", message))
         }
     }
+}
+
+fn check_constraint(constraint: Option<&GrantConstraint>) -> Result<(), KmsError> {
+    let Some(GrantConstraint::Equals(pairs) | GrantConstraint::Subset(pairs)) = constraint else {
+        return Ok(());
+    };
+    let mut texts = pairs.iter().flat_map(|(key, value)| [key, value]);
+    if pairs.len() <= PAIRS_MAX && texts.all(|text| text.chars().count() <= TEXT_MAX) {
+        return Ok(());
+    }
+    let message = format!(
+        "A grant's constraint has at most {PAIRS_MAX} pairs, and each text in it {TEXT_MAX} characters."
+    );
+    Err(KmsError::invalid("Constraints", message))
 }
 
 /// The name that a principal's frame has; what has none is of nobody.

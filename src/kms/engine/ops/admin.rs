@@ -323,7 +323,8 @@ fn check_name(name: &str) -> Result<(), KmsError> {
 }
 
 fn check_policy(call: &Call<'_>, policy: &str) -> Result<(), KmsError> {
-    Policy::parse(policy, PolicyKind::Principal, &call.engine.names().account)?;
+    let account = &call.engine.names().account;
+    Policy::parse_new(policy, PolicyKind::Principal, account)?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use super::change::{check_page, keep_version, new_version};
 use super::names::check_tags;
 use super::versions::{check_period, first_rotation, rotatable};
 use crate::kms::engine::caller::Dialect;
+use crate::kms::engine::entry::facts_of;
 use crate::kms::engine::error::{ErrorKind, KmsError};
 use crate::kms::engine::ids;
 use crate::kms::engine::model::{
@@ -16,7 +17,7 @@ use crate::kms::engine::model::{
 };
 use crate::kms::engine::operation::{Call, Needs, Operation, States};
 use crate::kms::hsm::is_for_hsm;
-use crate::kms::policy::Policy;
+use crate::kms::policy::{Policy, PolicyKind};
 use crate::kms::store::keys::KeyRecord;
 
 /// The longest description in characters.
@@ -36,7 +37,16 @@ pub struct CreateKey {
     pub rotation_period: Option<Duration>,
     pub tags: Vec<Tag>,
     /// `None` for the default: its creator, and who a principal's own policy allows.
-    pub policy: Option<String>,
+    pub policy: Option<FirstPolicy>,
+}
+
+/// The policy that a key is made with.
+#[derive(Debug, Clone)]
+pub struct FirstPolicy {
+    /// JSON, at most 32,768 bytes.
+    pub text: String,
+    /// Whether the caller may lock itself out.
+    pub bypass_lockout_check: bool,
 }
 
 impl Operation for CreateKey {
@@ -63,7 +73,15 @@ impl Operation for CreateKey {
     }
 
     async fn run(self, call: Call<'_>) -> Result<Self::Answer, KmsError> {
-        let record = self.record(&call)?;
+        let (record, policy) = self.record(&call)?;
+        if let Some(FirstPolicy {
+            bypass_lockout_check: false,
+            ..
+        }) = self.policy
+        {
+            let facts = facts_of(&record.key, self.tags.clone(), call.engine.names());
+            call.check_lockout(&facts, &policy).await?;
+        }
         let mut version = None;
         if self.origin == Origin::Service {
             let made = new_version(&call, &record.key, 1, VersionCause::Creation).await?;
@@ -83,16 +101,16 @@ impl Operation for CreateKey {
 }
 
 impl CreateKey {
-    /// The key's row. Its first version's id is chosen where the version is made.
-    fn record(&self, call: &Call<'_>) -> Result<KeyRecord, KmsError> {
+    /// The key's row, and its policy. Its first version's id is chosen where the version is made.
+    fn record(&self, call: &Call<'_>) -> Result<(KeyRecord, Policy), KmsError> {
         check_tags(&self.tags)?;
         let account = &call.engine.names().account;
         let creator = call.caller.principal.clone();
         let policy = match &self.policy {
-            Some(policy) => policy.clone(),
+            Some(policy) => policy.text.clone(),
             None => Policy::default_of_key(&creator, account),
         };
-        Policy::parse_new(&policy, account)?;
+        let parsed = Policy::parse_new(&policy, PolicyKind::Key, account)?;
         let rotation = match self.rotation_period {
             None => Rotation::default(),
             Some(period) => first_rotation(check_period(period)?, call.now)?,
@@ -117,11 +135,12 @@ impl CreateKey {
             rotation,
             deletion_protection: None,
         };
-        Ok(KeyRecord {
+        let record = KeyRecord {
             key,
             revision: 1,
             policy,
-        })
+        };
+        Ok((record, parsed))
     }
 }
 

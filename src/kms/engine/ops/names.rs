@@ -183,6 +183,7 @@ impl Operation for UntagResource {
     type Answer = ();
 
     fn needs(&self) -> Result<Needs<'_>, KmsError> {
+        check_count(self.tag_keys.len())?;
         Ok(Needs::key(&self.key, States::Changeable))
     }
 
@@ -250,7 +251,12 @@ pub(super) fn check_tags(tags: &[Tag]) -> Result<(), KmsError> {
             return Err(KmsError::new(ErrorKind::TagInvalid, message));
         }
     }
-    match u64::try_from(tags.len()) {
+    check_count(tags.len())
+}
+
+/// Other changes wait while one is made: it names no more tags than a key has.
+fn check_count(tags: usize) -> Result<(), KmsError> {
+    match u64::try_from(tags) {
         Ok(0..=TAGS_MAX) => Ok(()),
         _ => Err(too_many_tags()),
     }

@@ -10,7 +10,7 @@ use crate::kms::engine::ops::admin::{
     CreateCredential, DeleteCredential, DeletePrincipal, ListCredentials, ListPrincipals,
     PutPrincipalPolicy, SetCredentialEnabled,
 };
-use crate::kms::engine::ops::keys::{DescribeKey, KeyFilter, ListKeys};
+use crate::kms::engine::ops::keys::{DescribeKey, FirstPolicy, KeyFilter, ListKeys};
 
 async fn kind_as<O: Operation>(bench: &Bench, who: &Caller, operation: O) -> Option<ErrorKind> {
     let result = bench.engine.perform(who, operation).await;
@@ -254,7 +254,10 @@ fn a_denial_that_would_deny_nobody_is_refused() {
             bypass_lockout_check: true,
         };
         let create = |principal: &str| CreateKey {
-            policy: Some(of(principal)),
+            policy: Some(FirstPolicy {
+                text: of(principal),
+                bypass_lockout_check: true,
+            }),
             ..symmetric()
         };
         for nobody in [
@@ -269,6 +272,40 @@ fn a_denial_that_would_deny_nobody_is_refused() {
         }
         bench.run(put("bob")).await.unwrap();
         bench.run(create("bob")).await.unwrap();
+        bench.engine.close().await;
+    });
+}
+
+#[test]
+fn a_key_that_its_maker_could_not_rule_is_made_only_where_that_is_said() {
+    on_both(async |backend| {
+        let bench = Bench::new(backend).await;
+        let create = |statement: &str, bypass_lockout_check| CreateKey {
+            policy: Some(FirstPolicy {
+                text: format!(r#"{{"Version":"2012-10-17","Statement":[{statement}]}}"#),
+                bypass_lockout_check,
+            }),
+            ..symmetric()
+        };
+        let of = |who: &str, action: &str| {
+            format!(r#"{{"Effect":"Allow","Principal":{{"AWS":"{who}"}},"Action":"{action}"}}"#)
+        };
+        let all = of("arn:aws:iam::123456789012:root", "kms:*");
+        let denied =
+            all.clone() + r#",{"Effect":"Deny","Principal":"*","Action":"kms:PutKeyPolicy"}"#;
+        for locked_out in [&of("app", "kms:*"), &of("admin", "kms:Encrypt"), &denied] {
+            let kind = bench.kind_of(create(locked_out, false)).await;
+            assert_eq!(kind, Some(ErrorKind::PolicyMalformed), "{locked_out}");
+            bench.run(create(locked_out, true)).await.unwrap();
+        }
+        for rules in [&of("admin", "kms:PutKeyPolicy"), &all] {
+            bench.run(create(rules, false)).await.unwrap();
+        }
+        let local = Caller::local("tests");
+        let by_local = bench
+            .engine
+            .perform(&local, create(&of("app", "kms:*"), false));
+        by_local.await.unwrap();
         bench.engine.close().await;
     });
 }
@@ -373,6 +410,27 @@ fn grants_that_cannot_be_are_refused() {
             bench.kind_of(constrained).await,
             Some(ErrorKind::InvalidParameter("Constraints"))
         );
+        let pairs = |count: usize, len: usize| {
+            let pairs = (0..count).map(|nth| (nth.to_string(), "v".repeat(len)));
+            Some(GrantConstraint::Subset(pairs.collect()))
+        };
+        for (constraint, wanted) in [
+            (pairs(8, 384), None),
+            (
+                pairs(9, 1),
+                Some(ErrorKind::InvalidParameter("Constraints")),
+            ),
+            (
+                pairs(1, 385),
+                Some(ErrorKind::InvalidParameter("Constraints")),
+            ),
+        ] {
+            let large = CreateGrant {
+                constraint,
+                ..grant(&key, "app", &["Decrypt"])
+            };
+            assert_eq!(bench.kind_of(large).await, wanted);
+        }
         let long = CreateGrant {
             name: Some("n".repeat(257)),
             ..grant(&key, "app", &["Decrypt"])

@@ -3,8 +3,11 @@
 use std::sync::OnceLock;
 
 use super::*;
+use crate::kms::engine::model::Tag;
 use crate::kms::engine::operation::Call;
-use crate::kms::engine::ops::names::{CreateAlias, DeleteAlias, UpdateAlias};
+use crate::kms::engine::ops::names::{
+    CreateAlias, DeleteAlias, TagResource, UntagResource, UpdateAlias,
+};
 use crate::kms::engine::service::now;
 
 const NAME: &str = "alias/app";
@@ -70,6 +73,37 @@ fn a_name_moves_and_goes_from_the_key_it_was_allowed_for_alone() {
         assert!(!write.delete_alias(NAME, &other.id).await.unwrap());
         assert!(write.delete_alias(NAME, &one.id).await.unwrap());
         drop(write);
+        bench.engine.close().await;
+    });
+}
+
+#[test]
+fn tags_are_taken_away_as_many_at_once_as_a_key_has() {
+    on_both(async |backend| {
+        let bench = Bench::new(backend).await;
+        let key = bench.key(symmetric()).await;
+        let names = |count: u32| (0..count).map(|nth| nth.to_string());
+        let tag = TagResource {
+            key: id(&key),
+            tags: names(50)
+                .map(|key| Tag {
+                    key,
+                    value: String::new(),
+                })
+                .collect(),
+        };
+        bench.run(tag).await.unwrap();
+        let untag = |count| UntagResource {
+            key: id(&key),
+            tag_keys: names(count).collect(),
+        };
+        assert_eq!(
+            bench.kind_of(untag(51)).await,
+            Some(ErrorKind::LimitExceeded)
+        );
+        assert_eq!(bench.engine.store.tags(&key.id).await.unwrap().len(), 50);
+        bench.run(untag(50)).await.unwrap();
+        assert_eq!(bench.engine.store.tags(&key.id).await.unwrap(), []);
         bench.engine.close().await;
     });
 }

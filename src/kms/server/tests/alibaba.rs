@@ -209,7 +209,8 @@ def test(call):
     assert [key['KeyId'] for key in call('ListKeys', Filters=filters)['Keys']['Key']] == [seen[0]]
     call('EnableKey', KeyId=seen[0])
     assert call('ListKeys', Filters=filters)['TotalCount'] == 0
-    for filters in ('{', '[{"Key":"Colour","Values":["x"]}]', '[{"Key":"KeyState","Values":["x"]}]'):
+    many = json.dumps([{'Key': 'KeyState', 'Values': ['Enabled'] * 1000}])
+    for filters in ('{', '[{"Key":"Colour","Values":["x"]}]', '[{"Key":"KeyState","Values":["x"]}]', many):
         refused('InvalidParameter', 400, call, 'ListKeys', Filters=filters)
 each(test)
 "#,
@@ -249,6 +250,8 @@ many = {'RegionId': 'cn-local', 'ResourceType': 'key', 'ResourceId': keys}
 call('TagResources', Tag=[{'Key': 'x', 'Value': '1'}, {'Key': 'y', 'Value': '2'}], **many)
 found = call('ListTagResources', Tag=[{'Key': 'x', 'Value': '1'}], **many)['TagResources']['TagResource']
 assert sorted((t['ResourceId'], t['TagKey']) for t in found) == sorted((key, 'x') for key in keys), found
+refused('InvalidParameter', 400, call, 'UntagResources', TagKey=['x'] * 21, **many)
+refused('InvalidParameter', 400, call, 'TagResources', Tag=[{'Key': 'z', 'Value': ''}], ResourceType='key', ResourceId=keys * 26)
 call('UntagResources', TagKey=['x'], **many)
 assert len(call('ListTagResources', **many)['TagResources']['TagResource']) == 2
 call('UntagResources', All=True, **many)
@@ -292,6 +295,15 @@ def test(call):
     listed = call('ListKeyVersions', KeyId=of['KeyId'])
     assert listed['TotalCount'] == 2 and version in listed['KeyVersions']['KeyVersion'], listed
 each(test)
+# The newer client sends what it knows alone.
+call = makers['old'](given['admin'])
+made = key_of(call, KeySpec='RSA_2048', KeyUsage='ENCRYPT/DECRYPT')
+of = {'KeyId': made['KeyId'], 'KeyVersionId': made['PrimaryKeyVersion'], 'Algorithm': 'RSAES_OAEP_SHA_256'}
+bound = {**of, 'EncryptionContext': {'a': 'b'}}
+blob = call('AsymmetricEncrypt', Plaintext=b64(b'secret'), **of)['CiphertextBlob']
+refused('InvalidParameter', 400, call, 'AsymmetricEncrypt', Plaintext=b64(b'secret'), **bound)
+refused('InvalidParameter', 400, call, 'AsymmetricDecrypt', CiphertextBlob=blob, **bound)
+assert call('AsymmetricDecrypt', CiphertextBlob=blob, **of)['Plaintext'] == b64(b'secret')
 call = makers['new V3'](given['admin'])
 key = key_of(call, KeySpec='HMAC')['KeyId']
 mac = call('GenerateMac', KeyId=key, Algorithm='HMAC_SHA_256', Message=b64(b'm'))['Mac']

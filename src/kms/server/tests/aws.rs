@@ -266,6 +266,11 @@ assert kms.list_key_policies(KeyId=name)['PolicyNames'] == ['default']
 json.loads(kms.get_key_policy(KeyId=name)['Policy'])
 refused('NotFoundException', kms.get_key_policy, KeyId=name, PolicyName='other')
 refused('MalformedPolicyDocumentException', kms.put_key_policy, KeyId=name, Policy='{')
+others = json.dumps({'Version': '2012-10-17', 'Statement': [{'Effect': 'Allow', 'Principal': {'AWS': 'nobody'}, 'Action': 'kms:*', 'Resource': '*'}]})
+refused('MalformedPolicyDocumentException', kms.create_key, Policy=others)
+theirs = kms.create_key(Policy=others, BypassPolicyLockoutSafetyCheck=True)['KeyMetadata']['KeyId']
+refused('AccessDeniedException', kms.describe_key, KeyId=theirs)
+assert nobody.describe_key(KeyId=theirs)['KeyMetadata']['KeyId'] == theirs
 grant = kms.create_grant(KeyId=name, GranteePrincipal='nobody', Operations=['Encrypt', 'Decrypt'],
     Constraints={'EncryptionContextSubset': {'a': 'b'}}, Name='n')
 blob = nobody.encrypt(KeyId=name, Plaintext=b'x', EncryptionContext={'a': 'b', 'c': 'd'})['CiphertextBlob']

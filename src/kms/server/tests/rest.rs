@@ -156,6 +156,7 @@ for name in ('ciphertext', 'wrapped_key'):
     body = to_decrypt(sealed)
     refused(400, 'InvalidParameter', 'POST', '/decrypt', body | {name: 'no base64!'})
 refused(400, 'InvalidParameter', 'POST', '/encrypt', to_encrypt(b'x', plaintext='no base64!'))
+refused(400, 'InvalidBody', 'POST', '/encrypt', to_encrypt(b'x', encryption_context={'a': 'b'}))
 "#,
     );
 }
