@@ -43,11 +43,12 @@ inside() {
     ' - "$root" "$1" </dev/null
 }
 
-# told SECTION: the commands below a heading of docs/INSTALL.md.
+# told SECTION: the commands below a heading of docs/INSTALL.md, but for those of which it says that they are not run.
 told() {
     local commands
     commands=$(awk -v heading="## $1" '$0 == heading { here = 1; next } /^## / { here = 0 }
-        here && /^```/ { block = !block && $0 == "```sh"; next } here && block' "$project/docs/INSTALL.md")
+        here && /^<!-- not run:/ { skip = 1 }
+        here && /^```/ { block = !block && $0 == "```sh" && !skip; skip = 0; next } here && block' "$project/docs/INSTALL.md")
     [ -n "$commands" ] || die "docs/INSTALL.md has no commands below '$1'"
     inside "cd /root; $commands" >"$work/said" 2>&1 || { cat "$work/said" >&2 && return 1; }
 }
