@@ -129,6 +129,20 @@ test_key_service() {
     ' >/dev/null
 }
 
+# Whose code is in the programs has their notices in the package.
+test_notices() {
+    local docs=$root/usr/share/doc/envelopefs
+    gunzip -c "$docs/notices.gz" >"$work/notices"
+    jq -r '.components[] | "\(.name) \(.version)"' "$docs/envelopefs.cdx.json" >"$work/crates"
+    [ "$(wc -l <"$work/crates")" -gt 200 ] || die "the list has $(wc -l <"$work/crates") crates"
+    local crate
+    while read -r crate; do
+        # In the list at its top, and above a text.
+        grep -qF "  $crate: " "$work/notices" || die "notices.gz does not list $crate"
+        grep -qF "$crate (" "$work/notices" || die "notices.gz has no text for $crate"
+    done <"$work/crates"
+}
+
 test_completions() {
     bash -n "$root/usr/share/bash-completion/completions/"envelope*
     zsh -n "$root/usr/share/zsh/vendor-completions/"_envelope*
@@ -149,11 +163,11 @@ main() {
     deb=$(realpath "$1")
     am_root || die "as root, please"
     need_fuse
-    need_packages debootstrap zsh fish
+    need_packages debootstrap jq zsh fish
     make_work_folder
     local part
     make_root
-    for part in test_purge_unused test_mounts test_powers_of_the_unit test_key_service test_completions test_purge_used; do
+    for part in test_purge_unused test_mounts test_powers_of_the_unit test_key_service test_notices test_completions test_purge_used; do
         step "$part"
         "$part"
     done
