@@ -197,8 +197,8 @@ fn program_finding(name: &str, called: &[String], in_words: bool) -> Option<Stri
         word.chars()
             .all(|letter| letter.is_uppercase() || letter == '…')
     };
-    // The shell puts something in.
-    let is_unfinished = called.iter().any(|word| word.contains('$'));
+    // The shell, or the reader, puts something in.
+    let is_unfinished = called.iter().any(|word| word.contains(['$', '…']));
     let is_wrong = match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => false,
         ErrorKind::InvalidSubcommand => !(in_words && called.get(1).is_some_and(is_placeholder)),

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clap::CommandFactory as _;
 use judge::judge;
 use known::Known;
 
@@ -63,6 +64,35 @@ fn every_command_of_every_document_is_run_or_says_why_not() {
         judge(path, &text, &known)
     });
     let found: Vec<String> = judged.collect();
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+#[test]
+fn every_example_of_help_is_one_that_the_programs_take() {
+    let known = Known::of(root(), RUNNERS);
+    let mut examples = 0;
+    let mut found = Vec::new();
+    let mut open = vec![
+        envelopefs::cli::args::Cli::command(),
+        envelopefs::cli::kms::args::Cli::command(),
+    ];
+    while let Some(command) = open.pop() {
+        let help = command
+            .get_after_long_help()
+            .or(command.get_after_help())
+            .map(|help| help.to_string())
+            .unwrap_or_default();
+        let (_, shown) = help.split_once("EXAMPLES:").unwrap_or_default();
+        let shown = shown.split("\n\nENVIRONMENT").next().unwrap_or_default();
+        let commands = shell::commands(shown);
+        let commands = commands
+            .iter()
+            .filter(|words| words[0].starts_with("envelope"));
+        examples += commands.clone().count();
+        found.extend(commands.filter_map(|words| known.finding(words, false)));
+        open.extend(command.get_subcommands().cloned());
+    }
+    assert!(examples > 50, "found only {examples}");
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
