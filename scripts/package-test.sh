@@ -29,9 +29,12 @@ make_root() {
     chmod 755 "$root/usr/sbin/policy-rc.d"
 }
 
-# inside SCRIPT: runs it in the root, in namespaces of its own, which take every mount and process of it along.
+# inside SCRIPT [--net]: runs it in the root, in namespaces of its own, which take every mount and process of it along. With
+# --net it is alone on its network, where no port is taken.
 inside() {
-    unshare --mount --propagation private --pid --fork --kill-child bash -euc '
+    # shellcheck disable=SC2086
+    unshare ${2:-} --mount --propagation private --pid --fork --kill-child bash -euc '
+        [ -z "$3" ] || ip link set lo up
         mount -t proc proc "$1/proc"
         mount -t tmpfs tmpfs "$1/dev"
         for device in null zero urandom random tty fuse; do
@@ -40,7 +43,7 @@ inside() {
         done
         exec env --ignore-environment PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
             DEBIAN_FRONTEND=noninteractive chroot "$1" bash -euo pipefail -c "$2"
-    ' - "$root" "$1" </dev/null
+    ' - "$root" "$1" "${2:-}" </dev/null
 }
 
 # told SECTION: the commands below a heading of docs/INSTALL.md, but for those of which it says that they are not run.
@@ -126,7 +129,7 @@ test_key_service() {
         $as_service envelopekms status /var/lib/envelopekms --check
         kill %1
         wait
-    ' >/dev/null
+    ' --net >/dev/null
 }
 
 # Whose code is in the programs has their notices in the package.
@@ -163,7 +166,7 @@ main() {
     deb=$(realpath "$1")
     am_root || die "as root, please"
     need_fuse
-    need_packages debootstrap jq zsh fish
+    need_packages debootstrap ip:iproute2 jq zsh fish
     make_work_folder
     local part
     make_root
