@@ -28,10 +28,6 @@ parse_arguments() {
             --rounds) rounds=$(number "$@") && shift ;;
             --json) format=json ;;
             --check) check=yes ;;
-            -h | --help)
-                usage
-                exit
-                ;;
             *) die "no option is called '$1': see --help" ;;
         esac
         shift

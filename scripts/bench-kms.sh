@@ -31,10 +31,6 @@ parse_arguments() {
             --json) format=json ;;
             --markdown) format=markdown ;;
             --check) check=yes ;;
-            -h | --help)
-                usage
-                exit
-                ;;
             *) die "no option is called '$1': see --help" ;;
         esac
         shift

@@ -40,10 +40,6 @@ parse_arguments() {
             --json) format=json ;;
             --markdown) page=$(realpath "${2:?--markdown needs a file}") && shift ;;
             --check) check=yes ;;
-            -h | --help)
-                usage
-                exit
-                ;;
             *) die "no option is called '$1': see --help" ;;
         esac
         shift

@@ -14,10 +14,6 @@
 
 case ${1:-} in
     "") ;;
-    -h | --help)
-        usage
-        exit
-        ;;
     *) die "there are no options: see --help" ;;
 esac
 

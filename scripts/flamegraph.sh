@@ -20,10 +20,6 @@ parse_arguments() {
             --megabytes) megabytes=$(number "$@") && shift ;;
             --files) files=$(number "$@") && shift ;;
             --rate) rate=$(number "$@") && shift ;;
-            -h | --help)
-                usage
-                exit
-                ;;
             -*) die "no option is called '$1': see --help" ;;
             *) folder=$1 ;;
         esac

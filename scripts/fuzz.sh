@@ -25,7 +25,6 @@ while [ $# -gt 0 ]; do
     case "$1" in
     --seconds) seconds=${2:?--seconds takes a number} && shift 2 ;;
     --target) only=${2:?--target takes a name} && shift 2 ;;
-    --help | -h) usage && exit ;;
     *) die "unknown argument: $1" ;;
     esac
 done

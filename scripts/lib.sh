@@ -34,6 +34,17 @@ number() {
 # Prints the comment at the top of the calling script: its usage.
 usage() { sed -n '2,/^$/{ s/^# \{0,1\}//p }' "$0"; }
 
+# Every script answers --help by it, whatever else it is asked for.
+for argument in "$@"; do
+    case $argument in
+        -h | --help)
+            usage
+            exit
+            ;;
+    esac
+done
+unset argument
+
 # --- what the machine must have -------------------------------------------------------------------
 
 have() { command -v "$1" >/dev/null 2>&1; }

@@ -29,9 +29,12 @@ make_root() {
     chmod 755 "$root/usr/sbin/policy-rc.d"
 }
 
-# inside SCRIPT: runs it in the root, in namespaces of its own, which take every mount and process of it along.
+# inside SCRIPT [--net]: runs it in the root, in namespaces of its own, which take every mount and process of it along. With
+# --net it is alone on its network, where no port is taken.
 inside() {
-    unshare --mount --propagation private --pid --fork --kill-child bash -euc '
+    # shellcheck disable=SC2086
+    unshare ${2:-} --mount --propagation private --pid --fork --kill-child bash -euc '
+        [ -z "$3" ] || ip link set lo up
         mount -t proc proc "$1/proc"
         mount -t tmpfs tmpfs "$1/dev"
         for device in null zero urandom random tty fuse; do
@@ -40,14 +43,15 @@ inside() {
         done
         exec env --ignore-environment PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
             DEBIAN_FRONTEND=noninteractive chroot "$1" bash -euo pipefail -c "$2"
-    ' - "$root" "$1" </dev/null
+    ' - "$root" "$1" "${2:-}" </dev/null
 }
 
-# told SECTION: the commands below a heading of docs/INSTALL.md.
+# told SECTION: the commands below a heading of docs/INSTALL.md, but for those of which it says that they are not run.
 told() {
     local commands
     commands=$(awk -v heading="## $1" '$0 == heading { here = 1; next } /^## / { here = 0 }
-        here && /^```/ { block = !block && $0 == "```sh"; next } here && block' "$project/docs/INSTALL.md")
+        here && /^<!-- not run:/ { skip = 1 }
+        here && /^```/ { block = !block && $0 == "```sh" && !skip; skip = 0; next } here && block' "$project/docs/INSTALL.md")
     [ -n "$commands" ] || die "docs/INSTALL.md has no commands below '$1'"
     inside "cd /root; $commands" >"$work/said" 2>&1 || { cat "$work/said" >&2 && return 1; }
 }
@@ -125,7 +129,21 @@ test_key_service() {
         $as_service envelopekms status /var/lib/envelopekms --check
         kill %1
         wait
-    ' >/dev/null
+    ' --net >/dev/null
+}
+
+# Whose code is in the programs has their notices in the package.
+test_notices() {
+    local docs=$root/usr/share/doc/envelopefs
+    gunzip -c "$docs/notices.gz" >"$work/notices"
+    jq -r '.components[] | "\(.name) \(.version)"' "$docs/envelopefs.cdx.json" >"$work/crates"
+    [ "$(wc -l <"$work/crates")" -gt 200 ] || die "the list has $(wc -l <"$work/crates") crates"
+    local crate
+    while read -r crate; do
+        # In the list at its top, and above a text.
+        grep -qF "  $crate: " "$work/notices" || die "notices.gz does not list $crate"
+        grep -qF "$crate (" "$work/notices" || die "notices.gz has no text for $crate"
+    done <"$work/crates"
 }
 
 test_completions() {
@@ -148,11 +166,11 @@ main() {
     deb=$(realpath "$1")
     am_root || die "as root, please"
     need_fuse
-    need_packages debootstrap zsh fish
+    need_packages debootstrap ip:iproute2 jq zsh fish
     make_work_folder
     local part
     make_root
-    for part in test_purge_unused test_mounts test_powers_of_the_unit test_key_service test_completions test_purge_used; do
+    for part in test_purge_unused test_mounts test_powers_of_the_unit test_key_service test_notices test_completions test_purge_used; do
         step "$part"
         "$part"
     done

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the Debian package, of the commit that is checked out: both programs, mount.envelopefs, man pages, completions,
-# systemd units, and a list of what is linked in (CycloneDX). Installs what that takes first.
+# systemd units, a list of the crates that are linked in (CycloneDX), and the texts of their licences. Installs what that takes first.
 #
 #   scripts/package.sh [--output FOLDER]   builds anew, with no path of this machine in it; default folder: target/debian
 #   scripts/package.sh --reuse …           packages what `cargo build --release` makes in target/: quick, for tests
@@ -11,17 +11,20 @@
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
+# Both packages of --check are of this one, whatever is committed meanwhile.
+commit=$(git -C "$project" rev-parse HEAD)
+readonly commit
+
 # Times in the package are those of the commit. Only what needs it is told: cargo would build much anew.
-readonly epoch=${SOURCE_DATE_EPOCH:-$(git -C "$project" log -1 --format=%ct)}
+readonly epoch=${SOURCE_DATE_EPOCH:-$(git -C "$project" log -1 --format=%ct "$commit")}
 unset SOURCE_DATE_EPOCH
 # What makes man pages and completions is no part of the package: built once, for every source.
 readonly maker_target=${CARGO_TARGET_DIR:-$project/target}
 
 need_packager() {
     need_rust
-    need_packages git jq lintian dpkg-shlibdeps:dpkg-dev
+    need_packages git lintian python3 dpkg-shlibdeps:dpkg-dev
     need_cargo_tool cargo-deb 3.8.0
-    have cargo-cyclonedx || need_cargo_tool cargo-cyclonedx 0.5.9
 }
 
 # make_package SOURCE TARGET OUTPUT: packages the programs that lie in TARGET/release.
@@ -33,19 +36,12 @@ make_package() {
         CARGO_TARGET_DIR=$maker_target cargo build --quiet --locked --example manuals
         export SOURCE_DATE_EPOCH=$epoch
         "$maker_target/debug/examples/manuals" "$stage"
-        bill_of_materials >"$stage/envelopefs.cdx.json"
+        python3 scripts/crates.py bill >"$stage/envelopefs.cdx.json"
+        python3 scripts/crates.py notices | gzip -9n >"$stage/notices.gz"
         CARGO_TARGET_DIR=$target cargo deb --quiet --no-build --locked --strip --output "$output" \
             ${DEBEMAIL:+--maintainer "${DEBFULLNAME:-envelopefs} <$DEBEMAIL>"}
     )
     lintian --fail-on error,warning "$output"/envelopefs_*.deb
-}
-
-# The list of what is linked in, without the paths of this machine and its tools.
-bill_of_materials() {
-    cargo cyclonedx -qq --format json --spec-version 1.5 --override-filename bill-of-materials
-    # The list names the project by its folder.
-    sed "s|$PWD|/envelopefs|g" bill-of-materials.json
-    rm bill-of-materials.json
 }
 
 # build SOURCE TARGET: the programs, the same in whatever folder they are built.
@@ -64,7 +60,7 @@ build() {
 build_copy() {
     local source=$1
     mkdir -p "$source"
-    git -C "$project" archive HEAD | tar -x -C "$source"
+    git -C "$project" archive "$commit" | tar -x -C "$source"
     build "$source" "$source/target/build"
     make_package "$source" "$source/target/build" "$source/out"
 }
@@ -86,7 +82,6 @@ main() {
             --output) output=$(realpath -m "${2:?--output needs a folder}") && shift ;;
             --reuse) how=reuse ;;
             --check) how=check ;;
-            --help | -h) usage && exit ;;
             *) usage && exit 2 ;;
         esac
         shift

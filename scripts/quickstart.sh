@@ -11,10 +11,6 @@
 . "$(dirname "$0")/lib.sh"
 
 case ${1:-} in
-    -h | --help)
-        usage
-        exit
-        ;;
     -*) die "no option is called '$1': the only argument is a folder" ;;
 esac
 

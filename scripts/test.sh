@@ -194,10 +194,6 @@ run_stage() {
 }
 
 main() {
-    if [ "${1:-}" = --help ] || [ "${1:-}" = -h ]; then
-        usage
-        exit
-    fi
     local stage passed=0 failed=0 summary=()
     check_names "$@"
     [ $# -gt 0 ] || set -- "${all_stages[@]}"

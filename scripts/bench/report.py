@@ -165,7 +165,8 @@ PAGE = """# How fast it is
 
 Written by a run; do not edit it. {about}
 
-```bash
+<!-- not run: it takes an hour, on a machine that does nothing else -->
+```sh
 {command}
 ```
 

@@ -7,7 +7,6 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::documents::{Unmounts, blocks, output_of};
 use crate::harness::{
     Volume, errno, is_running, refuses, require_root, run, shell, shell_as_nobody, wait_until,
 };
@@ -357,28 +356,4 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         run(Command::new("umount").arg("--lazy").arg(&self.0));
     }
-}
-
-#[test]
-fn the_document_does_what_it_says() {
-    let home = tempfile::tempdir().unwrap();
-    let _unmounts = Unmounts(home.path().join("secrets"));
-    let begin = "mkdir -m 700 run; envelopefs init ~/secrets.enc > /dev/null; mkdir ~/secrets";
-    output_of(begin, home.path());
-    let commands = blocks(include_str!("../../docs/AUDIT.md"), "sh");
-    assert_eq!(
-        commands.len(),
-        3,
-        "the document was rearranged: adapt this test"
-    );
-    let printed: Vec<_> = commands
-        .iter()
-        .map(|script| output_of(script, home.path()))
-        .collect();
-    assert!(printed[1].contains("volume-key"), "{}", printed[1]);
-    assert!(
-        printed[2].contains("chain and seals checked"),
-        "{}",
-        printed[2]
-    );
 }

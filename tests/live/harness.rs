@@ -135,14 +135,7 @@ impl Volume {
 impl Drop for Volume {
     fn drop(&mut self) {
         // Also what a command mounted that should have refused to.
-        let home = self.home().display().to_string();
-        for point in mountpoints()
-            .iter()
-            .rev()
-            .filter(|point| point.starts_with(&home))
-        {
-            clear_mountpoint(Path::new(point));
-        }
+        clear_mounts_below(self.home());
     }
 }
 
@@ -213,6 +206,23 @@ pub(crate) fn clear_mountpoint(point: &Path) {
         }
     }
     assert!(!is_mounted(point), "stays mounted: {}", point.display());
+}
+
+/// Unmounts whatever is mounted below a folder, the innermost first.
+pub(crate) fn clear_mounts_below(folder: &Path) {
+    let below = |point: &&String| Path::new(point).starts_with(folder);
+    for point in mountpoints().iter().rev().filter(below) {
+        clear_mountpoint(Path::new(point));
+    }
+}
+
+/// Unmounts when the test ends, however it ends.
+pub(crate) struct Unmounts(pub(crate) PathBuf);
+
+impl Drop for Unmounts {
+    fn drop(&mut self) {
+        clear_mountpoint(&self.0);
+    }
 }
 
 /// What `envelopefs status --json` says.

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::documents::{Unmounts, home, printed_by, section};
-use crate::harness::{Volume, errno, refuses, run, set_mode, wait_until};
+use crate::harness::{Unmounts, Volume, errno, refuses, run, set_mode, wait_until};
 use crate::keys::{Mapped, read_again};
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
@@ -376,16 +375,4 @@ fn what_is_missing_is_named_and_no_secret_is() {
         "{said}"
     );
     assert!(!said.contains(PIN), "{said}");
-}
-
-#[test]
-fn the_page_about_keys_does_what_it_says() {
-    let home = home();
-    let _unmounts = Unmounts(home.path().join("hsm-files"));
-    let page = section(include_str!("../../docs/KEYS.md"), "pkcs11");
-    let printed = printed_by(page, 2, home.path());
-    assert!(
-        printed[1].contains("key version 01, AES-GCM"),
-        "{printed:?}"
-    );
 }

@@ -8,7 +8,6 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::documents::{blocks, output_of};
 use crate::harness::{
     Mount, NOBODY, Volume, errno, refuses, require_root, run, shell, shell_as_nobody,
 };
@@ -366,30 +365,6 @@ fn a_policy_is_explained_without_a_volume() {
     let bad = write(&volume, "[[rule]]\npath = 'certs'\naccess = 'deny'\n");
     let mut check = volume.envelopefs("policy");
     refuses(check.arg("check").arg(bad), 2, &["rule 1", "begins with /"]);
-}
-
-#[test]
-fn the_document_does_what_it_says() {
-    let document = include_str!("../../docs/POLICY.md");
-    let home = tempfile::tempdir().unwrap();
-    output_of(
-        "mkdir -m 700 run; envelopefs init ~/secrets.enc > /dev/null",
-        home.path(),
-    );
-    fs::write(home.path().join("policy.toml"), blocks(document, "toml")[0]).unwrap();
-    let commands = blocks(document, "sh");
-    assert_eq!(
-        commands.len(),
-        1,
-        "the document was rearranged: adapt this test"
-    );
-    let printed = output_of(commands[0], home.path());
-    for line in blocks(document, "text")[0].lines() {
-        assert!(
-            printed.lines().any(|said| said == line),
-            "{line}\n{printed}"
-        );
-    }
 }
 
 #[test]

@@ -1,13 +1,12 @@
 //! A volume whose key is in a TPM: swtpm, through tpm2-pkcs11.
 
+use crate::documents::free_ports;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::documents::{Unmounts, home, printed_by};
-use crate::harness::{Volume, errno, refuses, run, set_mode, wait_until};
+use crate::harness::{Unmounts, Volume, errno, refuses, run, set_mode, wait_until};
 
 const MODULE: &str = "/usr/lib/x86_64-linux-gnu/libtpm2_pkcs11.so.1";
 const PIN: &str = "648219";
@@ -28,15 +27,6 @@ impl Drop for Tpm {
     }
 }
 
-/// A port that is free, as is the next one. Below those that the system gives out by itself.
-fn free_ports() -> u16 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let first = 20_000 + u16::try_from(now.subsec_micros() % 6_000).unwrap() * 2;
-    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let mut ports = (first..32_700).step_by(2);
-    ports.find(|port| free(*port) && free(*port + 1)).unwrap()
-}
-
 fn answers(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
@@ -49,7 +39,7 @@ impl Tpm {
         );
         let mut tpm = Self {
             volume: Volume::unmade(),
-            port: free_ports(),
+            port: free_ports(2)[0].parse().unwrap(),
             swtpm: None,
         };
         for folder in ["state", "store"] {
@@ -263,36 +253,4 @@ fn a_mount_outlives_a_tpm_that_goes_and_comes_back() {
     });
     fs::write(tpm.path("new"), "after").unwrap();
     tpm.volume.unmount();
-}
-
-/// Stops the TPM of the page when the test ends, however it ends.
-struct Stops(PathBuf);
-
-impl Drop for Stops {
-    fn drop(&mut self) {
-        let pid = fs::read_to_string(&self.0)
-            .ok()
-            .and_then(|pid| pid.trim().parse().ok());
-        if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
-            // It may have ended by itself.
-            let _ended = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-    }
-}
-
-#[test]
-fn the_page_about_tpms_does_what_it_says() {
-    let home = home();
-    let _unmounts = Unmounts(home.path().join("tpm-files"));
-    let _tpm = Stops(home.path().join("tpm/pid"));
-    let port = free_ports();
-    let page = include_str!("../../docs/keys/tpm.md");
-    let page = page
-        .replace("2321", &port.to_string())
-        .replace("2322", &(port + 1).to_string());
-    let printed = printed_by(&page, 3, home.path());
-    assert!(
-        printed[2].contains("key version 01, RSA-OAEP SHA-256"),
-        "{printed:?}"
-    );
 }

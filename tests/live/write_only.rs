@@ -4,8 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::documents::{Unmounts, home, printed_by};
-use crate::harness::{Volume, errno, noise, refuses, run, set_mode, wait_until};
+use crate::harness::{Unmounts, Volume, errno, noise, refuses, run, set_mode, wait_until};
 
 const KEY_DENIED: i32 = 12;
 const PRIVATE: &str = "ENVELOPEFS_RSA_PRIVATE_KEY_FILE";
@@ -253,14 +252,4 @@ fn a_volume_may_not_say_where_a_private_key_is() {
     files
         .volume
         .refuses_mount(&[], KEY_DENIED, &["must not say"]);
-}
-
-#[test]
-fn the_page_about_rsa_keys_does_what_it_says() {
-    let home = home();
-    let _unmounts = Unmounts(home.path().join("inbox"));
-    let page = include_str!("../../docs/keys/rsa.md");
-    let printed = printed_by(page, 3, home.path());
-    assert!(printed[1].contains("not readable here"), "{printed:?}");
-    assert!(printed[2].contains("for the archive"), "{printed:?}");
 }

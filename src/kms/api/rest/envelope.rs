@@ -114,7 +114,7 @@ mod tests {
         let document = include_str!("../../../../docs/kms/rest.md");
         let mut lines = document
             .lines()
-            .filter_map(|line| line.strip_prefix("    ciphertext  "));
+            .filter_map(|line| line.strip_prefix("ciphertext  "));
         let sealed = lines.next_back().unwrap().as_bytes();
         let sealed = data_encoding::HEXLOWER.decode(sealed).unwrap();
         let key: Vec<u8> = (0..32).collect();
