@@ -18,7 +18,8 @@ use fuser::{
 
 use crate::content::{Seek, SyncKind, with_buffer};
 use crate::fs::{
-    self, Ask, AttrChange, Caller, Entry, Fh, FileSystem, FolderEntry, FsError, LockRequest,
+    self, Ask, AttrChange, Caller, Created, Entry, Fh, FileSystem, FolderEntry, FsError,
+    LockRequest,
 };
 use crate::storage::{self, XattrSet};
 
@@ -167,6 +168,25 @@ impl Adapter {
                 stale.drop_later(inode, offset..offset.saturating_add(data.len() as u64));
             }
         });
+    }
+
+    /// Answers with a file that was made and opened with `flags`.
+    fn created(
+        &self,
+        asked: (&'static str, INodeNo, Caller),
+        flags: i32,
+        reply: ReplyCreate,
+    ) -> impl FnOnce(Result<Created, FsError>) + Send + 'static {
+        let (fs, ttl, exclusive) = (Arc::clone(&self.fs), self.ttl, self.exclusive);
+        move |created| match settle(&fs, asked, || created) {
+            Ok(made) => {
+                let attr = file_attr(&made.entry.attr);
+                let flags = Self::cached_how(exclusive, made.opened.uncached, flags);
+                let (fh, generation) = (FileHandle(made.opened.fh.0), generation(&made.entry));
+                reply.created(&ttl, &attr, generation, fh, flags);
+            }
+            Err(errno) => reply.error(errno),
+        }
     }
 
     fn lock_request(
@@ -928,24 +948,31 @@ impl Filesystem for Adapter {
             reply,
             Ask::Name(ino(parent), name.as_bytes())
         );
-        let (fs, ttl) = (Arc::clone(&self.fs), self.ttl);
-        let exclusive = self.exclusive;
         self.fs.create(
             maker(request, umask),
             ino(parent),
             name.as_bytes(),
             mode,
             flags & libc::O_EXCL != 0,
-            move |created| match settle(&fs, ("create", parent, by), || created) {
-                Ok(made) => {
-                    let attr = file_attr(&made.entry.attr);
-                    let flags = Self::cached_how(exclusive, made.opened.uncached, flags);
-                    let (fh, generation) = (FileHandle(made.opened.fh.0), generation(&made.entry));
-                    reply.created(&ttl, &attr, generation, fh, flags);
-                }
-                Err(errno) => reply.error(errno),
-            },
+            self.created(("create", parent, by), flags, reply),
         );
+    }
+
+    fn tmpfile(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let by = caller(request);
+        let ask = Ask::Name(ino(parent), fs::NAMELESS);
+        admitted!(self, "tmpfile", parent, request, reply, ask);
+        let made = self.created(("tmpfile", parent, by), flags, reply);
+        self.fs
+            .tmpfile(maker(request, umask), ino(parent), mode, made);
     }
 
     fn fallocate(

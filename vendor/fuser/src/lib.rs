@@ -857,6 +857,27 @@ pub trait Filesystem: Send + Sync + 'static {
         reply.error(Errno::ENOSYS);
     }
 
+    /// Create a file without a name in the directory `parent` and open it (`O_TMPFILE`).
+    ///
+    /// The attributes that are replied have a link count of 0. The file may get a name later, by
+    /// `link()`; the kernel refuses that of itself where the flags have `O_EXCL`. If this method is
+    /// not implemented, the kernel answers `EOPNOTSUPP`.
+    fn tmpfile(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        warn!(
+            "[Not Implemented] tmpfile(parent: {parent:#x?}, mode: {mode}, umask: {umask:#x?}, \
+            flags: {flags:#x?})"
+        );
+        reply.error(Errno::ENOSYS);
+    }
+
     /// Test for a POSIX file lock.
     fn getlk(
         &self,
