@@ -10,10 +10,10 @@ use std::time::{Duration, SystemTime};
 
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags,
-    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, Notifier, OpenAccMode,
-    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite,
-    ReplyXattr, Request, TimeOrNow, WriteFlags,
+    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LkFlags, LockOwner, Notifier,
+    OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyStatx, ReplyWrite, ReplyXattr, Request, RequestId, TimeOrNow, WriteFlags,
 };
 
 use crate::content::{Seek, SyncKind, with_buffer};
@@ -25,7 +25,7 @@ use crate::storage::{self, XattrSet};
 
 use super::capabilities::{self, Features};
 use super::convert::{
-    caller, device, errno, file_attr, file_type, generation, ino, maker, time_change,
+    caller, device, errno, file_attr, file_type, generation, ino, maker, system_time, time_change,
 };
 use super::locks::{self, LockWaiters, Waiter};
 use super::session::MountConfig;
@@ -191,14 +191,18 @@ impl Adapter {
 
     fn lock_request(
         handle: FileHandle,
-        owner: LockOwner,
+        (owner, flags): (LockOwner, LkFlags),
         pid: u32,
         lock: (u64, u64, i32),
     ) -> Result<LockRequest, FsError> {
         let (range, kind) = locks::wanted(lock.0, lock.1, lock.2)?;
         Ok(LockRequest {
             fh: fh(handle),
-            owner: fs::LockOwner(owner.0),
+            owner: if flags.contains(LkFlags::FUSE_LK_FLOCK) {
+                fs::LockOwner::Flock(owner.0)
+            } else {
+                fs::LockOwner::Fcntl(owner.0)
+            },
             pid,
             range,
             kind,
@@ -226,6 +230,15 @@ impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
         capabilities::negotiate(config, self.features)?;
         debug_assert!(config.capabilities().contains(InitFlags::FUSE_BIG_WRITES));
+        Ok(())
+    }
+
+    fn interrupt(&self, _request: &Request, unique: RequestId) -> Result<(), Errno> {
+        // Nothing waits but for locks.
+        if self.exclusive {
+            return Err(Errno::ENOSYS);
+        }
+        self.waiters.interrupt(unique);
         Ok(())
     }
 
@@ -264,6 +277,21 @@ impl Filesystem for Adapter {
                 reply.attr(&self.ttl, &file_attr(&attr));
             }
         );
+    }
+
+    fn statx(
+        &self,
+        request: &Request,
+        inode: INodeNo,
+        handle: Option<FileHandle>,
+        _mask: u32,
+        reply: ReplyStatx,
+    ) {
+        let attr = self.fs.getattr(ino(inode), handle.map(fh));
+        answer!(self, "statx", inode, request, reply, attr, |attr| {
+            let birth = attr.btime.map(system_time);
+            reply.statx(&self.ttl, &file_attr(&attr), birth);
+        });
     }
 
     fn setattr(
@@ -597,7 +625,7 @@ impl Filesystem for Adapter {
         if self.exclusive {
             reply.error(Errno::ENOSYS);
         } else {
-            let owner = fs::LockOwner(lock_owner.0);
+            let owner = fs::LockOwner::Fcntl(lock_owner.0);
             let flushed = self.fs.flush(fh(handle));
             let unlocked = self.fs.drop_locks(fh(handle), owner);
             if matches!(unlocked, Ok(true)) {
@@ -640,10 +668,11 @@ impl Filesystem for Adapter {
         end: u64,
         kind: i32,
         pid: u32,
+        flags: LkFlags,
         reply: ReplyLock,
     ) {
         let by = caller(request);
-        match Self::lock_request(handle, lock_owner, pid, (start, end, kind)) {
+        match Self::lock_request(handle, (lock_owner, flags), pid, (start, end, kind)) {
             Ok(request) => locks::get(&self.fs, (inode, by), &request, reply),
             Err(error) => reply.error(errno(&error)),
         }
@@ -659,13 +688,15 @@ impl Filesystem for Adapter {
         end: u64,
         kind: i32,
         pid: u32,
+        flags: LkFlags,
         waits: bool,
         reply: ReplyEmpty,
     ) {
-        let by = caller(request);
-        match Self::lock_request(handle, lock_owner, pid, (start, end, kind)) {
+        let (by, unique) = (caller(request), request.unique());
+        match Self::lock_request(handle, (lock_owner, flags), pid, (start, end, kind)) {
             Ok(request) => {
                 let waiter = Waiter {
+                    unique,
                     inode,
                     request,
                     by,

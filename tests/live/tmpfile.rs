@@ -86,7 +86,7 @@ fn files_without_a_name_do_as_beneath() {
 f = tmp(mode=0o6751); s = os.fstat(f); print(oct(s.st_mode), s.st_nlink, s.st_size, os.listdir("."))
 print(os.write(f, bytes(range(250)) * 400), attempt(os.fsync, f), os.pread(f, 3, 5001), attempt(os.ftruncate, f, 20000), os.fstat(f).st_size)
 m = mmap.mmap(f, 0); m[5000] = 7; print(attempt(m.flush)); m.close(); print(os.pread(f, 1, 5000))
-print(attempt(os.fchmod, f, 0o604), attempt(os.setxattr, f, "user.a", b"v"), attempt(os.getxattr, f, "user.a"), attempt(fcntl.flock, f, fcntl.LOCK_EX))
+print(attempt(os.fchmod, f, 0o604), attempt(os.setxattr, f, "user.a", b"v"), attempt(os.getxattr, f, "user.a"), attempt(fcntl.flock, f, fcntl.LOCK_EX), attempt(fcntl.lockf, f, fcntl.LOCK_EX))
 g = os.open("/proc/self/fd/%d" % f, os.O_RDWR); print(os.pread(g, 1, 5000), os.pwrite(g, b"end", 30000), os.fstat(f).st_size); os.close(g)
 print(link(f, "a"), link(f, "a"), os.fstat(f).st_nlink, sorted(os.listdir(".")), os.stat("a").st_size, oct(os.stat("a").st_mode), os.getxattr("a", "user.a"))
 print(link(f, "b"), os.fstat(f).st_nlink, os.stat("a").st_ino == os.stat("b").st_ino == os.fstat(f).st_ino)

@@ -262,6 +262,7 @@ mod op {
     use crate::ll::argument::ArgumentIterator;
     use crate::ll::flags::fattr_flags::FattrFlags;
     use crate::ll::flags::fsync_flags::FsyncFlags;
+    use crate::ll::flags::lk_flags::LkFlags;
     use crate::ll::flags::getattr_flags::GetattrFlags;
     use crate::ll::flags::init_flags::InitFlags;
     use crate::ll::flags::read_flags::ReadFlags;
@@ -1170,6 +1171,9 @@ mod op {
         pub(crate) fn lock_owner(&self) -> LockOwner {
             LockOwner(self.arg.owner)
         }
+        pub(crate) fn lk_flags(&self) -> LkFlags {
+            LkFlags::from_bits_retain(self.arg.lk_flags)
+        }
     }
 
     /// Acquire, modify or release a POSIX file lock.
@@ -1199,6 +1203,9 @@ mod op {
         }
         pub(crate) fn lock_owner(&self) -> LockOwner {
             LockOwner(self.arg.owner)
+        }
+        pub(crate) fn lk_flags(&self) -> LkFlags {
+            LkFlags::from_bits_retain(self.arg.lk_flags)
         }
         /// If true, block until the lock can be acquired (SETLKW).
         /// If false, return immediately if the lock cannot be acquired (SETLK).
@@ -1278,6 +1285,25 @@ mod op {
         }
         pub(crate) fn umask(&self) -> u32 {
             self.arg.umask
+        }
+    }
+
+    /// Get file attributes, the birth time among them.
+    #[derive(Debug)]
+    pub(crate) struct Statx<'a> {
+        #[expect(dead_code)]
+        header: &'a fuse_in_header,
+        arg: &'a fuse_statx_in,
+    }
+    impl Statx<'_> {
+        pub(crate) fn file_handle(&self) -> Option<FileHandle> {
+            GetattrFlags::from_bits_retain(self.arg.getattr_flags)
+                .contains(GetattrFlags::FUSE_GETATTR_FH)
+                .then_some(FileHandle(self.arg.fh))
+        }
+        /// The attributes that are asked for, as in `statx(2)`.
+        pub(crate) fn mask(&self) -> u32 {
+            self.arg.sx_mask
         }
     }
 
@@ -1881,6 +1907,10 @@ mod op {
                 header,
                 arg: data.fetch()?,
             }),
+            fuse_opcode::FUSE_STATX => Operation::Statx(Statx {
+                header,
+                arg: data.fetch()?,
+            }),
 
             #[cfg(target_os = "macos")]
             fuse_opcode::FUSE_SETVOLNAME => Operation::SetVolName(SetVolName {
@@ -1956,6 +1986,7 @@ pub(crate) enum Operation<'a> {
     Lseek(Lseek<'a>),
     CopyFileRange(CopyFileRange<'a>),
     TmpFile(TmpFile<'a>),
+    Statx(Statx<'a>),
 
     #[cfg(target_os = "macos")]
     SetVolName(SetVolName<'a>),
@@ -2136,6 +2167,7 @@ impl fmt::Display for Operation<'_> {
             Operation::TmpFile(x) => {
                 write!(f, "TMPFILE mode {:#05o}, flags {:#x}", x.mode(), x.flags())
             }
+            Operation::Statx(x) => write!(f, "STATX mask {:#x}", x.mask()),
 
             #[cfg(target_os = "macos")]
             Operation::SetVolName(x) => write!(f, "SETVOLNAME name {:?}", x.name()),
