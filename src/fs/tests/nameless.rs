@@ -1,20 +1,8 @@
 //! Files without a name: what they are until they get one, and when they are gone.
 
+use super::policy::{RULES, policy};
 use super::*;
 use crate::content::SyncKind;
-use crate::policy::{Accounts, Policy};
-
-struct NoAccounts;
-
-impl Accounts for NoAccounts {
-    fn user(&self, _name: &str) -> Option<u32> {
-        None
-    }
-
-    fn group(&self, _name: &str) -> Option<u32> {
-        None
-    }
-}
 
 fn nameless(bench: &Bench, parent: Ino) -> (Ino, Fh) {
     let made = wait(|done| bench.tmpfile(SELF, parent, 0o640, done)).unwrap();
@@ -91,7 +79,7 @@ fn a_name_makes_it_a_file_that_stays() {
             bench.forget(ino, 2);
             let bench = bench.reopened();
             let folder = bench.find(ROOT, b"folder").unwrap().ino;
-            assert_eq!(bench.names_in(folder).unwrap(), [long.clone()]);
+            assert_eq!(bench.names_in(folder).unwrap(), std::slice::from_ref(&long));
             let found = bench.find(folder, &long).unwrap().ino;
             let more: &[u8] = if closed { b"" } else { b"more" };
             assert_eq!(
@@ -164,18 +152,7 @@ fn the_policy_judges_it_as_a_new_name_of_its_folder_and_then_by_its_name() {
         let (certs, docs) = (bench.folder(ROOT, b"certs"), bench.folder(ROOT, b"docs"));
         let of = |parent| nameless(&bench, parent).0;
         let (of_certs, of_docs, of_root) = (of(certs), of(docs), of(ROOT));
-        let rules = "
-            [[rule]]
-            path = '/certs/**'
-            uid = 12345
-            access = 'deny'
-            [[rule]]
-            path = '/docs/**'
-            uid = 12345
-            access = 'read-only'
-        ";
-        let policy = Policy::parse(rules.as_bytes(), &NoAccounts).unwrap();
-        bench.follow_policy(Some(policy));
+        bench.follow_policy(Some(policy(RULES)));
         let (deny, read_only) = (libc::EACCES, libc::EROFS);
         for (ask, expected) in [
             (Ask::Name(certs, NAMELESS), deny),
