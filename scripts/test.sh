@@ -120,7 +120,7 @@ stage_io_uring() {
     "$project/scripts/pjdfstest.sh"
     "$project/scripts/fsx.sh"
     "$project/scripts/fio.sh"
-    live_tests transport:: files:: handles:: kill:: limits:: model:: metadata:: random_io:: real_work:: revocation:: shared:: slow_keys::
+    live_tests transport:: files:: handles:: kill:: limits:: model:: metadata:: random_io:: real_work:: revocation:: shared:: slow_keys:: tmpfile::
 }
 
 # What the README tells a new user to start with; the second run finds everything there already.

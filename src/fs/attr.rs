@@ -23,6 +23,9 @@ pub struct Attr {
     pub mtime: Timestamp,
     /// Last change of content or attributes.
     pub ctime: Timestamp,
+    /// The making of the ciphertext file, where its file system keeps that; of none in a sealed volume, which does not
+    /// vouch for it.
+    pub btime: Option<Timestamp>,
     /// Regular file, folder, …
     pub kind: FileKind,
     /// Mode bits, 07777.
@@ -63,6 +66,7 @@ impl FileSystem {
             atime: stat.atime,
             mtime: stat.mtime,
             ctime: stat.ctime,
+            btime: stat.btime.filter(|_| self.options.seal.is_none()),
             kind: stat.kind,
             mode: stat.mode,
             nlink: stat.nlink,

@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::content::OpenFile;
 use crate::storage::{CName, FileKind, InodeHandle, Node, Stat};
 use crate::units::DirId;
+use crate::volume::Moment;
 
 use super::policy::{OtherNames, remember_name};
 
@@ -78,6 +79,12 @@ pub(super) enum Whereabouts {
     Held(Arc<Node>),
     /// By what it is: the kernel asked for it by number, and no name of it has been looked up since.
     ByHandle(Arc<InodeHandle>),
+    /// By a handle: it has had no name yet. It was made as one of this folder, with the keys of that moment.
+    Nameless {
+        parent: Arc<Inode>,
+        node: Arc<Node>,
+        keys: Moment,
+    },
 }
 
 impl Whereabouts {
@@ -119,7 +126,9 @@ impl Inode {
     pub(super) fn parent_number(&self) -> Ino {
         match &*self.whereabouts.read() {
             Whereabouts::At { parent, .. } => parent.ino,
-            Whereabouts::Held(_) | Whereabouts::ByHandle(_) => self.ino,
+            Whereabouts::Held(_) | Whereabouts::ByHandle(_) | Whereabouts::Nameless { .. } => {
+                self.ino
+            }
         }
     }
 
@@ -180,7 +189,7 @@ impl Inode {
     pub(super) fn cipher_path_bytes(&self) -> Option<Vec<u8>> {
         match &*self.whereabouts.read() {
             Whereabouts::Held(_) => (self.ino == Ino::ROOT).then(Vec::new),
-            Whereabouts::ByHandle(_) => None,
+            Whereabouts::ByHandle(_) | Whereabouts::Nameless { .. } => None,
             Whereabouts::At { parent, cname } => {
                 let above = parent.cipher_path_bytes()?;
                 Some(crate::volume::join_path(&above, cname.as_bytes()))
@@ -194,6 +203,7 @@ impl Inode {
             Whereabouts::Held(_) if self.ino == Ino::ROOT => String::new(),
             Whereabouts::Held(_) => format!("(deleted, inode {})", self.backing.1),
             Whereabouts::ByHandle(_) => format!("(inode {})", self.backing.1),
+            Whereabouts::Nameless { .. } => format!("(without a name, inode {})", self.backing.1),
             Whereabouts::At { parent, cname } => {
                 format!(
                     "{}/{}",

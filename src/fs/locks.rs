@@ -16,9 +16,14 @@ use super::error::FsError;
 use super::handles::{Fh, FileHandle};
 use super::inodes::Ino;
 
-/// Whose locks: the kernel's number for a process's open files, or for one open file.
+/// Whose locks. Those of the two kinds do not meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LockOwner(pub u64);
+pub enum LockOwner {
+    /// Of `fcntl`: the kernel's number for a process's open files, or for one open file (`F_OFD_SETLK`).
+    Fcntl(u64),
+    /// Of `flock`: the kernel's number for one open file.
+    Flock(u64),
+}
 
 /// A lock as a caller asks for it.
 #[derive(Clone, Copy, Debug)]
@@ -29,10 +34,20 @@ pub struct LockRequest {
     pub owner: LockOwner,
     /// The process, for those who ask who holds a lock.
     pub pid: u32,
-    /// The bytes.
+    /// The bytes; `flock` locks all that there is.
     pub range: LockRange,
     /// The lock; `None` gives up what is held of the bytes.
     pub kind: Option<LockKind>,
+}
+
+impl LockRequest {
+    /// Where the lock lies in the ciphertext file.
+    fn place(&self) -> LockRange {
+        match self.owner {
+            LockOwner::Fcntl(_) => self.range,
+            LockOwner::Flock(_) => LockRange::WHOLE,
+        }
+    }
 }
 
 /// A lock that stands in a caller's way.
@@ -110,7 +125,7 @@ impl FileSystem {
         let known = self.locks.find(ino, request.owner);
         let Some(kind) = request.kind else {
             if let Some(holder) = known {
-                holder.file.unlock(request.range)?;
+                holder.file.unlock(request.place())?;
             }
             return Ok(true);
         };
@@ -121,7 +136,12 @@ impl FileSystem {
                 self.locks.insert(ino, new)
             }
         };
-        let taken = holder.file.try_lock(request.range, kind)?;
+        let taken = holder.file.try_lock(request.place(), kind)?;
+        // As flock(2), which lets go of a lock before it takes another in its place: else two who hold it shared, and both
+        // want it alone, would wait for each other.
+        if !taken && matches!(request.owner, LockOwner::Flock(_)) {
+            holder.file.unlock(LockRange::WHOLE)?;
+        }
         let mut handles = holder.handles.lock();
         if taken && !handles.contains(&request.fh) {
             handles.push(request.fh);
@@ -138,8 +158,8 @@ impl FileSystem {
         let ino = handle.inode.ino();
         let kind = request.kind.unwrap_or(LockKind::Exclusive);
         let found = match self.locks.find(ino, request.owner) {
-            Some(holder) => holder.file.conflict(request.range, kind)?,
-            None => handle.file.lock_conflict(request.range, kind)?,
+            Some(holder) => holder.file.conflict(request.place(), kind)?,
+            None => handle.file.lock_conflict(request.place(), kind)?,
         };
         let Some((range, kind)) = found else {
             return Ok(None);

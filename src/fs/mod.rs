@@ -58,6 +58,7 @@ pub use moves::{MoveWatch, Moved};
 pub use ops::attr::{AttrChange, TimeChange};
 pub use ops::create::Created;
 pub use ops::folder::FolderEntry;
+pub use ops::nameless::{NAMELESS, Nameless};
 pub use ops::open::Opened;
 pub use ops::reencrypt::Step;
 pub use ops::slots::Renewed;

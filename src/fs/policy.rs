@@ -22,7 +22,7 @@ use super::error::FsError;
 use super::handles::Fh;
 use super::inodes::{Ino, Inode, Whereabouts};
 use super::ops::attr::AttrChange;
-use super::subject::show_path;
+use super::subject::{path_below, show_path};
 
 /// What a caller asks for.
 #[derive(Clone, Copy, Debug)]
@@ -238,10 +238,7 @@ impl FileSystem {
 
     fn path_in(&self, parent: Ino, name: &[u8]) -> Result<Option<Vec<u8>>, FsError> {
         let folder = self.path_of(&self.inode(parent)?);
-        Ok(folder.map(|folder| match folder.as_slice() {
-            b"/" => [b"/", name].concat(),
-            folder => [folder, b"/", name].concat(),
-        }))
+        Ok(folder.map(|folder| path_below(&folder, name)))
     }
 
     /// Paths by which the inode was found besides the last, as far as they still are its own.

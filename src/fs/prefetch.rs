@@ -96,7 +96,9 @@ impl Prefetch {
         self.start(fs);
         let folder = match &*inode.whereabouts().read() {
             Whereabouts::At { parent, .. } => parent.ino(),
-            Whereabouts::Held(_) | Whereabouts::ByHandle(_) => return,
+            Whereabouts::Held(_) | Whereabouts::ByHandle(_) | Whereabouts::Nameless { .. } => {
+                return;
+            }
         };
         let mut state = self.shared.state.lock();
         let state = &mut *state;

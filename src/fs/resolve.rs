@@ -195,7 +195,7 @@ impl FileSystem {
     pub(super) fn node_by_name(&self, inode: &Inode) -> Result<Arc<Node>, FsError> {
         let whereabouts = inode.whereabouts().read();
         match &*whereabouts {
-            Whereabouts::Held(node) => Ok(Arc::clone(node)),
+            Whereabouts::Held(node) | Whereabouts::Nameless { node, .. } => Ok(Arc::clone(node)),
             Whereabouts::ByHandle(handle) => Ok(Arc::new(self.reopen(handle)?)),
             Whereabouts::At { parent, cname } => {
                 let node = self
@@ -215,7 +215,7 @@ impl FileSystem {
     pub(super) fn stat_by_name(&self, inode: &Inode) -> Result<Stat, FsError> {
         let whereabouts = inode.whereabouts().read();
         match &*whereabouts {
-            Whereabouts::Held(node) => Ok(node.stat()?),
+            Whereabouts::Held(node) | Whereabouts::Nameless { node, .. } => Ok(node.stat()?),
             Whereabouts::ByHandle(handle) => Ok(self.reopen(handle)?.stat()?),
             Whereabouts::At { parent, cname } => {
                 let stat = self

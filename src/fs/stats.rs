@@ -50,6 +50,7 @@ operations! {
     SetXattr = "setxattr";
     StatFs = "statfs";
     Symlink = "symlink";
+    Tmpfile = "tmpfile";
     Unlink = "unlink";
     Write = "write";
 }

@@ -10,6 +10,7 @@ use super::FileSystem;
 use super::caller::Caller;
 use super::error::FsError;
 use super::inodes::{Ino, Inode, Whereabouts};
+use super::ops::nameless::NAMELESS;
 
 impl Caller {
     /// His user and group. Where mounts may map ids the kernel tells them only of who makes an inode; then /proc does.
@@ -75,13 +76,16 @@ impl FileSystem {
     }
 
     /// The path in the mount by which the inode was last found, `/` for the root; `None` where its name is gone, or
-    /// where it was found without one.
+    /// where it was found without one. What has had no name yet is told as [`NAMELESS`] in its folder.
     pub(super) fn path_of(&self, inode: &Arc<Inode>) -> Option<Vec<u8>> {
         if inode.ino() == Ino::ROOT {
             return Some(b"/".to_vec());
         }
-        let (parent, cname) = at(inode)?;
-        self.path_of_name(&parent, &cname)
+        if let Some((parent, cname)) = at(inode) {
+            return self.path_of_name(&parent, &cname);
+        }
+        let folder = self.path_of(&folder_of(inode)?)?;
+        Some(path_below(&folder, NAMELESS))
     }
 
     /// The path in the mount of the name `cname` in `parent`.
@@ -112,8 +116,24 @@ impl FileSystem {
 pub(super) fn at(inode: &Inode) -> Option<(Arc<Inode>, CName)> {
     match &*inode.whereabouts().read() {
         Whereabouts::At { parent, cname } => Some((Arc::clone(parent), cname.clone())),
+        Whereabouts::Held(_) | Whereabouts::ByHandle(_) | Whereabouts::Nameless { .. } => None,
+    }
+}
+
+/// The folder that an inode was last found in, or made in where it has had no name yet.
+pub(super) fn folder_of(inode: &Inode) -> Option<Arc<Inode>> {
+    match &*inode.whereabouts().read() {
+        Whereabouts::At { parent, .. } | Whereabouts::Nameless { parent, .. } => {
+            Some(Arc::clone(parent))
+        }
         Whereabouts::Held(_) | Whereabouts::ByHandle(_) => None,
     }
+}
+
+/// The path of the name `name` in the folder of the path `folder`.
+pub(super) fn path_below(folder: &[u8], name: &[u8]) -> Vec<u8> {
+    let folder = folder.strip_suffix(b"/").unwrap_or(folder);
+    [folder, b"/", name].concat()
 }
 
 pub(super) fn show_path(path: &[u8]) -> String {

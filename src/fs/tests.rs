@@ -8,6 +8,7 @@ mod files;
 mod folders;
 mod keys;
 mod model;
+mod nameless;
 mod names;
 mod policy;
 mod renames;

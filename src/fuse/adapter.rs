@@ -10,21 +10,22 @@ use std::time::{Duration, SystemTime};
 
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags,
-    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, Notifier, OpenAccMode,
-    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite,
-    ReplyXattr, Request, TimeOrNow, WriteFlags,
+    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LkFlags, LockOwner, Notifier,
+    OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyStatx, ReplyWrite, ReplyXattr, Request, RequestId, TimeOrNow, WriteFlags,
 };
 
 use crate::content::{Seek, SyncKind, with_buffer};
 use crate::fs::{
-    self, Ask, AttrChange, Caller, Entry, Fh, FileSystem, FolderEntry, FsError, LockRequest,
+    self, Ask, AttrChange, Caller, Created, Entry, Fh, FileSystem, FolderEntry, FsError,
+    LockRequest,
 };
 use crate::storage::{self, XattrSet};
 
 use super::capabilities::{self, Features};
 use super::convert::{
-    caller, device, errno, file_attr, file_type, generation, ino, maker, time_change,
+    caller, device, errno, file_attr, file_type, generation, ino, maker, system_time, time_change,
 };
 use super::locks::{self, LockWaiters, Waiter};
 use super::session::MountConfig;
@@ -169,16 +170,39 @@ impl Adapter {
         });
     }
 
+    /// Answers with a file that was made and opened with `flags`.
+    fn created(
+        &self,
+        asked: (&'static str, INodeNo, Caller),
+        flags: i32,
+        reply: ReplyCreate,
+    ) -> impl FnOnce(Result<Created, FsError>) + Send + 'static {
+        let (fs, ttl, exclusive) = (Arc::clone(&self.fs), self.ttl, self.exclusive);
+        move |created| match settle(&fs, asked, || created) {
+            Ok(made) => {
+                let attr = file_attr(&made.entry.attr);
+                let flags = Self::cached_how(exclusive, made.opened.uncached, flags);
+                let (fh, generation) = (FileHandle(made.opened.fh.0), generation(&made.entry));
+                reply.created(&ttl, &attr, generation, fh, flags);
+            }
+            Err(errno) => reply.error(errno),
+        }
+    }
+
     fn lock_request(
         handle: FileHandle,
-        owner: LockOwner,
+        (owner, flags): (LockOwner, LkFlags),
         pid: u32,
         lock: (u64, u64, i32),
     ) -> Result<LockRequest, FsError> {
         let (range, kind) = locks::wanted(lock.0, lock.1, lock.2)?;
         Ok(LockRequest {
             fh: fh(handle),
-            owner: fs::LockOwner(owner.0),
+            owner: if flags.contains(LkFlags::FUSE_LK_FLOCK) {
+                fs::LockOwner::Flock(owner.0)
+            } else {
+                fs::LockOwner::Fcntl(owner.0)
+            },
             pid,
             range,
             kind,
@@ -206,6 +230,15 @@ impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
         capabilities::negotiate(config, self.features)?;
         debug_assert!(config.capabilities().contains(InitFlags::FUSE_BIG_WRITES));
+        Ok(())
+    }
+
+    fn interrupt(&self, _request: &Request, unique: RequestId) -> Result<(), Errno> {
+        // Nothing waits but for locks.
+        if self.exclusive {
+            return Err(Errno::ENOSYS);
+        }
+        self.waiters.interrupt(unique);
         Ok(())
     }
 
@@ -244,6 +277,21 @@ impl Filesystem for Adapter {
                 reply.attr(&self.ttl, &file_attr(&attr));
             }
         );
+    }
+
+    fn statx(
+        &self,
+        request: &Request,
+        inode: INodeNo,
+        handle: Option<FileHandle>,
+        _mask: u32,
+        reply: ReplyStatx,
+    ) {
+        let attr = self.fs.getattr(ino(inode), handle.map(fh));
+        answer!(self, "statx", inode, request, reply, attr, |attr| {
+            let birth = attr.btime.map(system_time);
+            reply.statx(&self.ttl, &file_attr(&attr), birth);
+        });
     }
 
     fn setattr(
@@ -577,7 +625,7 @@ impl Filesystem for Adapter {
         if self.exclusive {
             reply.error(Errno::ENOSYS);
         } else {
-            let owner = fs::LockOwner(lock_owner.0);
+            let owner = fs::LockOwner::Fcntl(lock_owner.0);
             let flushed = self.fs.flush(fh(handle));
             let unlocked = self.fs.drop_locks(fh(handle), owner);
             if matches!(unlocked, Ok(true)) {
@@ -620,10 +668,11 @@ impl Filesystem for Adapter {
         end: u64,
         kind: i32,
         pid: u32,
+        flags: LkFlags,
         reply: ReplyLock,
     ) {
         let by = caller(request);
-        match Self::lock_request(handle, lock_owner, pid, (start, end, kind)) {
+        match Self::lock_request(handle, (lock_owner, flags), pid, (start, end, kind)) {
             Ok(request) => locks::get(&self.fs, (inode, by), &request, reply),
             Err(error) => reply.error(errno(&error)),
         }
@@ -639,13 +688,15 @@ impl Filesystem for Adapter {
         end: u64,
         kind: i32,
         pid: u32,
+        flags: LkFlags,
         waits: bool,
         reply: ReplyEmpty,
     ) {
-        let by = caller(request);
-        match Self::lock_request(handle, lock_owner, pid, (start, end, kind)) {
+        let (by, unique) = (caller(request), request.unique());
+        match Self::lock_request(handle, (lock_owner, flags), pid, (start, end, kind)) {
             Ok(request) => {
                 let waiter = Waiter {
+                    unique,
                     inode,
                     request,
                     by,
@@ -928,24 +979,31 @@ impl Filesystem for Adapter {
             reply,
             Ask::Name(ino(parent), name.as_bytes())
         );
-        let (fs, ttl) = (Arc::clone(&self.fs), self.ttl);
-        let exclusive = self.exclusive;
         self.fs.create(
             maker(request, umask),
             ino(parent),
             name.as_bytes(),
             mode,
             flags & libc::O_EXCL != 0,
-            move |created| match settle(&fs, ("create", parent, by), || created) {
-                Ok(made) => {
-                    let attr = file_attr(&made.entry.attr);
-                    let flags = Self::cached_how(exclusive, made.opened.uncached, flags);
-                    let (fh, generation) = (FileHandle(made.opened.fh.0), generation(&made.entry));
-                    reply.created(&ttl, &attr, generation, fh, flags);
-                }
-                Err(errno) => reply.error(errno),
-            },
+            self.created(("create", parent, by), flags, reply),
         );
+    }
+
+    fn tmpfile(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let by = caller(request);
+        let ask = Ask::Name(ino(parent), fs::NAMELESS);
+        admitted!(self, "tmpfile", parent, request, reply, ask);
+        let made = self.created(("tmpfile", parent, by), flags, reply);
+        self.fs
+            .tmpfile(maker(request, umask), ino(parent), mode, made);
     }
 
     fn fallocate(

@@ -1,14 +1,15 @@
 //! Callers' locks where other mounts hold locks too: the kernel sends each request here, and one that waits must not
 //! keep a thread that others need. Waiters stand in a list, which one thread asks for again and again.
 //!
-//! fuser does not pass on whether a request comes from `flock` or from `fcntl`, so the two are one kind of lock here,
-//! as they are on NFS. Nor does it pass on that a waiting call was interrupted: its thread's pending signals tell.
+//! That a waiting call was interrupted the kernel tells. That may come before the request does, and only so many are
+//! remembered: so its thread's pending signals are looked at as well.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use fuser::{Errno, INodeNo, ReplyEmpty, ReplyLock};
+use fuser::{Errno, INodeNo, ReplyEmpty, ReplyLock, RequestId};
 use parking_lot::{Condvar, Mutex};
 
 use crate::fs::{Caller, FileSystem, FsError, LockRequest};
@@ -19,10 +20,14 @@ use super::adapter::settle;
 /// How soon a lock is asked for again, at first and at last.
 const SOON: Duration = Duration::from_millis(1);
 const LATE: Duration = Duration::from_millis(50);
+/// Interrupts that are remembered: most are of requests that are no locks, and answered.
+const INTERRUPTS: usize = 64;
 
 /// A request that waits for its lock.
 #[derive(Debug)]
 pub(super) struct Waiter {
+    /// What the kernel calls the request.
+    pub(super) unique: RequestId,
     pub(super) inode: INodeNo,
     pub(super) request: LockRequest,
     /// Whose system call waits.
@@ -47,6 +52,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct List {
     waiting: Vec<Waiter>,
+    /// The requests that were interrupted last.
+    interrupted: VecDeque<RequestId>,
     /// Something has changed: ask at once.
     news: bool,
     stop: bool,
@@ -67,7 +74,9 @@ impl LockWaiters {
             return self.wake();
         };
         if !waits {
-            return waiter.reply.error(Errno::EAGAIN);
+            waiter.reply.error(Errno::EAGAIN);
+            // A lock that was to be exchanged may have gone.
+            return self.wake();
         }
         if let Err(error) = self.ensure_thread() {
             tracing::error!(%error, "no thread to wait for locks");
@@ -88,6 +97,17 @@ impl LockWaiters {
         }
     }
 
+    /// Whoever waits for this request is to be told so.
+    pub(super) fn interrupt(&self, unique: RequestId) {
+        let mut list = self.shared.list.lock();
+        if list.interrupted.len() == INTERRUPTS {
+            list.interrupted.pop_front();
+        }
+        list.interrupted.push_back(unique);
+        list.news = true;
+        self.shared.wake.notify_one();
+    }
+
     fn ensure_thread(&self) -> std::io::Result<()> {
         let mut thread = self.thread.lock();
         if thread.is_none() {
@@ -96,6 +116,14 @@ impl LockWaiters {
             *thread = Some(builder.spawn(move || shared.run())?);
         }
         Ok(())
+    }
+}
+
+impl List {
+    /// Whether this request was interrupted: said once, for the number comes again.
+    fn takes_interrupt(&mut self, unique: RequestId) -> bool {
+        let known = self.interrupted.iter().position(|known| *known == unique);
+        known.is_some_and(|at| self.interrupted.remove(at).is_some())
     }
 }
 
@@ -134,6 +162,10 @@ impl Shared {
             let waiting = list.waiting.len();
             for _ in 0..waiting {
                 let first = list.waiting.remove(0);
+                if list.takes_interrupt(first.unique) {
+                    first.reply.error(Errno::EINTR);
+                    continue;
+                }
                 let still = parking_lot::MutexGuard::unlocked(&mut list, || self.ask_again(first));
                 list.waiting.extend(still);
             }

@@ -17,6 +17,7 @@ pub enum FaultOp {
     Allocate,
     Child,
     CreateFile,
+    CreateNameless,
     Link,
     ListXattr,
     Lock,
@@ -59,6 +60,7 @@ impl FaultOp {
         Self::Allocate,
         Self::Child,
         Self::CreateFile,
+        Self::CreateNameless,
         Self::Link,
         Self::ListXattr,
         Self::Lock,
@@ -99,6 +101,7 @@ impl FaultOp {
             StorageOp::Allocate { .. } => Self::Allocate,
             StorageOp::Child(..) => Self::Child,
             StorageOp::CreateFile { .. } => Self::CreateFile,
+            StorageOp::CreateNameless { .. } => Self::CreateNameless,
             StorageOp::Link { .. } => Self::Link,
             StorageOp::ListXattr => Self::ListXattr,
             StorageOp::Lock(..) => Self::Lock,
@@ -310,6 +313,9 @@ mod tests {
         (FaultOp::Child, |dir| dir.child(&name("f")).map(drop)),
         (FaultOp::CreateFile, |dir| {
             dir.create_file(&name("new"), 0o600).map(drop)
+        }),
+        (FaultOp::CreateNameless, |dir| {
+            dir.create_nameless(0o600).map(drop)
         }),
         (FaultOp::Link, |dir| {
             dir.child(&name("f"))?.link(dir, &name("new"))

@@ -303,7 +303,7 @@ pub(super) fn stat_at(dir: impl AsFd, name: &CName) -> rustix::io::Result<Stat> 
 
 fn statx(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> rustix::io::Result<Stat> {
     // statx has fields of the same width on every architecture; it costs as much as fstatat.
-    let mask = StatxFlags::BASIC_STATS;
+    let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
     Ok(Stat::from(&rustix::fs::statx(dir, name, flags, mask)?))
 }
 

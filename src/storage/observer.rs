@@ -93,6 +93,11 @@ pub enum StorageOp<'a> {
         /// Its permission bits.
         mode: u32,
     },
+    /// A regular file without a name is made and opened.
+    CreateNameless {
+        /// Its permission bits.
+        mode: u32,
+    },
     /// The inode gets a further name.
     Link {
         /// In this folder.

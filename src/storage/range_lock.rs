@@ -34,6 +34,13 @@ impl LockRange {
         last: OFFSET_MAX - 2,
     };
 
+    /// What a caller locks by `flock(2)`: so the range locks of callers do not meet it. It is no `flock(2)` here either,
+    /// which NFS and SMB turn into a range lock on all of the file, [`LockRange::CONTENT`] with it.
+    pub const WHOLE: Self = Self {
+        first: OFFSET_MAX - 3,
+        last: OFFSET_MAX - 3,
+    };
+
     /// A caller's range: `first` to `last`, where [`i64::MAX`] stands for the end of the file, wherever that is.
     /// What would reach into the program's own offsets ends before them. `None` for an empty range.
     pub fn of_caller(first: u64, last: u64) -> Option<Self> {
@@ -206,13 +213,11 @@ mod tests {
         ];
         for all in everything {
             caller.lock(all, LockKind::Exclusive).unwrap();
-            assert!(
-                program
-                    .try_lock(LockRange::CONTENT, LockKind::Exclusive)
-                    .unwrap()
-            );
             assert_eq!(all.bounds().1, OFFSET_MAX);
-            program.unlock(LockRange::CONTENT).unwrap();
+            for own in [LockRange::CONTENT, LockRange::ALIVE, LockRange::WHOLE] {
+                assert!(program.try_lock(own, LockKind::Exclusive).unwrap());
+                program.unlock(own).unwrap();
+            }
         }
         program
             .lock(LockRange::CONTENT, LockKind::Exclusive)

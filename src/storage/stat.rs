@@ -2,7 +2,9 @@
 
 use std::io;
 
-use rustix::fs::{FileType, Statx, StatxTimestamp, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::fs::{
+    FileType, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
+};
 
 /// The kind of an inode. It never changes while the inode lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,6 +107,8 @@ pub struct Stat {
     pub mtime: Timestamp,
     /// The last change of the inode.
     pub ctime: Timestamp,
+    /// Its making, where the file system keeps that.
+    pub btime: Option<Timestamp>,
 }
 
 impl From<&Statx> for Stat {
@@ -125,6 +129,7 @@ impl From<&Statx> for Stat {
             atime: raw.stx_atime.into(),
             mtime: raw.stx_mtime.into(),
             ctime: raw.stx_ctime.into(),
+            btime: (raw.stx_mask & StatxFlags::BTIME.bits() != 0).then(|| raw.stx_btime.into()),
         }
     }
 }

@@ -18,7 +18,7 @@ use super::Volume;
 use super::audit::Told;
 use super::error::VolumeError;
 use super::live::LiveConfig;
-use super::making::BeingMade;
+use super::making::{BeingMade, Moment};
 use super::pools::{self, Ahead, FileKeys, Pools};
 use super::vault::Vault;
 use super::wrapping::{VOLUME_SCHEME, Wrapping};
@@ -230,8 +230,18 @@ impl Volume {
     /// Whether the keys of a new file are still those that new files get: another mount of a shared volume may have changed
     /// them, and its run over all files does not wait for this mount's.
     pub fn is_of_this_moment(&self, being_made: &BeingMade) -> bool {
+        self.is_still(being_made.moment())
+    }
+
+    /// Whether new files still get the keys that they got then, as [`Volume::is_of_this_moment`] asks of one.
+    pub fn is_still(&self, moment: Moment) -> bool {
         self.live.refresh();
-        being_made.generation() == self.live.generation()
+        moment == self.moment()
+    }
+
+    /// The present moment, as far as this process knows.
+    pub fn moment(&self) -> Moment {
+        Moment(self.live.generation())
     }
 
     /// The data keys of every epoch of a header, newest last, if the keyring has them all.

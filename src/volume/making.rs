@@ -12,6 +12,10 @@ pub(super) struct Making {
     fewer: Condvar,
 }
 
+/// A moment in the life of a volume: new files get keys by what it says of them then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment(pub(super) u64);
+
 /// A file is being made. Whoever makes it holds this until the file is found by its name.
 #[derive(Debug)]
 #[must_use = "the file counts as made when this is dropped"]
@@ -52,8 +56,9 @@ impl Making {
 }
 
 impl BeingMade {
-    pub(super) fn generation(&self) -> u64 {
-        self.generation
+    /// The moment whose keys it was given.
+    pub fn moment(&self) -> Moment {
+        Moment(self.generation)
     }
 }
 

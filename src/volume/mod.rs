@@ -45,7 +45,7 @@ pub use error::VolumeError;
 pub use file_keys::{FileMaterial, NewFile};
 pub use key_plan::Standing;
 pub use key_set::{KeyChange, SeenKeys, SoleRun};
-pub use making::BeingMade;
+pub use making::{BeingMade, Moment};
 pub use names::Listed;
 pub use policy::{Machine, StoredPolicy};
 pub use renew::{Renewal, RenewalOptions};

@@ -99,6 +99,7 @@ fn needs_space(op: &StorageOp<'_>) -> bool {
         op,
         StorageOp::Allocate { .. }
             | StorageOp::CreateFile { .. }
+            | StorageOp::CreateNameless { .. }
             | StorageOp::Link { .. }
             | StorageOp::MakeDir { .. }
             | StorageOp::MakeNode { .. }

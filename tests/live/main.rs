@@ -50,6 +50,7 @@ mod shared;
 mod single_files;
 mod slots;
 mod slow_keys;
+mod tmpfile;
 mod top;
 mod tpm;
 mod transit;

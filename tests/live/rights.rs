@@ -263,19 +263,43 @@ checked(libc.umount2(b"mapped", 2))"#,
     );
 }
 
+/// Of each kind of inode, by every name, by an open file, after a change, a rename and a new mount.
 #[test]
-fn what_fuser_has_no_request_for_is_refused_so_that_programs_do_without() {
-    let volume = Volume::create(&[]);
-    let mount = volume.mount();
-    let said = shell(
-        mount.root(),
-        &python(
-            r#"
-print(attempt(os.open, ".", os.O_TMPFILE | os.O_RDWR, 0o600)); t = tempfile.TemporaryFile(dir="."); t.write(b"x"); t.flush(); print(os.fstat(t.fileno()).st_nlink)
-put("f", b"x"); raw = ctypes.create_string_buffer(256); checked(libc.statx(-100, b"f", 0, 0xfff, raw)); mask = struct.unpack("I", raw.raw[:4])[0]; print(hex(mask & 0xfff))"#,
-        ),
-    );
-    assert_eq!(said, "ENOTSUP\n0\n0x7ff\n");
+fn the_birth_time_is_that_of_the_ciphertext() {
+    for options in [&[][..], &["--shared"]] {
+        let volume = Volume::create(&["--names", "plain"]);
+        let mount = volume.mount_with(options);
+        shell(
+            mount.root(),
+            "mkdir d; echo x > d/f; ln -s f d/l; mkfifo d/p; ln d/f linked; sleep 0.02; echo more >> d/f; chmod 600 d/f",
+        );
+        // Also where the kernel has the other attributes already.
+        shell(mount.root(), "ls -lR > /dev/null");
+        let script = "stat -c '%n %W %w' d d/f d/l d/p linked; exec 3< d/f; stat -Lc '%W %w' /proc/self/fd/3";
+        let said = shell(mount.root(), script);
+        assert_eq!(said, shell(&volume.cipher_dir(), script));
+        assert!(!said.contains(" 0 -"), "{said}");
+        shell(mount.root(), "mv d/f moved; stat moved > /dev/null");
+        let mount = mount.again_with(options);
+        let script = "stat -c '%n %W %w' d d/l d/p linked moved";
+        let again = shell(mount.root(), script);
+        assert_eq!(again, shell(&volume.cipher_dir(), script));
+        let full = shell(
+            mount.root(),
+            "stat -c '%a %h %u %g %s %F %X %Y' moved d/p; stat -c %i . d moved",
+        );
+        let asked_without = shell(
+            mount.root(),
+            &python(
+                r#"
+kinds = {0o100000: "regular file", 0o010000: "fifo"}
+for n in ("moved", "d/p"):
+    s = os.stat(n); print("%o" % (s.st_mode & 0o7777), s.st_nlink, s.st_uid, s.st_gid, s.st_size, kinds[s.st_mode & 0o170000], int(s.st_atime), int(s.st_mtime))
+for n in (".", "d", "moved"): print(os.stat(n).st_ino)"#,
+            ),
+        );
+        assert_eq!(full, asked_without);
+    }
 }
 
 #[test]

@@ -402,6 +402,161 @@ except Alarm: say('interrupted')
 }
 
 #[test]
+fn flock_and_fcntl_locks_do_not_exclude_each_other() {
+    let (here, there) = pair();
+    let (one, other) = (mount(&here), mount(&there));
+    fs::write(one.path("f"), "content").unwrap();
+    let both = "
+f = open(path, 'r+')
+fcntl.flock(f, fcntl.LOCK_EX)
+fcntl.lockf(f, fcntl.LOCK_EX)
+say('has')
+sys.stdin.readline()
+open(path).close()
+say('closed another')
+sys.stdin.readline()
+";
+    let mut holder = Script::start(both, &one.path("f"));
+    assert_eq!(holder.heard(), "has", "it waits for itself");
+    for kind in KINDS {
+        assert!(!tries(kind, &one.path("f")) && !tries(kind, &other.path("f")));
+    }
+    // Who closes any descriptor of the file loses his fcntl locks, and keeps the other kind.
+    holder.go_on();
+    assert_eq!(holder.heard(), "closed another");
+    for path in [one.path("f"), other.path("f")] {
+        assert!(tries(KINDS[0], &path));
+        assert!(!tries(KINDS[1], &path));
+    }
+    holder.go_on();
+    holder.end();
+    wait_until("the flock of the ended", || {
+        tries(KINDS[1], &other.path("f"))
+    });
+}
+
+/// As it belongs to the open file: others that share it hold it too, and the last of them lets go.
+#[test]
+fn a_flock_belongs_to_the_open_file() {
+    let (here, there) = pair();
+    let (one, other) = (mount(&here), mount(&there));
+    fs::write(one.path("f"), "content").unwrap();
+    let forks = "
+f = open(path)
+fcntl.flock(f, fcntl.LOCK_EX)
+g = open(path)
+try: fcntl.flock(g, fcntl.LOCK_SH | fcntl.LOCK_NB); say('twice')
+except BlockingIOError: say('by one open file alone')
+g.close()
+if os.fork() == 0:
+    sys.stdin.readline()
+    fcntl.flock(f, fcntl.LOCK_SH)
+    say('shared')
+    sys.stdin.readline()
+    os._exit(0)
+f.close()
+say('closed here')
+os.wait()
+";
+    let shares = "
+try: fcntl.flock(open(path), fcntl.LOCK_SH | fcntl.LOCK_NB); say('has')
+except BlockingIOError: say('not')
+";
+    let has = |program, path: &Path| Script::start(program, path).heard() == "has";
+    let mut holder = Script::start(forks, &one.path("f"));
+    assert_eq!(holder.heard(), "by one open file alone");
+    assert_eq!(holder.heard(), "closed here");
+    assert!(!has(shares, &other.path("f")) && !tries(KINDS[1], &one.path("f")));
+    holder.go_on();
+    assert_eq!(holder.heard(), "shared");
+    assert!(has(shares, &other.path("f")) && has(shares, &one.path("f")));
+    assert!(!tries(KINDS[1], &other.path("f")));
+    holder.go_on();
+    holder.end();
+    wait_until("the last holder's end", || {
+        tries(KINDS[1], &other.path("f"))
+    });
+}
+
+#[test]
+fn both_holders_of_a_shared_flock_may_want_it_alone() {
+    let (here, there) = pair();
+    let (one, other) = (mount(&here), mount(&there));
+    fs::write(one.path("f"), "content").unwrap();
+    let upgrades = "
+f = open(path, 'r+')
+fcntl.flock(f, fcntl.LOCK_SH)
+say('shared')
+sys.stdin.readline()
+fcntl.flock(f, fcntl.LOCK_EX)
+say('alone')
+";
+    let mut both = [&one, &other].map(|mount| Script::start(upgrades, &mount.path("f")));
+    for holder in &mut both {
+        assert_eq!(holder.heard(), "shared");
+    }
+    for holder in &mut both {
+        holder.go_on();
+    }
+    for mut holder in both {
+        assert_eq!(holder.heard(), "alone");
+        holder.end();
+    }
+}
+
+/// The signal is the process's: which of its threads takes it the kernel decides, and tells the daemon.
+#[test]
+fn a_waiter_in_another_thread_than_the_first_can_be_interrupted() {
+    let (here, there) = pair();
+    let (one, other) = (mount(&here), mount(&there));
+    fs::write(one.path("f"), "content").unwrap();
+    for kind in KINDS {
+        let mut holder = Script::start(&[kind, TAKE].concat(), &one.path("f"));
+        assert_eq!(holder.heard(), "has");
+        let call = match kind == KINDS[0] {
+            true => "fcntl(f.fileno(), 7, struct.pack('hhqqi4x', 1, 0, 0, 0, 0))",
+            false => "flock(f.fileno(), 2)",
+        };
+        let waits = format!(
+            "
+import ctypes, errno, threading
+libc = ctypes.CDLL(None, use_errno=True)
+signal.signal(signal.SIGUSR1, lambda *_: None)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+f = open(path, 'r+')
+def wait():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+    say(os.getpid())
+    result = libc.{call}
+    say('has' if result == 0 else errno.errorcode[ctypes.get_errno()])
+thread = threading.Thread(target=wait)
+thread.start()
+thread.join()
+"
+        );
+        for path in [one.path("f"), other.path("f")] {
+            let mut waiter = Script::start(&waits, &path);
+            let pid = waiter.heard().parse().ok().and_then(Pid::from_raw).unwrap();
+            // Once it waits: a signal before that is no interrupt of it.
+            let (ended, told) = mpsc::channel::<()>();
+            let signalling = thread::spawn(move || {
+                while told.recv_timeout(Duration::from_millis(100))
+                    == Err(mpsc::RecvTimeoutError::Timeout)
+                {
+                    let _gone = kill_process(pid, Signal::USR1);
+                }
+            });
+            assert_eq!(waiter.heard(), "EINTR");
+            drop(ended);
+            signalling.join().unwrap();
+            waiter.end();
+        }
+        holder.go_on();
+        holder.end();
+    }
+}
+
+#[test]
 fn more_waiters_than_threads_hold_nobody_up() {
     let (here, there) = pair();
     let one = here.mount_with(&["--shared", "--threads", "2"]);

@@ -11,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::{Counts, Event, Failed, Reins};
 use crate::audit::{self, Field, Kind};
-use crate::fs::{FileSystem, FsError, MoveWatch, Moved, Renewed};
+use crate::fs::{FileSystem, FsError, MoveWatch, Moved, Nameless, Renewed};
 use crate::maint::{Folder, Unread, join, walk};
 use crate::storage::{CName, FileKind, Node};
 use crate::units::DirId;
@@ -94,7 +94,7 @@ impl Tally {
         }
     }
 
-    fn count(&self, place: &Place, done: Result<Renewed, FsError>) {
+    fn count(&self, path: &str, done: Result<Renewed, FsError>) {
         let done = match done {
             // It went, or its folder did, while the pass was on its way there.
             Err(error) if error.errno() == libc::ENOENT => Ok(Renewed::Gone),
@@ -109,7 +109,7 @@ impl Tally {
             Ok(Renewed::Foreign) => counts.foreign += 1,
             Err(error) => {
                 drop(counts);
-                self.fail(place.path.clone(), &error);
+                self.fail(path.to_owned(), &error);
                 counts = self.counts.lock();
             }
         }
@@ -172,7 +172,7 @@ impl Pass<'_> {
             let Ok(place) = next else { return };
             // The rest of what was found is taken, so that whoever sends it is not held up.
             if !stop.load(Ordering::Acquire) {
-                self.tally.count(&place, (self.work)(&place));
+                self.tally.count(&place.path, (self.work)(&place));
             }
         }
     }
@@ -253,6 +253,22 @@ pub(super) fn moved_files(pass: &Pass<'_>, watch: &MoveWatch<'_>, reins: &mut Re
         if !pass.run(moved.into_iter().map(start).collect(), reins) {
             return false;
         }
+    }
+}
+
+/// Works on the files that have no name, which no walk finds: before the walk, since one may get its first name where the
+/// walk has been.
+pub(super) fn nameless_files(
+    fs: &FileSystem,
+    tally: &Tally,
+    stop: &AtomicBool,
+    mut work: impl FnMut(&Nameless) -> Result<Renewed, FsError>,
+) {
+    for file in fs.nameless() {
+        if stop.load(Ordering::Acquire) {
+            return;
+        }
+        tally.count("(without a name)", work(&file));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::pass::{Entry, Pass, Place, Start, Tally, moved_files, whole};
+use super::pass::{Entry, Pass, Place, Start, Tally, moved_files, nameless_files, whole};
 use super::{FailureClass, ReencryptRun, Reins, RunFailure, RunReport};
 use crate::audit::Kind;
 use crate::fs::FileSystem;
@@ -94,6 +94,12 @@ fn real_run(
     let stop = reins.stop;
     let work = |place: &Place| one_file(fs, place, (renewal, &done), (tally, stop));
     let pass = pass(fs, tally, &work);
+    if is_whole {
+        nameless_files(fs, tally, stop, |file| {
+            let mut goes_on = |step| written(tally, stop, step);
+            fs.reencrypt_nameless(file, renewal, &done, &mut goes_on)
+        });
+    }
     let seen_all = pass.run(starts, reins) && (!is_whole || moved_files(&pass, &watch, reins));
     // Files of one page were written and not synced yet.
     super::sync(volume)?;
@@ -109,14 +115,17 @@ fn one_file(
     (renewal, done): (&Renewal, &DoneList),
     (tally, stop): (&Tally, &AtomicBool),
 ) -> Result<crate::fs::Renewed, crate::fs::FsError> {
-    let mut goes_on = |step: crate::fs::Step| {
-        tally.wrote(step.bytes);
-        !stop.load(Ordering::Acquire)
-    };
+    let mut goes_on = |step| written(tally, stop, step);
     let (dir, cname, folder) = (&place.dir, &place.cname, place.folder.as_deref());
     let done = fs.reencrypt(dir, cname, folder, renewal, Some(done), &mut goes_on);
     place.tell(fs.volume(), Kind::Reencrypt, &done);
     done
+}
+
+/// A part of a file was written anew; says whether to go on.
+fn written(tally: &Tally, stop: &AtomicBool, step: crate::fs::Step) -> bool {
+    tally.wrote(step.bytes);
+    !stop.load(Ordering::Acquire)
 }
 
 /// The folders and files that were named, or all.

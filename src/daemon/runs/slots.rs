@@ -1,6 +1,6 @@
 //! The run over key slots.
 
-use super::pass::{Pass, Place, Tally, moved_files, whole};
+use super::pass::{Pass, Place, Tally, moved_files, nameless_files, whole};
 use super::{Reins, RunFailure, RunReport, SlotsRun};
 use crate::audit::{Event, Field, Kind};
 use crate::format::volume_config::{ForeignFiles, KeyScope};
@@ -144,6 +144,11 @@ fn real_run(
     let pass = pass(fs, &tally, &work);
     // A key that goes may be the only one of a file that a policy of before gave it.
     let spared = change.volume.remove.is_empty() && !touches_files(volume);
+    if !spared {
+        nameless_files(fs, &tally, reins.stop, |file| {
+            fs.renew_slots_of_nameless(file, &renewal)
+        });
+    }
     let seen_all = spared || all_files(&pass, &watch, run, reins);
     // Before anything is said to be done: a slot must not go while the headers that need it may come back.
     super::sync(volume)?;

@@ -4,7 +4,6 @@
 use crate::fs::FileSystem;
 use crate::fs::caller::Caller;
 use crate::fs::error::FsError;
-use crate::fs::resolve::Place;
 use crate::storage::{Node, Stat};
 
 const ACCESS: &[u8] = b"system.posix_acl_access";
@@ -19,16 +18,16 @@ pub(super) fn is_acl(name: &[u8]) -> bool {
 }
 
 impl FileSystem {
-    /// The mode of what `caller` makes at `place`: without the bits of his umask, unless a default ACL stands in the
+    /// The mode of what `caller` makes in `dir`: without the bits of his umask, unless a default ACL stands in the
     /// umask's place. (Without ACLs the kernel has taken them away already.)
     pub(in crate::fs) fn new_mode(
         &self,
         caller: Caller,
-        place: &Place,
+        dir: &Node,
         mode: u32,
     ) -> Result<u32, FsError> {
         let masked = mode & !(caller.umask & 0o777);
-        if masked == mode || !self.options.acl || !hands_down_acl(&place.dir)? {
+        if masked == mode || !self.options.acl || !hands_down_acl(dir)? {
             return Ok(masked);
         }
         Ok(mode)
@@ -40,14 +39,14 @@ impl FileSystem {
         &self,
         caller: Caller,
         mode: u32,
-        place: &Place,
         made: Stat,
+        node: impl FnOnce() -> std::io::Result<Node>,
     ) -> Result<Stat, FsError> {
         let lost = mode & LENDS_GROUP == LENDS_GROUP && made.mode & SET_GID == 0;
         if !lost || !caller.is_in_group(made.gid) {
             return Ok(made);
         }
-        let node = place.dir.child(&place.cname)?;
+        let node = node()?;
         node.set_mode(made.mode | SET_GID)?;
         Ok(node.stat()?)
     }

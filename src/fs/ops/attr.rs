@@ -85,15 +85,15 @@ impl FileSystem {
         if ino == Ino::ROOT {
             return;
         }
-        let exported = self.exports.as_ref().and_then(|exports| {
-            let handle = self.inodes.find(ino)?.handle().get()?.clone();
-            Some((exports, handle))
-        });
-        if self.inodes.forget(ino, count) {
-            self.folder_nodes.lock().pop(&ino);
-            if let Some((exports, handle)) = exported {
-                exports.remember(ino, handle);
-            }
+        let inode = self.inodes.find(ino);
+        if !self.inodes.forget(ino, count) {
+            return;
+        }
+        self.folder_nodes.lock().pop(&ino);
+        let Some(inode) = inode else { return };
+        self.let_nameless_go(&inode);
+        if let (Some(exports), Some(handle)) = (&self.exports, inode.handle().get()) {
+            exports.remember(ino, handle.clone());
         }
     }
 

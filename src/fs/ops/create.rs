@@ -73,7 +73,7 @@ impl FileSystem {
         let place = self.place(&parent, name)?;
         // Nobody finds the name before its open file is in place.
         let _names = parent.names().write();
-        let mode = self.new_mode(caller, &place, mode & 0o7777)?;
+        let mode = self.new_mode(caller, &place.dir, mode & 0o7777)?;
         let open = if self.options.shared {
             self.create_whole(caller, &place, mode, material, &being_made)?
         } else {
@@ -84,7 +84,8 @@ impl FileSystem {
             open.inspect_err(|_error| take_back(&place))?
         };
         let stat = open.stat().map_err(FsError::from);
-        let stat = stat.and_then(|stat| self.keep_set_gid(caller, mode, &place, stat));
+        let node = || place.dir.child(&place.cname);
+        let stat = stat.and_then(|stat| self.keep_set_gid(caller, mode, stat, node));
         // Without its header the file would be an error to readers.
         let stat = stat.inspect_err(|_error| take_back(&place))?;
         open.tell_mtime(stat.mtime);
@@ -179,12 +180,12 @@ impl FileSystem {
         let parent = self.inode(parent)?;
         let place = self.place(&parent, name)?;
         let _names = parent.names().write();
-        let mode = self.new_mode(caller, &place, mode)?;
+        let mode = self.new_mode(caller, &place.dir, mode)?;
         make(&place, || {
             as_caller(caller.ids, || place.dir.make_node(&place.cname, mode, rdev))?
         })?;
         let made = place.dir.stat_child(&place.cname)?;
-        let stat = self.keep_set_gid(caller, mode, &place, made)?;
+        let stat = self.keep_set_gid(caller, mode, made, || place.dir.child(&place.cname))?;
         Ok(self.entry(&parent, &place.dir, &place.cname, &stat))
     }
 
@@ -231,7 +232,7 @@ impl FileSystem {
         let parent = self.inode(parent)?;
         let place = self.place(&parent, name)?;
         let _names = parent.names().write();
-        let mode = self.new_mode(caller, &place, mode & 0o7777)?;
+        let mode = self.new_mode(caller, &place.dir, mode & 0o7777)?;
         match self.volume.seals_names() {
             false => as_caller(caller.ids, || place.dir.make_dir(&place.cname, mode))??,
             true => {

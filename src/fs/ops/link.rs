@@ -9,15 +9,17 @@ use crate::fs::ops::create::make;
 use crate::fs::stats::Operation;
 
 impl FileSystem {
-    /// Gives an inode another name.
+    /// Gives an inode another name, or its first.
     ///
     /// # Errors
-    /// `EEXIST`, `EMLINK` and what else the ciphertext folder answers.
+    /// `EEXIST`, `EMLINK`, `ENOENT` where its last name is gone, and what else the ciphertext folder answers; `ESTALE` for one
+    /// without a name whose keys are no more those of new files, by what another mount did.
     pub fn link(&self, ino: Ino, parent: Ino, name: &[u8]) -> Result<Entry, FsError> {
         self.stats.count(Operation::Link);
         let (inode, parent) = (self.inode(ino)?, self.inode(parent)?);
         let place = self.place(&parent, name)?;
         let node = self.node(&inode)?;
+        self.be_ready_for_a_name(&inode)?;
         let _names = parent.names().write();
         place.make_sidecar()?;
         self.sync_folders_down_to(&parent)

@@ -7,6 +7,7 @@ pub(super) mod export;
 pub(super) mod folder;
 pub(super) mod io;
 pub(super) mod link;
+pub(super) mod nameless;
 pub(super) mod open;
 pub(super) mod reencrypt;
 pub(super) mod remove;

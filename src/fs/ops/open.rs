@@ -13,7 +13,7 @@ use crate::fs::handles::{Fh, FileHandle};
 use crate::fs::inodes::{Ino, Inode};
 use crate::fs::sealed::pin;
 use crate::fs::stats::Operation;
-use crate::fs::subject::at;
+use crate::fs::subject::folder_of;
 use crate::fs::users::HandleUse;
 use crate::fs::{Caller, FileSystem};
 use crate::storage::{Access, StorageFile};
@@ -185,8 +185,7 @@ impl FileSystem {
                 );
             }
             Attempt::NeedsNewFile => {
-                let folder = at(&of).map(|(folder, _cname)| folder);
-                self.new_file_in(folder, move |new| {
+                self.new_file_in(folder_of(&of), move |new| {
                     again(new.map(Material::New), done);
                 });
             }

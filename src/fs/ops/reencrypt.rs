@@ -7,7 +7,8 @@ use crate::fs::FileSystem;
 use crate::fs::caller::Caller;
 use crate::fs::error::FsError;
 use crate::fs::inodes::{Ino, Inode};
-use crate::fs::ops::slots::Renewed;
+use crate::fs::ops::nameless::Nameless;
+use crate::fs::ops::slots::{Renewed, Visit};
 use crate::storage::{Access, CName, Node};
 use crate::units::ChunkIndex;
 use crate::volume::{DoneList, Renewal, Standing};
@@ -41,10 +42,38 @@ impl FileSystem {
         done: Option<&DoneList>,
         goes_on: &mut dyn FnMut(Step) -> bool,
     ) -> Result<Renewed, FsError> {
-        let Some(visit) = self.visit(dir, cname)? else {
-            return Ok(Renewed::Gone);
-        };
-        let header = match self.admitted_header(&visit)? {
+        match self.visit(dir, cname)? {
+            Some(visit) => self.reencrypt_visited(&visit, folder, renewal, done, goes_on),
+            None => Ok(Renewed::Gone),
+        }
+    }
+
+    /// As [`FileSystem::reencrypt`], of a file without a name: its first one may be where a walk has been.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn reencrypt_nameless(
+        self: &Arc<Self>,
+        file: &Nameless,
+        renewal: &Renewal,
+        done: &DoneList,
+        goes_on: &mut dyn FnMut(Step) -> bool,
+    ) -> Result<Renewed, FsError> {
+        self.visit_nameless(file, |visit| {
+            let folder = file.folder.as_deref();
+            self.reencrypt_visited(visit, folder, renewal, Some(done), goes_on)
+        })
+    }
+
+    fn reencrypt_visited(
+        self: &Arc<Self>,
+        visit: &Visit<'_>,
+        folder: Option<&[u8]>,
+        renewal: &Renewal,
+        done: Option<&DoneList>,
+        goes_on: &mut dyn FnMut(Step) -> bool,
+    ) -> Result<Renewed, FsError> {
+        let header = match self.admitted_header(visit)? {
             Ok(header) => header,
             Err(other) => return Ok(other),
         };

@@ -97,7 +97,9 @@ impl FileSystem {
             }
             let parent = match &*last.whereabouts().read() {
                 Whereabouts::At { parent, .. } => Arc::clone(parent),
-                Whereabouts::Held(_) | Whereabouts::ByHandle(_) => return Ok(None),
+                Whereabouts::Held(_) | Whereabouts::ByHandle(_) | Whereabouts::Nameless { .. } => {
+                    return Ok(None);
+                }
             };
             folders.push(parent);
         }

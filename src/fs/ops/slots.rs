@@ -8,6 +8,7 @@ use crate::format::header::{FileHeader, HeaderError, KeyEpoch};
 use crate::fs::FileSystem;
 use crate::fs::error::FsError;
 use crate::fs::inodes::{Inode, Whereabouts};
+use crate::fs::ops::nameless::Nameless;
 use crate::storage::{Access, CName, FileKind, Node};
 use crate::volume::{Renewal, Standing};
 
@@ -36,6 +37,23 @@ pub(in crate::fs) struct Visit<'a> {
     /// Where it was found: another mount may have moved it from where it is known to be.
     node: Arc<Node>,
     has_more_names: bool,
+}
+
+impl<'a> Visit<'a> {
+    /// Of an inode that was looked up for it.
+    pub(in crate::fs) fn new(
+        fs: &'a FileSystem,
+        inode: Arc<Inode>,
+        node: Arc<Node>,
+        has_more_names: bool,
+    ) -> Self {
+        Self {
+            fs,
+            inode,
+            node,
+            has_more_names,
+        }
+    }
 }
 
 impl Visit<'_> {
@@ -71,12 +89,36 @@ impl FileSystem {
         renewal: &Renewal,
         dry_run: bool,
     ) -> Result<Renewed, FsError> {
-        let Some(visit) = self.visit(dir, cname)? else {
-            return Ok(Renewed::Gone);
-        };
+        match self.visit(dir, cname)? {
+            Some(visit) => self.renew_visited(&visit, folder, renewal, dry_run),
+            None => Ok(Renewed::Gone),
+        }
+    }
+
+    /// As [`FileSystem::renew_slots`], of a file without a name: its first one may be where a walk has been.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn renew_slots_of_nameless(
+        &self,
+        file: &Nameless,
+        renewal: &Renewal,
+    ) -> Result<Renewed, FsError> {
+        self.visit_nameless(file, |visit| {
+            self.renew_visited(visit, file.folder.as_deref(), renewal, false)
+        })
+    }
+
+    fn renew_visited(
+        &self,
+        visit: &Visit<'_>,
+        folder: Option<&[u8]>,
+        renewal: &Renewal,
+        dry_run: bool,
+    ) -> Result<Renewed, FsError> {
         let standing = visit.standing(folder);
         for _ in 0..ATTEMPTS {
-            let header = match self.admitted_header(&visit)? {
+            let header = match self.admitted_header(visit)? {
                 Ok(header) => header,
                 Err(other) => return Ok(other),
             };
@@ -89,7 +131,7 @@ impl FileSystem {
             let Some(epochs) = self.volume.renew(&header, standing, renewal)? else {
                 return Ok(Renewed::Right);
             };
-            if self.exchange_slots(&visit, &header, &epochs)? {
+            if self.exchange_slots(visit, &header, &epochs)? {
                 return Ok(Renewed::Changed);
             }
         }
@@ -121,12 +163,7 @@ impl FileSystem {
         let node = Arc::new(node);
         let held = || Whereabouts::Held(Arc::clone(&node));
         let inode = self.inodes.count_look_up(&stat, held);
-        Ok(Some(Visit {
-            fs: self,
-            inode,
-            node,
-            has_more_names: stat.nlink > 1,
-        }))
+        Ok(Some(Visit::new(self, inode, node, stat.nlink > 1)))
     }
 
     /// The header of a file that the volume takes, or what the file is instead.

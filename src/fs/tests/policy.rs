@@ -16,12 +16,12 @@ impl Accounts for NoAccounts {
     }
 }
 
-fn policy(text: &str) -> Policy {
+pub(super) fn policy(text: &str) -> Policy {
     Policy::parse(text.as_bytes(), &NoAccounts).unwrap()
 }
 
 /// `/certs` may not be touched by the user, `/docs` only read.
-const RULES: &str = "
+pub(super) const RULES: &str = "
     [[rule]]
     path = '/certs/**'
     uid = 12345

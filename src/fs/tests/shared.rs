@@ -324,10 +324,18 @@ fn a_folder_removed_by_one_while_the_other_fills_it_keeps_what_is_in_it() {
 fn request(fh: Fh, owner: u64, first: u64, last: u64, kind: Option<LockKind>) -> LockRequest {
     LockRequest {
         fh,
-        owner: LockOwner(owner),
+        owner: LockOwner::Fcntl(owner),
         pid: owner as u32 + 100,
         range: LockRange::of_caller(first, last).unwrap(),
         kind,
+    }
+}
+
+/// The same by `flock`.
+fn whole(fh: Fh, owner: u64, kind: Option<LockKind>) -> LockRequest {
+    LockRequest {
+        owner: LockOwner::Flock(owner),
+        ..request(fh, owner, 0, u64::MAX, kind)
     }
 }
 
@@ -381,14 +389,69 @@ fn locks_end_with_a_close_by_their_owner_or_with_the_handle() {
     assert!(one.set_lock(&request(fh, 1, 0, 0, WRITE)).unwrap());
     assert!(one.set_lock(&request(fh, 2, 1, 1, WRITE)).unwrap());
     // Closing any handle of the file gives up what the process holds, and nobody else's.
-    assert!(one.drop_locks(second, LockOwner(1)).unwrap());
-    assert!(!one.drop_locks(second, LockOwner(1)).unwrap());
+    assert!(one.drop_locks(second, LockOwner::Fcntl(1)).unwrap());
+    assert!(!one.drop_locks(second, LockOwner::Fcntl(1)).unwrap());
     assert!(free(0) && !free(1));
     one.release(second).unwrap();
     assert!(!free(1));
     one.release(fh).unwrap();
     assert!(free(1));
     refused(one.set_lock(&request(fh, 2, 1, 1, WRITE)), libc::EBADF);
+    other.release(theirs).unwrap();
+}
+
+#[test]
+fn locks_of_flock_and_of_fcntl_do_not_meet() {
+    let (one, other) = pair(NameMode::Encrypted);
+    let (ino, fh) = one.make(ROOT, b"f").unwrap();
+    other.find(ROOT, b"f").unwrap();
+    let theirs = other.opened(ino, true).unwrap();
+    assert!(one.set_lock(&request(fh, 1, 0, u64::MAX, WRITE)).unwrap());
+    // Not even of the same number.
+    assert!(one.set_lock(&whole(fh, 1, WRITE)).unwrap());
+    for kind in [WRITE, READ] {
+        assert!(!one.set_lock(&whole(fh, 2, kind)).unwrap());
+        assert!(!other.set_lock(&whole(theirs, 1, kind)).unwrap());
+        let ranges = request(theirs, 1, 7, 7, kind);
+        assert!(!other.set_lock(&ranges).unwrap());
+    }
+    // A close by the process ends the ranges, and the last of the open file the other.
+    assert!(one.drop_locks(fh, LockOwner::Fcntl(1)).unwrap());
+    assert!(
+        other
+            .set_lock(&request(theirs, 1, 0, u64::MAX, WRITE))
+            .unwrap()
+    );
+    assert!(!other.set_lock(&whole(theirs, 1, READ)).unwrap());
+    one.release(fh).unwrap();
+    assert!(other.set_lock(&whole(theirs, 1, WRITE)).unwrap());
+    other
+        .write(theirs, 0, b"written under both", false)
+        .unwrap();
+    other.set_lock(&whole(theirs, 1, None)).unwrap();
+    other.release(theirs).unwrap();
+}
+
+#[test]
+fn who_wants_a_shared_flock_alone_lets_go_of_it_first() {
+    let (one, other) = pair(NameMode::Encrypted);
+    let (ino, fh) = one.make(ROOT, b"f").unwrap();
+    other.find(ROOT, b"f").unwrap();
+    let theirs = other.opened(ino, true).unwrap();
+    assert!(one.set_lock(&whole(fh, 1, READ)).unwrap());
+    assert!(other.set_lock(&whole(theirs, 1, READ)).unwrap());
+    assert!(!one.set_lock(&whole(fh, 1, WRITE)).unwrap());
+    // Neither waits for the other for ever.
+    assert!(other.set_lock(&whole(theirs, 1, WRITE)).unwrap());
+    assert!(!one.set_lock(&whole(fh, 1, READ)).unwrap());
+    assert!(other.set_lock(&whole(theirs, 1, READ)).unwrap());
+    assert!(one.set_lock(&whole(fh, 1, READ)).unwrap());
+    // Ranges stay as they were where they cannot be exchanged.
+    assert!(one.set_lock(&request(fh, 1, 0, 9, READ)).unwrap());
+    assert!(other.set_lock(&request(theirs, 1, 0, 9, READ)).unwrap());
+    assert!(!one.set_lock(&request(fh, 1, 0, 9, WRITE)).unwrap());
+    assert!(!other.set_lock(&request(theirs, 1, 0, 9, WRITE)).unwrap());
+    one.release(fh).unwrap();
     other.release(theirs).unwrap();
 }
 

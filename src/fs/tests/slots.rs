@@ -267,6 +267,101 @@ fn in_a_shared_volume_a_file_whose_keys_went_meanwhile_gets_no_name() {
     );
 }
 
+/// A file without a name, with some content: its number and its handle.
+fn nameless(fs: &Arc<FileSystem>) -> (Ino, Fh) {
+    let made = wait(|done| fs.tmpfile(SELF, ROOT, 0o600, done)).unwrap();
+    let fh = made.opened.fh;
+    fs.write(fh, 0, &pattern(9000), false).unwrap();
+    (made.entry.attr.ino, fh)
+}
+
+#[test]
+fn files_without_a_name_are_found_by_a_run_before_they_get_one() {
+    for closed in [false, true] {
+        let bench = bench(FsOptions::default());
+        let (ino, fh) = nameless(&bench.fs);
+        if closed {
+            bench.fs.release(fh).unwrap();
+        }
+        let watch = bench.fs.watch_moves();
+        let renewal = rotated(&bench);
+        let found = bench.fs.nameless();
+        assert_eq!(found.iter().map(|file| file.ino).collect::<Vec<_>>(), [ino]);
+        assert_eq!(found[0].folder.as_deref(), Some(&b"/"[..]));
+        let renew = || bench.fs.renew_slots_of_nameless(&found[0], &renewal);
+        assert_eq!(renew().unwrap(), Renewed::Changed);
+        assert_eq!(renew().unwrap(), Renewed::Right);
+        // One that gets its name before the run comes to it is found as what moved.
+        bench.fs.link(ino, ROOT, b"f").unwrap();
+        assert_eq!(renew().unwrap(), Renewed::Gone);
+        assert_eq!(watch.take().len(), 1);
+        assert!(bench.fs.nameless().is_empty());
+        assert_eq!(version(&bench, b"f"), "2");
+        assert_eq!(bench.content(ino).unwrap(), pattern(9000));
+        if !closed {
+            bench.fs.release(fh).unwrap();
+        }
+        drop(watch);
+        let bench = bench.reopened();
+        let ino = bench.find(ROOT, b"f").unwrap().ino;
+        assert_eq!(bench.content(ino).unwrap(), pattern(9000));
+    }
+}
+
+#[test]
+fn files_without_a_name_get_new_data_keys_like_others() {
+    let bench = bench(FsOptions::default());
+    let (ino, fh) = nameless(&bench.fs);
+    let before = bench.fs.inode(ino).unwrap().open_file().unwrap();
+    let commitment = |file: &crate::content::OpenFile| file.header().unwrap().newest().commitment;
+    let old = commitment(&before);
+    let sole = bench.fs.volume.begin_run().unwrap();
+    let done = bench.fs.volume.new_done_list(&sole, false).unwrap();
+    let renewal = renewal(&bench);
+    let file = bench.fs.nameless().remove(0);
+    let changed = bench
+        .fs
+        .reencrypt_nameless(&file, &renewal, &done, &mut |_step| true);
+    assert_eq!(changed.unwrap(), Renewed::Changed);
+    assert_ne!(commitment(&before), old);
+    assert!(done.has(&commitment(&before)));
+    drop(before);
+    bench.fs.link(ino, ROOT, b"f").unwrap();
+    bench.fs.release(fh).unwrap();
+    assert_eq!(on_disk(&bench, b"f").epochs.len(), 1);
+    assert_eq!(bench.content(ino).unwrap(), pattern(9000));
+}
+
+#[test]
+fn in_a_shared_volume_a_nameless_file_whose_keys_went_meanwhile_gets_no_name() {
+    let shared = FsOptions {
+        shared: true,
+        ..FsOptions::default()
+    };
+    let one = bench(shared.clone());
+    let other = serve(&one.folder, shared);
+    let (late, fh) = nameless(&one.fs);
+    let second = one.folder.path().join("second");
+    drop(FileProvider::create(&second).unwrap());
+    let change = KeyChange {
+        add: vec![FileProvider::uri_of(&second).unwrap()],
+        remove: Vec::new(),
+    };
+    let sole = other.volume.begin_run().unwrap();
+    other.volume.change_keys(&sole, &change).unwrap();
+    refused(one.fs.link(late, ROOT, b"late"), libc::ESTALE);
+    assert!(one.disk_entries().is_empty());
+    // What it holds is not lost, and a run of this mount's own brings its keys to this moment's.
+    assert_eq!(one.read_all(fh).unwrap(), pattern(9000));
+    let renewal = renewal(&one);
+    let file = one.fs.nameless().remove(0);
+    let renewed = one.fs.renew_slots_of_nameless(&file, &renewal);
+    assert_eq!(renewed.unwrap(), Renewed::Changed);
+    one.fs.link(late, ROOT, b"late").unwrap();
+    one.fs.release(fh).unwrap();
+    assert_eq!(on_disk(&one, b"late").epochs[0].slots.len(), 2);
+}
+
 #[test]
 fn moves_and_links_are_noted_while_somebody_watches() {
     let bench = bench(FsOptions::default());

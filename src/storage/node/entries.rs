@@ -29,6 +29,19 @@ impl Node {
         Ok(StorageFile::new(fd, Access::ReadWrite, self.hook.clone()))
     }
 
+    /// Makes a regular file without a name on this folder's file system, with what files of this folder inherit, and opens
+    /// it for reading and writing. It is gone when nobody has it open any more, unless [`Node::link`] has given it a name.
+    ///
+    /// # Errors
+    /// Those of `openat(2)` with `O_TMPFILE`: EOPNOTSUPP where the file system has no such files.
+    pub fn create_nameless(&self, mode: u32) -> io::Result<StorageFile> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let fd = self.run(&StorageOp::CreateNameless { mode }, || {
+            rustix::fs::openat(&self.fd, c".", flags, permissions(mode))
+        })?;
+        Ok(StorageFile::new(fd, Access::ReadWrite, self.hook.clone()))
+    }
+
     /// Makes the folder `name`.
     ///
     /// # Errors
@@ -164,6 +177,34 @@ mod tests {
             );
         }
         assert_eq!(names_in(dir.path()), ["d", "f", "l"]);
+    }
+
+    #[test]
+    fn a_file_without_a_name_gets_one_or_is_gone() {
+        let (dir, node) = folder();
+        let file = node.create_nameless(0o640).unwrap();
+        file.write_at(b"content", crate::units::CipherOffset(0))
+            .unwrap();
+        let stat = file.stat().unwrap();
+        assert_eq!((stat.nlink, stat.mode), (0, 0o640));
+        assert!(names_in(dir.path()).is_empty());
+        Node::of_file(&file)
+            .unwrap()
+            .link(&node, &name("f"))
+            .unwrap();
+        drop(file);
+        assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), b"content");
+        assert_eq!(node.stat_child(&name("f")).unwrap().ino, stat.ino);
+        drop(node.create_nameless(0o600).unwrap());
+        assert_eq!(names_in(dir.path()), ["f"]);
+    }
+
+    #[test]
+    fn no_file_without_a_name_is_made_where_there_is_no_folder() {
+        let (_dir, node) = folder();
+        drop(node.create_file(&name("f"), 0o600).unwrap());
+        let file = node.child(&name("f")).unwrap();
+        assert_errno(file.create_nameless(0o600), libc::ENOTDIR);
     }
 
     #[test]

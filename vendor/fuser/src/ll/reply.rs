@@ -4,7 +4,6 @@ use std::io::IoSlice;
 use std::os::unix::prelude::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
-#[cfg(target_os = "macos")]
 use std::time::SystemTime;
 
 use smallvec::SmallVec;
@@ -116,6 +115,53 @@ impl ResponseStruct<abi::fuse_attr_out> {
             attr_valid_nsec: ttl.subsec_nanos(),
             dummy: 0,
             attr: attr.attr,
+        })
+    }
+}
+
+impl ResponseStruct<abi::fuse_statx_out> {
+    pub(crate) fn new_statx(ttl: &Duration, attr: &Attr, birth: Option<SystemTime>) -> Self {
+        // `STATX_BASIC_STATS` and `STATX_BTIME`.
+        const BASIC: u32 = 0x7ff;
+        const BTIME: u32 = 0x800;
+        let attr = &attr.attr;
+        let time = |tv_sec, tv_nsec| abi::fuse_sx_time {
+            tv_sec,
+            tv_nsec,
+            reserved: 0,
+        };
+        ResponseStruct(abi::fuse_statx_out {
+            attr_valid: ttl.as_secs(),
+            attr_valid_nsec: ttl.subsec_nanos(),
+            flags: 0,
+            spare: [0; 2],
+            stat: abi::fuse_statx {
+                mask: BASIC | birth.map_or(0, |_| BTIME),
+                blksize: attr.blksize,
+                attributes: 0,
+                nlink: attr.nlink,
+                uid: attr.uid,
+                gid: attr.gid,
+                mode: attr.mode as u16,
+                spare0: 0,
+                ino: attr.ino,
+                size: attr.size,
+                blocks: attr.blocks,
+                attributes_mask: 0,
+                atime: time(attr.atime, attr.atimensec),
+                btime: birth.map_or_else(abi::fuse_sx_time::default, |birth| {
+                    let (secs, nanos) = time_from_system_time(&birth);
+                    time(secs, nanos)
+                }),
+                ctime: time(attr.ctime, attr.ctimensec),
+                mtime: time(attr.mtime, attr.mtimensec),
+                // As the kernel encodes device numbers (`new_encode_dev`).
+                rdev_major: (attr.rdev & 0xfff00) >> 8,
+                rdev_minor: (attr.rdev & 0xff) | ((attr.rdev >> 12) & 0xfff00),
+                dev_major: 0,
+                dev_minor: 0,
+                spare2: [0; 14],
+            },
         })
     }
 }

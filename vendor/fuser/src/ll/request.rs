@@ -262,6 +262,7 @@ mod op {
     use crate::ll::argument::ArgumentIterator;
     use crate::ll::flags::fattr_flags::FattrFlags;
     use crate::ll::flags::fsync_flags::FsyncFlags;
+    use crate::ll::flags::lk_flags::LkFlags;
     use crate::ll::flags::getattr_flags::GetattrFlags;
     use crate::ll::flags::init_flags::InitFlags;
     use crate::ll::flags::read_flags::ReadFlags;
@@ -1170,6 +1171,9 @@ mod op {
         pub(crate) fn lock_owner(&self) -> LockOwner {
             LockOwner(self.arg.owner)
         }
+        pub(crate) fn lk_flags(&self) -> LkFlags {
+            LkFlags::from_bits_retain(self.arg.lk_flags)
+        }
     }
 
     /// Acquire, modify or release a POSIX file lock.
@@ -1199,6 +1203,9 @@ mod op {
         }
         pub(crate) fn lock_owner(&self) -> LockOwner {
             LockOwner(self.arg.owner)
+        }
+        pub(crate) fn lk_flags(&self) -> LkFlags {
+            LkFlags::from_bits_retain(self.arg.lk_flags)
         }
         /// If true, block until the lock can be acquired (SETLKW).
         /// If false, return immediately if the lock cannot be acquired (SETLK).
@@ -1254,6 +1261,49 @@ mod op {
         }
         pub(crate) fn umask(&self) -> u32 {
             self.arg.umask
+        }
+    }
+
+    /// Create a file without a name and open it (`O_TMPFILE`).
+    ///
+    /// It is answered as [`Create`] is, with a link count of 0. The file may get a name later, by
+    /// [`Link`]; the kernel refuses that of itself where the flags have `O_EXCL`.
+    #[derive(Debug)]
+    pub(crate) struct TmpFile<'a> {
+        #[expect(dead_code)]
+        header: &'a fuse_in_header,
+        /// What follows it is a name that means nothing.
+        arg: &'a fuse_create_in,
+    }
+    impl TmpFile<'_> {
+        pub(crate) fn mode(&self) -> u32 {
+            self.arg.mode
+        }
+        /// Flags as passed to the `open()` call
+        pub(crate) fn flags(&self) -> i32 {
+            self.arg.flags
+        }
+        pub(crate) fn umask(&self) -> u32 {
+            self.arg.umask
+        }
+    }
+
+    /// Get file attributes, the birth time among them.
+    #[derive(Debug)]
+    pub(crate) struct Statx<'a> {
+        #[expect(dead_code)]
+        header: &'a fuse_in_header,
+        arg: &'a fuse_statx_in,
+    }
+    impl Statx<'_> {
+        pub(crate) fn file_handle(&self) -> Option<FileHandle> {
+            GetattrFlags::from_bits_retain(self.arg.getattr_flags)
+                .contains(GetattrFlags::FUSE_GETATTR_FH)
+                .then_some(FileHandle(self.arg.fh))
+        }
+        /// The attributes that are asked for, as in `statx(2)`.
+        pub(crate) fn mask(&self) -> u32 {
+            self.arg.sx_mask
         }
     }
 
@@ -1853,6 +1903,15 @@ mod op {
                 arg: data.fetch()?,
             }),
 
+            fuse_opcode::FUSE_TMPFILE => Operation::TmpFile(TmpFile {
+                header,
+                arg: data.fetch()?,
+            }),
+            fuse_opcode::FUSE_STATX => Operation::Statx(Statx {
+                header,
+                arg: data.fetch()?,
+            }),
+
             #[cfg(target_os = "macos")]
             fuse_opcode::FUSE_SETVOLNAME => Operation::SetVolName(SetVolName {
                 header,
@@ -1926,6 +1985,8 @@ pub(crate) enum Operation<'a> {
     Rename2(Rename2<'a>),
     Lseek(Lseek<'a>),
     CopyFileRange(CopyFileRange<'a>),
+    TmpFile(TmpFile<'a>),
+    Statx(Statx<'a>),
 
     #[cfg(target_os = "macos")]
     SetVolName(SetVolName<'a>),
@@ -2102,6 +2163,11 @@ impl fmt::Display for Operation<'_> {
                 x.dest(),
                 x.len()
             ),
+
+            Operation::TmpFile(x) => {
+                write!(f, "TMPFILE mode {:#05o}, flags {:#x}", x.mode(), x.flags())
+            }
+            Operation::Statx(x) => write!(f, "STATX mask {:#x}", x.mask()),
 
             #[cfg(target_os = "macos")]
             Operation::SetVolName(x) => write!(f, "SETVOLNAME name {:?}", x.name()),
