@@ -22,6 +22,7 @@ pub mod fuzz;
 pub mod keys;
 #[cfg(feature = "kms")]
 pub mod kms;
+pub mod lookups;
 pub mod maint;
 pub mod policy;
 pub mod storage;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use crate::fs::{Usage, User};
+use crate::storage::Executable;
 
 use super::status::UserStatus;
 
@@ -52,9 +53,7 @@ impl Process {
         // The id may be another's by now.
         let same = uid == u32::MAX || own == Some(uid);
         let process = number("Tgid:").filter(|_| same).unwrap_or(pid);
-        let exe = fs::read_link(format!("/proc/{process}/exe"))
-            .ok()
-            .filter(|_| same);
+        let exe = same.then(|| Executable::of(process).ok()).flatten();
         Self {
             uid: if uid == u32::MAX {
                 own.unwrap_or(uid)
@@ -63,7 +62,7 @@ impl Process {
             },
             pid: process,
             exe: exe
-                .map(|exe| exe.to_string_lossy().into_owned())
+                .map(|exe| exe.path.to_string_lossy().into_owned())
                 .unwrap_or_default(),
         }
     }

@@ -14,6 +14,8 @@ use rustix::mm::MlockAllFlags;
 use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit};
 use rustix::thread::CapabilitySet;
 
+pub(super) mod threads;
+
 /// What hardening achieved, for the log and for `status`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HardeningReport {

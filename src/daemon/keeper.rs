@@ -1,6 +1,7 @@
 //! The keeper of a mount: a small process beside the one that serves, with no key in it, that can take the mount away
 //! when the other, in its sandbox, no longer can. It takes that one mount away and nothing else, and ends with the other.
 
+use std::ffi::CStr;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -58,11 +59,7 @@ impl Duty {
     /// # Errors
     /// It cannot leave the terminal, see to signals or drop its capabilities.
     pub fn keep(mut self) -> io::Result<()> {
-        background::leave_terminal()?;
-        for signal in [SIGHUP, SIGINT, SIGTERM] {
-            signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
-        }
-        rustix::thread::set_name(c"envelopefs-keep")?;
+        stand_aside(c"envelopefs-keep")?;
         sandbox::keep_for_keeper()?;
         let mut wish = [0];
         while self.wishes.read_exact(&mut wish).is_ok() {
@@ -76,6 +73,18 @@ impl Duty {
         }
         Ok(())
     }
+}
+
+/// Has this process leave the terminal, under this name, and outlive signals that are meant for a whole group of processes.
+///
+/// # Errors
+/// What the kernel refuses of that.
+pub(super) fn stand_aside(name: &CStr) -> io::Result<()> {
+    background::leave_terminal()?;
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+    }
+    Ok(rustix::thread::set_name(name)?)
 }
 
 const NOW: [u8; 1] = [b'n'];

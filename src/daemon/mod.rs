@@ -1,6 +1,6 @@
 //! The running mount: background start, hardening, signals, mount point, control socket.
 //!
-//! Start in this order: [`background::split`] and [`keeper::start`] before any thread, [`harden::harden`] and
+//! Start in this order: [`background::split`], [`scout::start`] and [`keeper::start`] before any thread, [`harden::harden`] and
 //! [`sandbox::reduce`] before any key, then unlock and mount, [`sandbox::close`], [`control::serve`],
 //! [`signals::on_termination`], and at last [`background::Readiness::works`].
 
@@ -22,6 +22,7 @@ mod report;
 pub mod runs;
 pub mod runtime;
 pub mod sandbox;
+pub mod scout;
 pub mod serve;
 pub mod signals;
 pub mod status;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::fs::{FileSystem, FsOptions};
-use crate::fuse::{self, MountConfig, Mounted};
+use crate::fuse::{self, MountConfig, Mounted, Transport};
 use crate::maint::{self, MaintError, Recovery};
 use crate::policy::Policy;
 use crate::volume::Volume;
@@ -20,9 +20,9 @@ use super::idle::IdleTimes;
 use super::keeper::Keeper;
 use super::place::{PlaceError, TakesPlace};
 use super::runs::RunHost;
-use super::sandbox::{self, Needs, Sandbox, SandboxReport};
+use super::sandbox::{self, Bounds, Needs, Reach, Sandbox, SandboxReport};
 use super::unmount::{Detach, UnmountError};
-use super::{mounts, notify};
+use super::{control, mounts, notify};
 
 /// A volume to be served, and where.
 #[derive(Debug)]
@@ -57,6 +57,8 @@ pub struct ServeRequest {
     pub sandbox: Sandbox,
     /// What the mount still does when it is there.
     pub needs: Needs,
+    /// What of this machine the mount reaches besides.
+    pub reach: Reach,
     /// How far the sandbox is already.
     pub reduced: SandboxReport,
 }
@@ -147,14 +149,20 @@ fn serve_volume(
 ) -> Result<bool, ServeError> {
     let volume = Arc::clone(&request.volume);
     // Nobody wrote: the next mount has nothing to look over on this one's account.
+    let bounds = bound(&mut request).inspect_err(|_error| mark_clean(&volume))?;
     let (fs, mounted) = mount(&mut request).inspect_err(|_error| mark_clean(&volume))?;
     let runs = Arc::new(RunHost::new(Arc::clone(&fs), request.read_only));
     let (keeper, transport) = (Arc::clone(&request.keeper), mounted.transport());
     let (cipherdir, mountpoint) = (request.cipherdir.clone(), request.mountpoint.clone());
-    let attended = sandbox::close(request.sandbox, request.needs, request.reduced)
+    let reduced = std::mem::take(&mut request.reduced);
+    let needs = Needs {
+        ring: transport == Transport::IoUring,
+        ..request.needs
+    };
+    let attended = sandbox::close(request.sandbox, needs, bounds, reduced)
         .map_err(ServeError::other("the sandbox"))
         .and_then(|closed| {
-            let attendants = Attendants::start(request, &fs, &runs, transport, closed)?;
+            let attendants = Attendants::start(request, &fs, &runs, transport, closed.clone())?;
             Ok((attendants, closed))
         });
     let (served, control) = match attended {
@@ -184,6 +192,14 @@ fn serve_volume(
     drop((fs, volume, runs));
     drop(control);
     served
+}
+
+/// Says what the process will reach when the mount is there.
+fn bound(request: &mut ServeRequest) -> Result<Option<Bounds>, ServeError> {
+    let mut reach = std::mem::take(&mut request.reach);
+    reach.kept.extend(control::prepare_folder());
+    sandbox::bound(request.sandbox, request.needs, &request.cipherdir, reach)
+        .map_err(ServeError::other("the sandbox"))
 }
 
 /// Looks over what a crash left, and mounts; requests wait until they are served.

@@ -42,8 +42,8 @@ pub struct MountStatus {
     pub keyring: KeyringStatus,
     /// What memory is locked, in words.
     pub locked_memory: String,
-    /// How far the process is in its sandbox, in words; it begins with `full`, `system calls only`,
-    /// `capabilities only` or `off`.
+    /// How far the process is in its sandbox, in words; it begins with `full`, with the parts that stand
+    /// (`capabilities and system calls only`), or with `off`.
     pub sandbox: String,
     /// Files that are open now.
     pub open_files: u64,

@@ -9,6 +9,8 @@ mod contents;
 mod path;
 mod store;
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +25,7 @@ use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDe
 use crate::units::KeyUri;
 use contents::KekSet;
 use store::KeyringFile;
+pub(super) use store::open_where;
 
 /// The scheme of the URIs.
 pub const SCHEME: &str = "file";
@@ -33,6 +36,15 @@ const WRAPPED_LEN: usize = NONCE_LEN + TAG_LEN + SecretKey::LEN;
 /// The file is read again for an unknown version at most this often: versions stand in headers,
 /// where anyone who can write the ciphertext may invent them.
 const RELOAD_EVERY: Duration = Duration::from_secs(1);
+
+/// Opens a keyring file for somebody who may not look for it himself: whatever else is there stays closed. The
+/// descriptor stands at the file's beginning.
+///
+/// # Errors
+/// Those of `open(2)` and `read(2)`; `InvalidData` for what is no keyring.
+pub fn open_keyring(path: &Path) -> io::Result<File> {
+    open_where(path, contents::is_keyring)
+}
 
 /// A keyring file, opened. Its KEKs are in locked memory from then on; wraps and unwraps touch no
 /// disk, but for an unwrap by a version that is not known yet.

@@ -3,12 +3,14 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use crate::keys::error::{KeyError, KeyErrorKind};
+use crate::lookups;
 
 /// The most bytes of a file that is this machine's alone.
 const LEN_MAX: usize = 64 * 1024;
@@ -52,10 +54,25 @@ impl Guard {
 /// there.
 pub(super) fn open(what: &str, path: &Path, guard: Guard) -> Result<File, KeyError> {
     let failed = |error| unreadable(what, path, guard, error);
-    let file = File::open(path).map_err(failed)?;
+    let opened = File::open(path);
+    let file = match guard {
+        Guard::Trusted => lookups::key_file(path, opened.map(OwnedFd::from)).map(File::from),
+        Guard::Any | Guard::Given | Guard::Private | Guard::Service => opened,
+    };
+    let file = file.map_err(failed)?;
     let stat = file.metadata().map_err(failed)?;
     check(what, path, guard, (stat.is_file(), stat.mode(), stat.uid()))?;
     Ok(file)
+}
+
+/// Opens a public key for somebody who may not look for it himself: whatever else is there stays closed. The descriptor
+/// stands at the file's beginning.
+///
+/// # Errors
+/// Those of `open(2)` and `read(2)`; `InvalidData` for what is no public key.
+pub fn open_public(path: &Path) -> io::Result<File> {
+    const BEGIN: &[u8] = b"-----BEGIN PUBLIC KEY-----";
+    super::file::open_where(path, |bytes| bytes.trim_ascii_start().starts_with(BEGIN))
 }
 
 /// The whole of a file that may be used.

@@ -46,7 +46,7 @@ mod conformance;
 #[cfg(test)]
 pub(crate) mod double;
 mod flight;
-mod local_file;
+pub mod local_file;
 mod pem;
 pub(crate) mod percent;
 mod query;

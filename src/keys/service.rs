@@ -13,6 +13,7 @@ pub(crate) mod digest;
 pub(crate) mod ini;
 pub(crate) mod kms;
 pub(crate) mod metadata;
+pub(crate) mod names;
 pub(crate) mod oauth;
 pub(crate) mod refusal;
 pub(crate) mod region;

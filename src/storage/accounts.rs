@@ -7,6 +7,8 @@ use std::ptr;
 
 use libc::{c_char, c_int, size_t};
 
+use crate::lookups::{self, Account};
+
 /// Room for an entry's texts; an entry that needs more is asked for again with more.
 const FIRST_ROOM: usize = 4096;
 const MOST_ROOM: usize = 1 << 22;
@@ -18,12 +20,27 @@ type LookUp<T> =
 
 /// The number of the user of this name.
 pub fn user(name: &str) -> Option<u32> {
-    number(name, libc::getpwnam_r, |entry| entry.pw_uid)
+    known(Account::User, name)
 }
 
 /// The number of the group of this name.
 pub fn group(name: &str) -> Option<u32> {
-    number(name, libc::getgrnam_r, |entry| entry.gr_gid)
+    known(Account::Group, name)
+}
+
+fn known(kind: Account, name: &str) -> Option<u32> {
+    match lookups::elsewhere() {
+        Some(lookups) => lookups.account(kind, name).ok().flatten(),
+        None => look_up(kind, name),
+    }
+}
+
+/// The number of the user or the group of this name, as this very process finds it.
+pub fn look_up(kind: Account, name: &str) -> Option<u32> {
+    match kind {
+        Account::User => number(name, libc::getpwnam_r, |entry| entry.pw_uid),
+        Account::Group => number(name, libc::getgrnam_r, |entry| entry.gr_gid),
+    }
 }
 
 fn number<T>(name: &str, look_up: LookUp<T>, of: fn(&T) -> u32) -> Option<u32> {

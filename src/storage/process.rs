@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::retry_on_intr;
 
 use super::proc_path::ProcPath;
+use crate::lookups;
 
 /// An executable: where it is, and which file it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +29,21 @@ impl Executable {
     ///
     /// # Errors
     /// ENOENT where there is no such thread, or where it is the kernel's; EACCES where this process may not look.
+    /// Others where somebody else is to look and does not answer.
     pub fn of(pid: u32) -> io::Result<Self> {
+        match lookups::elsewhere() {
+            Some(lookups) => lookups
+                .executable(pid)
+                .map(|(path, file)| Self { path, file }),
+            None => Self::seen(pid),
+        }
+    }
+
+    /// Of the thread `pid`, as this very process sees it.
+    ///
+    /// # Errors
+    /// As of [`of`](Self::of).
+    pub fn seen(pid: u32) -> io::Result<Self> {
         let link = format!("/proc/{pid}/exe");
         let path = rustix::fs::readlinkat(CWD, &link, Vec::new())?;
         Ok(Self {

@@ -23,8 +23,8 @@ fn assert_all(mount: &Mount<'_>, field: &str, what: impl Fn(&str) -> bool) {
     assert!(found.iter().all(|value| what(value)), "{field} {found:?}");
 }
 
-/// `CAP_SYS_MODULE`, `CAP_SYS_RAWIO`, `CAP_NET_ADMIN`, `CAP_SYS_BOOT`, `CAP_SYS_TIME`, `CAP_SETPCAP`.
-const GONE: u64 = 1 << 16 | 1 << 17 | 1 << 12 | 1 << 22 | 1 << 25 | 1 << 8;
+/// `CAP_SYS_MODULE`, `CAP_SYS_RAWIO`, `CAP_NET_ADMIN`, `CAP_SYS_BOOT`, `CAP_SYS_TIME`, `CAP_SETPCAP`, `CAP_SYS_PTRACE`.
+const GONE: u64 = 1 << 16 | 1 << 17 | 1 << 12 | 1 << 22 | 1 << 25 | 1 << 8 | 1 << 19;
 
 fn holds_little(set: &str) -> bool {
     u64::from_str_radix(set, 16).expect("a set of capabilities") & GONE == 0
@@ -47,6 +47,38 @@ fn every_thread_is_in_the_sandbox() {
     }
     let mount = mount.again();
     assert_eq!(fs::read(mount.path("f")).expect("the file"), b"content");
+}
+
+/// Who looks for a mount that may not itself has that one capability, and ends with it.
+#[test]
+fn the_helper_that_looks_has_one_capability() {
+    require_root();
+    let volume = Volume::create(&[]);
+    let mount = volume.mount_with(&["--sandbox", "full"]);
+    let server = mount.status().pid();
+    let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
+    let children = children.expect("the helpers");
+    let name = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).expect("a name");
+    let mut pids = children
+        .split_whitespace()
+        .map(|pid| pid.parse().expect("a process id"));
+    let scout = pids.find(|pid| name(pid).trim() == "envelopefs-look");
+    let scout = scout.expect("the scout");
+    assert_eq!(of_threads(scout, "CapEff:"), ["0000000000080000"]);
+    assert_eq!(of_threads(scout, "NoNewPrivs:"), ["1"]);
+    mount.unmount();
+    wait_until("the end of the scout", || !is_running(scout));
+}
+
+#[test]
+fn handles_leave_files_within_reach_and_it_is_told() {
+    require_root();
+    let volume = Volume::create(&[]);
+    let mount = volume.mount_with(&["--sandbox", "full", "--export"]);
+    assert_eq!(
+        mount.status().text("/sandbox"),
+        "full; no programs, network allowed, any file"
+    );
 }
 
 #[test]

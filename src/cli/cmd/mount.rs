@@ -3,6 +3,7 @@
 
 mod audit;
 mod needs;
+mod reach;
 mod reload;
 mod run;
 mod seal;
@@ -196,9 +197,10 @@ pub struct MountArgs {
 
     /// What the serving process may do no more when the mount is there: full or off
     ///
-    /// full: root's rights that serving does not need are dropped, no program is run and none gives new rights, and
-    /// system calls that a mount does not make are refused; or there is no mount. Default: the same, with a warning
-    /// where the kernel lacks a part. A passphrase command and PKCS#11 modules may run programs. off: for debugging.
+    /// full: root's rights that serving does not need are dropped, no program is run, no files are opened but the
+    /// volume's, those of its keys and those that it writes, and system calls that a mount does not make do not exist; or
+    /// there is no mount. Default: the same, with a warning where the kernel lacks a part. With a passphrase command or a
+    /// PKCS#11 module it may run programs and open files; with --export, open files. off: for debugging.
     #[arg(long, value_name = "full|off", value_parser = options::parse_sandbox, help_heading = "Tuning")]
     pub sandbox: Option<Sandbox>,
 

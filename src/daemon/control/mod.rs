@@ -22,7 +22,9 @@ use zeroize::Zeroizing;
 use super::runs::{Event, RunFailure, RunReport, RunRequest};
 
 pub use client::{Client, ControlError, Unlocking, Waiting};
-pub use server::{ControlServer, NotUnlocked, PolicyCall, PolicyRefusal, Served, serve};
+pub use server::{
+    ControlServer, NotUnlocked, PolicyCall, PolicyRefusal, Served, prepare_folder, serve,
+};
 
 use secret::Secret;
 

@@ -162,16 +162,27 @@ impl fmt::Debug for Shared {
 /// # Errors
 /// No folder can be used, or the socket cannot be made.
 pub fn serve(mountpoint: &Path, mount: &Arc<dyn Served>) -> io::Result<ControlServer> {
-    let owner = rustix::process::geteuid().as_raw();
     let mut result = Err(io::ErrorKind::NotFound.into());
-    for folder in runtime::folders(owner, runtime::runtime_dir(owner).as_deref()) {
-        result = runtime::prepare(&folder, owner)
-            .and_then(|()| serve_in(&folder, mountpoint, Arc::clone(mount)));
+    for folder in usable_folders() {
+        result = folder.and_then(|folder| serve_in(&folder, mountpoint, Arc::clone(mount)));
         if result.is_ok() {
             break;
         }
     }
     result
+}
+
+/// The folder in which the socket will most likely be, made if it was missing.
+pub fn prepare_folder() -> Option<PathBuf> {
+    usable_folders().find_map(Result::ok)
+}
+
+/// The folders for sockets, the preferred one first, each made where it was missing; or why it is not to be used.
+fn usable_folders() -> impl Iterator<Item = io::Result<PathBuf>> {
+    let owner = rustix::process::geteuid().as_raw();
+    runtime::folders(owner, runtime::runtime_dir(owner).as_deref())
+        .into_iter()
+        .map(move |folder| runtime::prepare(&folder, owner).map(|()| folder))
 }
 
 pub(super) fn serve_in(

@@ -1,7 +1,10 @@
 //! System calls that a mount which is there does not make.
 //!
-//! A list of what is refused, not of what is allowed: the code of a PKCS#11 module and of the C library's name services
-//! runs in this process too, and may make any harmless call.
+//! What is known to lead out of a process is forbidden (EPERM). Beyond that, calls that are not on the list of those
+//! [allowed] do not exist (ENOSYS): but not where the code of a PKCS#11 module runs in this process, or a user's command
+//! beside it, which may make any harmless call.
+
+mod allowed;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -101,22 +104,61 @@ const TIOCLINUX: u64 = 0x541c;
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// Refuses to all threads, for good, with EPERM.
+/// Refuses to all threads, for good.
 pub(super) fn refuse(needs: Needs) -> io::Result<()> {
-    let refused = rules(needs).map_err(io::Error::other)?;
-    // What clone3 is to do lies in memory, where a filter does not see it; who lacks the call takes clone.
-    let absent = Rules::from([(libc::SYS_clone3, Vec::new())]);
-    for (rules, errno) in [(absent, libc::ENOSYS), (refused, libc::EPERM)] {
-        let program = program(rules, errno).map_err(io::Error::other)?;
+    for (rules, (listed, others)) in filters(needs).map_err(io::Error::other)? {
+        let program = program(rules, (listed, others)).map_err(io::Error::other)?;
         apply_filter_all_threads(&program).map_err(io::Error::other)?;
     }
     Ok(())
 }
 
-fn program(rules: Rules, errno: i32) -> Result<BpfProgram, seccompiler::BackendError> {
+/// The filters, in the order in which they are set, with what becomes of calls that each lists, and of others. Where several
+/// refuse a call, the last one's errno counts.
+fn filters(
+    needs: Needs,
+) -> Result<[(Rules, (SeccompAction, SeccompAction)); 2], seccompiler::BackendError> {
+    let errno = |errno: i32| SeccompAction::Errno(errno.cast_unsigned());
+    let first = match needs.is_bounded() {
+        true => (
+            allowed::rules(needs)?,
+            (SeccompAction::Allow, errno(libc::ENOSYS)),
+        ),
+        // What clone3 is to do lies in memory, where a filter does not see it; who lacks the call takes clone.
+        false => (
+            Rules::from([(libc::SYS_clone3, Vec::new())]),
+            (errno(libc::ENOSYS), SeccompAction::Allow),
+        ),
+    };
+    let forbidden = (errno(libc::EPERM), SeccompAction::Allow);
+    Ok([first, (rules(needs)?, forbidden)])
+}
+
+fn program(
+    rules: Rules,
+    (listed, others): (SeccompAction, SeccompAction),
+) -> Result<BpfProgram, seccompiler::BackendError> {
     let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
-    let answer = SeccompAction::Errno(errno.cast_unsigned());
-    SeccompFilter::new(rules, SeccompAction::Allow, answer, architecture)?.try_into()
+    SeccompFilter::new(rules, others, listed, architecture)?.try_into()
+}
+
+fn condition(
+    argument: u8,
+    len: Len,
+    is: Op,
+    value: u64,
+) -> Result<SeccompCondition, seccompiler::BackendError> {
+    SeccompCondition::new(argument, len, is, value)
+}
+
+fn rule(all: Vec<SeccompCondition>) -> Result<SeccompRule, seccompiler::BackendError> {
+    SeccompRule::new(all)
+}
+
+/// An argument that is one of these.
+fn any_of(argument: u8, values: &[u64]) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let one = |value: &u64| rule(vec![condition(argument, Len::Dword, Op::Eq, *value)?]);
+    values.iter().map(one).collect()
 }
 
 fn rules(needs: Needs) -> Result<Rules, seccompiler::BackendError> {
@@ -124,7 +166,7 @@ fn rules(needs: Needs) -> Result<Rules, seccompiler::BackendError> {
     let always = REFUSED.iter().chain(programs);
     let mut rules: Rules = always.map(|call| (*call, Vec::new())).collect();
     rules.insert(libc::SYS_clone, namespaces()?);
-    rules.insert(libc::SYS_ioctl, typing()?);
+    rules.insert(libc::SYS_ioctl, any_of(1, &TYPING)?);
     rules.insert(libc::SYS_socket, sockets(needs)?);
     Ok(rules)
 }
@@ -132,40 +174,21 @@ fn rules(needs: Needs) -> Result<Rules, seccompiler::BackendError> {
 fn namespaces() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
     let with = |flag: &i32| {
         let flag = u64::from(flag.cast_unsigned());
-        let set = SeccompCondition::new(0, Len::Qword, Op::MaskedEq(flag), flag)?;
-        SeccompRule::new(vec![set])
+        rule(vec![condition(0, Len::Qword, Op::MaskedEq(flag), flag)?])
     };
     NAMESPACES.iter().map(with).collect()
-}
-
-fn typing() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
-    let of =
-        |request| SeccompRule::new(vec![SeccompCondition::new(1, Len::Dword, Op::Eq, request)?]);
-    TYPING.into_iter().map(of).collect()
 }
 
 /// Of no other family than these. A PKCS#11 module, which is where programs may be run, may have others.
 fn sockets(needs: Needs) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
     let families: &[i32] = match (needs.programs, needs.network) {
-        (true, true) => return Ok(vec![raw_packets()?]),
-        (_, true) => &[
-            libc::AF_UNIX,
-            libc::AF_INET,
-            libc::AF_INET6,
-            libc::AF_NETLINK,
-        ],
+        (true, true) => return any_of(0, &[u64::from(libc::AF_PACKET.cast_unsigned())]),
+        (false, true) => &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6],
         (_, false) => &[libc::AF_UNIX],
     };
-    let other = |family: &i32| {
-        SeccompCondition::new(0, Len::Dword, Op::Ne, u64::from(family.cast_unsigned()))
-    };
+    let other = |family: &i32| condition(0, Len::Dword, Op::Ne, u64::from(family.cast_unsigned()));
     let others: Result<_, _> = families.iter().map(other).collect();
-    Ok(vec![SeccompRule::new(others?)?])
-}
-
-fn raw_packets() -> Result<SeccompRule, seccompiler::BackendError> {
-    let packets = u64::from(libc::AF_PACKET.cast_unsigned());
-    SeccompRule::new(vec![SeccompCondition::new(0, Len::Dword, Op::Eq, packets)?])
+    Ok(vec![rule(others?)?])
 }
 
 #[cfg(test)]
@@ -175,11 +198,28 @@ mod tests {
     #[test]
     fn every_kind_of_filter_can_be_made() {
         for (programs, network) in [(false, false), (false, true), (true, false), (true, true)] {
-            let needs = Needs { programs, network };
-            let rules = rules(needs).unwrap();
-            assert_eq!(rules.contains_key(&libc::SYS_execve), !programs);
-            assert!(rules.contains_key(&libc::SYS_ptrace));
-            assert!(!program(rules, libc::EPERM).unwrap().is_empty());
+            let needs = Needs {
+                programs,
+                network,
+                ring: network,
+                handles: programs,
+            };
+            let [(first, _), (forbidden, _)] = filters(needs).unwrap();
+            assert_eq!(forbidden.contains_key(&libc::SYS_execve), !programs);
+            assert!(forbidden.contains_key(&libc::SYS_ptrace));
+            assert_eq!(first.contains_key(&libc::SYS_openat), !programs);
+            assert_eq!(first.contains_key(&libc::SYS_clone3), programs);
+            for (rules, actions) in filters(needs).unwrap() {
+                assert!(!program(rules, actions).unwrap().is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_forbidden_is_not_allowed() {
+        let allowed = allowed::rules(Needs::default()).unwrap();
+        for call in REFUSED.iter().chain(PROGRAMS) {
+            assert!(!allowed.contains_key(call), "{call}");
         }
     }
 

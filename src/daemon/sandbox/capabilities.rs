@@ -12,7 +12,6 @@ use rustix::thread::{
 ///   (also file handles), `FOWNER`, `FSETID`, `MKNOD`, `SETFCAP` (`security.capability`);
 /// * inodes that are the caller's from their first instant: `SETUID`, `SETGID`;
 /// * keys that never reach swap: `IPC_LOCK`;
-/// * which program a caller runs, for policies and the audit: `SYS_PTRACE`;
 /// * `mount(2)` at the beginning, and `trusted.` attributes: `SYS_ADMIN`. What else it stands for is refused with the
 ///   system calls.
 const SERVING: CapabilitySet = CapabilitySet::CHOWN
@@ -25,8 +24,10 @@ const SERVING: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SETFCAP)
     .union(CapabilitySet::SETGID)
     .union(CapabilitySet::SETUID)
-    .union(CapabilitySet::SYS_ADMIN)
-    .union(CapabilitySet::SYS_PTRACE);
+    .union(CapabilitySet::SYS_ADMIN);
+
+/// Which program a caller runs, for policies and the audit: the scout's, where there is one.
+const SCOUT: CapabilitySet = CapabilitySet::SYS_PTRACE;
 
 /// What an unmount needs, wherever the mount point is.
 const KEEPER: CapabilitySet = CapabilitySet::DAC_READ_SEARCH.union(CapabilitySet::SYS_ADMIN);
@@ -35,23 +36,34 @@ const KEEPER: CapabilitySet = CapabilitySet::DAC_READ_SEARCH.union(CapabilitySet
 const BITS: u32 = 64;
 
 /// Keeps for this thread, and those that it will start, what serving needs of what it has. Programs that it runs may
-/// become no more either, unless `programs` are to be run as ever.
+/// become no more either, unless `programs` are to be run as ever; then there is no scout, and it looks itself.
 pub(super) fn reduce(programs: bool) -> io::Result<()> {
+    let serving = if programs {
+        SERVING.union(SCOUT)
+    } else {
+        SERVING
+    };
     if !programs
         && capabilities(None)?
             .effective
             .contains(CapabilitySet::SETPCAP)
     {
-        for capability in known().filter(|one| !SERVING.contains(*one)) {
+        for capability in known().filter(|one| !serving.contains(*one)) {
             remove_capability_from_bounding_set(capability)?;
         }
     }
-    keep(SERVING)
+    keep(serving)
 }
 
 /// Keeps for the keeper what it needs. It may have to run `fusermount3`, so programs are as ever.
 pub(crate) fn keep_for_keeper() -> io::Result<()> {
     keep(KEEPER)
+}
+
+/// Keeps for the scout what it needs. It runs no program that could give it more.
+pub(crate) fn keep_for_scout() -> io::Result<()> {
+    rustix::thread::set_no_new_privs(true)?;
+    keep(SCOUT)
 }
 
 fn keep(wanted: CapabilitySet) -> io::Result<()> {
@@ -79,7 +91,7 @@ mod tests {
     #[test]
     fn the_kernel_knows_all_that_is_kept() {
         let known = known().fold(CapabilitySet::empty(), CapabilitySet::union);
-        assert!(known.contains(SERVING) && known.contains(KEEPER));
+        assert!(known.contains(SERVING) && known.contains(KEEPER) && known.contains(SCOUT));
         assert!(!SERVING.contains(CapabilitySet::SYS_MODULE));
     }
 

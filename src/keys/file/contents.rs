@@ -26,6 +26,12 @@ pub(super) const FILE_MAX: usize = 64 * 1024;
 /// A key in base64 decodes into this many bytes at most.
 const DECODED_MAX: usize = 33;
 
+/// Whether these bytes are a keyring file, as far as can be said without taking a key out of it.
+pub(super) fn is_keyring(json: &[u8]) -> bool {
+    let known = parse::<Format>(json).is_ok_and(|Format { format }| format == FORMAT);
+    known && parse::<Document<'_>>(json).is_ok_and(|document| !document.keys.is_empty())
+}
+
 #[derive(Deserialize)]
 struct Format {
     format: u32,

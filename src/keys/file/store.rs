@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use super::contents::FILE_MAX;
 use crate::crypto::random;
 use crate::keys::error::{KeyError, KeyErrorKind};
+use crate::lookups;
 
 /// Rights that anyone but the owner may have: none.
 const OTHERS: u32 = 0o077;
@@ -31,6 +32,25 @@ pub(super) struct KeyringFile {
     folder: OwnedFd,
     name: OsString,
     path: PathBuf,
+}
+
+/// Opens a file whose content is as it should be.
+///
+/// # Errors
+/// Those of `open(2)` and `read(2)`; `InvalidData` for another content.
+pub(in crate::keys) fn open_where(path: &Path, is: impl FnOnce(&[u8]) -> bool) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mut file = File::from(openat(CWD, path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut contents = Zeroizing::new(vec![0; FILE_MAX.saturating_add(1)]);
+    let len = read_in_full(&mut file, &mut contents)?;
+    if !contents.get(..len).is_some_and(is) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    file.rewind()?;
+    Ok(file)
 }
 
 /// Held while a keyring is read, changed and written; freed by dropping it.
@@ -63,8 +83,9 @@ impl KeyringFile {
     pub(super) fn read(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         // Without NONBLOCK a FIFO in its place would hold us for ever.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = openat(&self.folder, &self.name, flags, Mode::empty())
-            .map_err(|errno| self.os_error("open", errno))?;
+        let file = openat(&self.folder, &self.name, flags, Mode::empty()).map_err(io::Error::from);
+        let file = lookups::key_file(&self.path, file);
+        let file = file.map_err(|error| self.io_error("open", error))?;
         self.check_private(&file)?;
         // One buffer of full size: growing would leave copies of keys behind.
         let mut contents = Zeroizing::new(vec![0; FILE_MAX.saturating_add(1)]);

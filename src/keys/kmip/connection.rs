@@ -1,7 +1,7 @@
 //! One connection to a KMIP server: TLS over TCP, each exchange within a time.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use super::message::tag;
 use super::ttlv::{self, HEAD_LEN};
 use super::uri::Place;
 use crate::keys::error::KeyError;
+use crate::keys::service::names;
 
 /// A connection whose TLS handshake is done.
 #[derive(Debug)]
@@ -138,7 +139,8 @@ impl Write for Timed {
 /// Tries every address of the host; the error is the last one's.
 fn connect(place: &Place, deadline: Instant) -> io::Result<TcpStream> {
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for address in (place.host.as_str(), place.port).to_socket_addrs()? {
+    for address in names::addresses(&place.host)? {
+        let address = SocketAddr::new(address, place.port);
         match TcpStream::connect_timeout(&address, left(deadline)?) {
             Ok(stream) => return Ok(stream),
             Err(error) => failure = error,

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt::Write;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::endpoint;
+use super::names::Names;
 use super::reach::Reach;
 use super::wire;
 use crate::keys::error::KeyError;
@@ -264,7 +265,8 @@ fn builder(reach: &Reach) -> Result<ClientBuilder, KeyError> {
         .referer(false)
         .timeout(timeout)
         .connect_timeout(timeout.min(CONNECT_TIMEOUT))
-        .tcp_nodelay(true);
+        .tcp_nodelay(true)
+        .dns_resolver(Arc::new(Names));
     if let Some(path) = &reach.ca {
         builder = builder.tls_certs_only(authorities(path)?);
     }

@@ -13,11 +13,11 @@ const MODULES: [&str; 2] = ["ENVELOPEFS_PKCS11_MODULE", "ENVELOPEFS_RSA_PRIVATE_
 
 pub(super) fn of(request: &MountRequest) -> Needs {
     let named = |name: &&str| std::env::var_os(name).is_some_and(|value| value != OsStr::new(""));
-    of_keys(
-        &request.keys,
-        MODULES.iter().any(named),
-        matches!(request.passphrase, PassphraseFrom::Command(_)),
-    )
+    let command = matches!(request.passphrase, PassphraseFrom::Command(_));
+    Needs {
+        handles: request.kernel.export,
+        ..of_keys(&request.keys, MODULES.iter().any(named), command)
+    }
 }
 
 /// Where no key is given, keys of any kind may come to the volume while it is mounted.
@@ -26,6 +26,8 @@ fn of_keys(given: &[KeyUri], module_named: bool, command: bool) -> Needs {
     Needs {
         programs: command || module,
         network: module || given.is_empty() || !given.iter().all(is_here),
+        // Only who has mounted knows of a ring.
+        ..Needs::default()
     }
 }
 

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::reload::reload;
-use super::{MountRequest, Sharing, audit, needs, seal};
+use super::{MountRequest, Sharing, audit, needs, reach, seal};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, chain};
 use crate::cli::logging::Logs;
@@ -22,12 +22,14 @@ use crate::daemon::keeper::{self, Beside, Keeper};
 use crate::daemon::mountpoint::{self, Contents};
 use crate::daemon::place::{PlaceError, TakesPlace};
 use crate::daemon::policy;
-use crate::daemon::sandbox;
+use crate::daemon::sandbox::{self, Needs, Sandbox};
+use crate::daemon::scout;
 use crate::daemon::serve::{self, ServeError, ServeRequest};
 use crate::format::volume_config::KeyScope;
 use crate::fs::FsOptions;
 use crate::fuse::{MountConfig, Transport};
 use crate::keys::Confirm;
+use crate::lookups;
 use crate::policy::Policy;
 use crate::volume::{self, UnlockOptions, Volume, VolumeError};
 
@@ -85,6 +87,15 @@ fn serve(
     readiness: Readiness,
 ) -> Result<(), Failure> {
     let what = what(request);
+    let needs = needs::of(request);
+    if let Some(duty) =
+        scout(request, needs).map_err(|error| Failure::new(Exit::Failure, &what, error))?
+    {
+        drop(readiness);
+        return duty
+            .answer()
+            .map_err(|error| Failure::new(Exit::Failure, what, error));
+    }
     let place = request.take_place_of.as_ref();
     let beside = keeper::start(place.map_or(&mountpoint, |(folder, _)| folder));
     let keeper = match beside.map_err(|error| Failure::new(Exit::Failure, &what, error))? {
@@ -99,7 +110,7 @@ fn serve(
     };
     let background = readiness.is_background();
     let mut readiness = Some(readiness);
-    let served = prepare(request, mountpoint, logs, keeper).and_then(|prepared| {
+    let served = prepare(request, mountpoint, logs, (keeper, needs)).and_then(|prepared| {
         let served = serve::serve(prepared, || {
             if background {
                 logs.leave_terminal();
@@ -119,11 +130,25 @@ fn serve(
     }
 }
 
+/// Forks the scout of a mount that will not be able to look itself; in the scout, what it has to do.
+fn scout(request: &MountRequest, needs: Needs) -> std::io::Result<Option<scout::Duty>> {
+    if request.sandbox == Sandbox::Off || !needs.is_bounded() {
+        return Ok(None);
+    }
+    Ok(match scout::start()? {
+        scout::Beside::Scout(duty) => Some(duty),
+        scout::Beside::Server(scout) => {
+            lookups::through(Box::new(scout));
+            None
+        }
+    })
+}
+
 fn prepare(
     request: &MountRequest,
     mountpoint: PathBuf,
     logs: &Logs,
-    keeper: Keeper,
+    (keeper, needs): (Keeper, Needs),
 ) -> Result<ServeRequest, Failure> {
     let what = what(request);
     // A sealed volume is never written. What it says of that is proven when it is opened.
@@ -135,7 +160,6 @@ fn prepare(
     };
     let hardening =
         harden::harden().map_err(|error| Failure::new(Exit::Failure, &what, chain(&error)))?;
-    let needs = needs::of(request);
     let reduced = sandbox::reduce(request.sandbox, needs)
         .map_err(|error| Failure::new(Exit::Failure, &what, error).advise(WITHOUT_SANDBOX))?;
     let volume = open(&what, request)?;
@@ -145,8 +169,11 @@ fn prepare(
     let place = taken.map_or(&mountpoint, |(folder, _)| folder).clone();
     let terms = terms(&what, request, &volume, &place);
     let terms = terms.and_then(|terms| Ok((terms, seal::check(&what, request, &volume)?)));
+    let keys = &volume.config().keys;
+    let reach = |terms: &Terms| reach::of(request, keys, terms.metrics.as_deref());
     // Nobody wrote: a mount that is refused leaves the next nothing to look over.
     let (terms, seal) = terms.inspect_err(|_refused| serve::mark_clean(&volume))?;
+    let reach = reach(&terms);
     Ok(ServeRequest {
         volume: Arc::new(volume),
         fs: FsOptions {
@@ -175,6 +202,7 @@ fn prepare(
         keeper: Arc::new(keeper),
         sandbox: request.sandbox,
         needs,
+        reach,
         reduced,
     })
 }
