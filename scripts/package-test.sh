@@ -3,13 +3,15 @@
 #
 #   scripts/package-test.sh FILE.deb
 #
-# The fresh system comes from the mirror that this machine has in its own sources. It has no systemd that runs: units are
-# judged by scripts/package.sh, not started.
+# The fresh system comes from the mirror that this machine has in its own sources. At the end it is booted, with systemd as its
+# first process, in namespaces of its own.
 
 # Scripts in single quotes are for the shell of the fresh system.
 # shellcheck disable=SC2016
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=scripts/systemd-test.sh
+. "$(dirname "$0")/systemd-test.sh"
 
 # A bare system below $root, with what the package depends on.
 make_root() {
@@ -170,7 +172,8 @@ main() {
     make_work_folder
     local part
     make_root
-    for part in test_purge_unused test_mounts test_powers_of_the_unit test_key_service test_notices test_completions test_purge_used; do
+    for part in test_purge_unused test_mounts test_powers_of_the_unit test_key_service test_notices test_completions boot \
+        test_service_of_a_mount test_credential_and_lock test_order_of_units test_service_of_keys test_switched_off test_purge_used; do
         step "$part"
         "$part"
     done
