@@ -33,7 +33,7 @@ envelopekms credential disable "$(jq -r .id <<<"$disabled")"
 status=0
 env -u AWS_CA_BUNDLE NODE_PATH="$tools/node/node_modules" PYTHONDONTWRITEBYTECODE=1 HOME="$work" \
     KMS_GUEST_SECRET="$(jq -r .secret <<<"$guest")" KMS_DISABLED_SECRET="$(jq -r .secret <<<"$disabled")" \
-    "$tools/python/bin/python3" "$project/tests/clients/run.py" "$project" \
+    timeout --kill-after=10 900 "$tools/python/bin/python3" "$project/tests/clients/run.py" "$project" \
     "$(jq -r .id <<<"$guest")" "$(jq -r .id <<<"$disabled")" "$@" || status=$?
 stop_kms
 exit "$status"

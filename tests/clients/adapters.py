@@ -142,8 +142,10 @@ class AlibabaCore(InProcess):
     def operations(cls):
         from aliyunsdkkms.request import v20160120
 
-        modules = (module.name for module in pkgutil.iter_modules(v20160120.__path__))
-        return {name.removesuffix("Request") for name in modules if name.endswith("Request")}
+        names = [module.name for module in pkgutil.iter_modules(v20160120.__path__) if module.name.endswith("Request")]
+        for name in names:
+            importlib.import_module(f"{v20160120.__name__}.{name}")
+        return {name.removesuffix("Request") for name in names}
 
     def call(self, operation, parameters):
         from aliyunsdkcore.acs_exception.exceptions import ServerException

@@ -15,6 +15,15 @@ import sys
 import time
 import traceback
 
+# All of what the clients are made of, before there are threads: two of them that import at once can wait for each other in
+# Python 3.11 (the garbage collector takes the import lock when it meets a module's lock that has gone).
+import alibabacloud_kms20160120.client
+import alibabacloud_tea_openapi.models
+import aliyunsdkcore.client
+import boto3
+import botocore.config
+import Tea.exceptions
+
 import adapters
 import alibaba
 import aws
@@ -65,11 +74,11 @@ class Outcome:
     """What came of one client."""
 
     def __init__(self, adapter):
-        self.adapter, self.done, self.operations, self.refusals, self.faults = adapter, set(), set(), {}, []
+        self.adapter, self.done, self.refusals, self.faults = adapter, set(), {}, []
+        self.operations = adapter.operations()
 
     def run(self):
         tag = re.sub(r"\W+", "-", self.adapter.name).strip("-")
-        self.operations = self.adapter.operations()
         module = alibaba if self.adapter in adapters.ALIBABA else aws
         works = [lambda: self.operate(module, tag), lambda: self.refuse(tag), self.replay]
         with concurrent.futures.ThreadPoolExecutor(len(works)) as pool:
