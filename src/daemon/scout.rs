@@ -39,7 +39,7 @@ pub enum Beside {
 }
 
 /// Forks the scout. Must be called before the process has a second thread and before any key is in memory, and before
-/// the [keeper](super::keeper) is forked, whose end this one would hold open.
+/// the [keeper] is forked, whose end this one would hold open.
 ///
 /// # Errors
 /// The process has threads, or the kernel gives no sockets or process.
