@@ -16,6 +16,9 @@ options="-k $folder -c fsync=off -c max_connections=200"
 stop() { "$bin/pg_ctl" -D "$folder/data" -m immediate -w stop >>"$folder/log" 2>&1 || true; }
 start() { "$bin/pg_ctl" -D "$folder/data" -l "$folder/log" -w -t 120 -o "$options" start >>"$folder/log" 2>&1 </dev/null; }
 trap 'stop; rm -rf "$folder"' EXIT
+# Whoever started it may be gone before it is told of: that is an end as any other, and no signal.
+trap '' PIPE
+trap 'exit 1' HUP INT TERM
 "$bin/initdb" --auth-local=trust --auth-host=scram-sha-256 --username=postgres --no-sync \
     --pgdata="$folder/data" >"$folder/log" 2>&1
 if [ "$port" -eq 0 ]; then
