@@ -287,7 +287,7 @@ impl ProgressArgs {
 }
 
 /// Where a passphrase comes from. There is no option to give one on the command line, where
-/// every user of the machine could read it. Of the key service they are options of every command.
+/// every user of the machine could read it.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Passphrase")]
 pub struct PassphraseArgs {
@@ -295,19 +295,14 @@ pub struct PassphraseArgs {
     ///
     /// The first line is the passphrase, without its line end. FILE may be a descriptor, as in
     /// /dev/fd/3. Default: ask on the terminal.
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        conflicts_with = "passphrase_command"
-    )]
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_command")]
     pub passphrase_file: Option<PathBuf>,
 
     /// Take the passphrase of a `passphrase:` key from the output of COMMAND
     ///
     /// COMMAND is run by `sh -c`; the first line it prints is the passphrase. Default: ask on the
     /// terminal.
-    #[arg(long, global = true, value_name = "COMMAND")]
+    #[arg(long, value_name = "COMMAND")]
     pub passphrase_command: Option<String>,
 }
 

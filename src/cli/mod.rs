@@ -300,6 +300,24 @@ mod tests {
     }
 
     #[test]
+    fn where_a_passphrase_comes_from_is_an_option_of_the_commands_that_need_one() {
+        let request = mount("envelopefs mount c m --passphrase-file f");
+        let file = args::PassphraseFrom::File("f".into());
+        assert_eq!(request.passphrase, file);
+        let request = mount("envelopefs mount c m --passphrase-command c");
+        let command = args::PassphraseFrom::Command("c".into());
+        assert_eq!(request.passphrase, command);
+        for line in ["check c", "rewrap c", "export c d"] {
+            let line = format!("envelopefs {line} --passphrase-file f");
+            assert!(parsed(&line).is_ok(), "{line}");
+        }
+        for line in ["--passphrase-file f check c", "status --passphrase-file f"] {
+            let line = format!("envelopefs {line}");
+            assert!(parsed(&line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
     fn a_fake_mount_asks_for_nothing() {
         let invocation = parsed("mount.envelopefs c m -f").unwrap();
         assert_eq!(invocation.request, Request::Nothing);

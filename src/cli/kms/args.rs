@@ -65,6 +65,10 @@ fn after_long_help() -> String {
 
 /// Where the service is.
 #[derive(Args, Clone, Debug, Default)]
+#[command(
+    mut_arg("passphrase_file", |option| option.global(true)),
+    mut_arg("passphrase_command", |option| option.global(true))
+)]
 pub struct PlaceArgs {
     /// The service's folder
     ///
