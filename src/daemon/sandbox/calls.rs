@@ -106,8 +106,8 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Refuses to all threads, for good.
 pub(super) fn refuse(needs: Needs) -> io::Result<()> {
-    for (rules, (listed, others)) in filters(needs).map_err(io::Error::other)? {
-        let program = program(rules, (listed, others)).map_err(io::Error::other)?;
+    for (rules, actions) in filters(needs).map_err(io::Error::other)? {
+        let program = program(rules, actions).map_err(io::Error::other)?;
         apply_filter_all_threads(&program).map_err(io::Error::other)?;
     }
     Ok(())
@@ -142,22 +142,16 @@ fn program(
     SeccompFilter::new(rules, others, listed, architecture)?.try_into()
 }
 
-fn condition(
-    argument: u8,
-    len: Len,
-    is: Op,
-    value: u64,
-) -> Result<SeccompCondition, seccompiler::BackendError> {
-    SeccompCondition::new(argument, len, is, value)
-}
-
-fn rule(all: Vec<SeccompCondition>) -> Result<SeccompRule, seccompiler::BackendError> {
-    SeccompRule::new(all)
-}
-
 /// An argument that is one of these.
 fn any_of(argument: u8, values: &[u64]) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
-    let one = |value: &u64| rule(vec![condition(argument, Len::Dword, Op::Eq, *value)?]);
+    let one = |value: &u64| {
+        SeccompRule::new(vec![SeccompCondition::new(
+            argument,
+            Len::Dword,
+            Op::Eq,
+            *value,
+        )?])
+    };
     values.iter().map(one).collect()
 }
 
@@ -174,7 +168,12 @@ fn rules(needs: Needs) -> Result<Rules, seccompiler::BackendError> {
 fn namespaces() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
     let with = |flag: &i32| {
         let flag = u64::from(flag.cast_unsigned());
-        rule(vec![condition(0, Len::Qword, Op::MaskedEq(flag), flag)?])
+        SeccompRule::new(vec![SeccompCondition::new(
+            0,
+            Len::Qword,
+            Op::MaskedEq(flag),
+            flag,
+        )?])
     };
     NAMESPACES.iter().map(with).collect()
 }
@@ -186,9 +185,11 @@ fn sockets(needs: Needs) -> Result<Vec<SeccompRule>, seccompiler::BackendError> 
         (false, true) => &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6],
         (_, false) => &[libc::AF_UNIX],
     };
-    let other = |family: &i32| condition(0, Len::Dword, Op::Ne, u64::from(family.cast_unsigned()));
+    let other = |family: &i32| {
+        SeccompCondition::new(0, Len::Dword, Op::Ne, u64::from(family.cast_unsigned()))
+    };
     let others: Result<_, _> = families.iter().map(other).collect();
-    Ok(vec![rule(others?)?])
+    Ok(vec![SeccompRule::new(others?)?])
 }
 
 #[cfg(test)]

@@ -4,13 +4,15 @@
 //! missing here. All else does not exist for the process (ENOSYS), so that the C library takes an older call where it
 //! tries a newer one first.
 
-use seccompiler::{BackendError, SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompRule};
+use seccompiler::{
+    BackendError, SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition, SeccompRule,
+};
 
-use super::{Rules, any_of, condition, rule};
+use super::{Rules, any_of};
 use crate::daemon::sandbox::Needs;
 
 /// Whatever its arguments are.
-pub(super) const FREELY: &[&[i64]] = &[
+const FREELY: &[&[i64]] = &[
     CONTENT,
     NAMES,
     ATTRIBUTES,
@@ -318,12 +320,17 @@ fn bits(number: i32) -> u64 {
 /// A thread, and no process.
 fn thread() -> Result<SeccompRule, BackendError> {
     let flag = bits(libc::CLONE_THREAD);
-    rule(vec![condition(0, Len::Qword, Op::MaskedEq(flag), flag)?])
+    SeccompRule::new(vec![SeccompCondition::new(
+        0,
+        Len::Qword,
+        Op::MaskedEq(flag),
+        flag,
+    )?])
 }
 
 /// Memory that is not to be run. All code that this process runs is loaded by now.
 fn no_code() -> Result<SeccompRule, BackendError> {
-    rule(vec![condition(
+    SeccompRule::new(vec![SeccompCondition::new(
         2,
         Len::Qword,
         Op::MaskedEq(bits(libc::PROT_EXEC)),
@@ -333,15 +340,15 @@ fn no_code() -> Result<SeccompRule, BackendError> {
 
 /// Those of this machine, and streams of the internet. Names are the scout's, so no datagrams.
 fn sockets(needs: Needs) -> Result<Vec<SeccompRule>, BackendError> {
-    let family = |family: i32| condition(0, Len::Dword, Op::Eq, bits(family));
+    let family = |family: i32| SeccompCondition::new(0, Len::Dword, Op::Eq, bits(family));
     let stream = || {
         let (all, stream) = (SOCKET_TYPES, bits(libc::SOCK_STREAM));
-        condition(1, Len::Dword, Op::MaskedEq(all), stream)
+        SeccompCondition::new(1, Len::Dword, Op::MaskedEq(all), stream)
     };
-    let mut rules = vec![rule(vec![family(libc::AF_UNIX)?])?];
+    let mut rules = vec![SeccompRule::new(vec![family(libc::AF_UNIX)?])?];
     if needs.network {
         for internet in [libc::AF_INET, libc::AF_INET6] {
-            rules.push(rule(vec![family(internet)?, stream()?])?);
+            rules.push(SeccompRule::new(vec![family(internet)?, stream()?])?);
         }
     }
     Ok(rules)
