@@ -21,11 +21,11 @@ use zeroize::Zeroizing;
 use crate::crypto::secret::SecretKey;
 use crate::crypto::xaes::{NONCE_LEN, TAG_LEN, XaesKey};
 use crate::keys::error::KeyError;
+use crate::keys::local_file;
 use crate::keys::provider::{EncryptionContext, KeyHealth, KeyProvider, WrappedDek};
 use crate::units::KeyUri;
 use contents::KekSet;
 use store::KeyringFile;
-pub(super) use store::open_where;
 
 /// The scheme of the URIs.
 pub const SCHEME: &str = "file";
@@ -43,7 +43,7 @@ const RELOAD_EVERY: Duration = Duration::from_secs(1);
 /// # Errors
 /// Those of `open(2)` and `read(2)`; `InvalidData` for what is no keyring.
 pub fn open_keyring(path: &Path) -> io::Result<File> {
-    open_where(path, contents::is_keyring)
+    local_file::open_where(path, contents::is_keyring)
 }
 
 /// A keyring file, opened. Its KEKs are in locked memory from then on; wraps and unwraps touch no

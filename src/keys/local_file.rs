@@ -2,11 +2,12 @@
 //! before they are read, and they are read up to a bound.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
 use crate::keys::error::{KeyError, KeyErrorKind};
@@ -72,7 +73,30 @@ pub(super) fn open(what: &str, path: &Path, guard: Guard) -> Result<File, KeyErr
 /// Those of `open(2)` and `read(2)`; `InvalidData` for what is no public key.
 pub fn open_public(path: &Path) -> io::Result<File> {
     const BEGIN: &[u8] = b"-----BEGIN PUBLIC KEY-----";
-    super::file::open_where(path, |bytes| bytes.trim_ascii_start().starts_with(BEGIN))
+    open_where(path, |bytes| bytes.trim_ascii_start().starts_with(BEGIN))
+}
+
+/// Opens a file whose content is as it should be.
+///
+/// # Errors
+/// Those of `open(2)` and `read(2)`; `InvalidData` for another content.
+pub(super) fn open_where(path: &Path, is: impl FnOnce(&[u8]) -> bool) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() || !is(&up_to(&file, LEN_MAX)?) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    file.rewind()?;
+    Ok(file)
+}
+
+/// What a file begins with: one byte more than `len_max` at most, by which a longer one is known.
+fn up_to(file: &File, len_max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    // One buffer of full size: growing would leave copies of keys behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(len_max.saturating_add(1)));
+    let most = u64::try_from(len_max).unwrap_or(u64::MAX);
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The whole of a file that may be used.
@@ -81,12 +105,9 @@ pub fn open_public(path: &Path) -> io::Result<File> {
 /// Those of [`open`]; `Config` for one that is over the bound.
 pub(super) fn read(what: &str, path: &Path, guard: Guard) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let file = open(what, path, guard)?;
-    // One buffer of full size: growing would leave copies of keys behind.
     let len_max = guard.len_max();
-    let mut bytes = Zeroizing::new(Vec::with_capacity(len_max.saturating_add(1)));
-    let most = u64::try_from(len_max).unwrap_or(u64::MAX);
-    let read = file.take(most.saturating_add(1)).read_to_end(&mut bytes);
-    read.map_err(|error| unreadable(what, path, guard, error))?;
+    let read = up_to(&file, len_max);
+    let bytes = read.map_err(|error| unreadable(what, path, guard, error))?;
     if bytes.len() > len_max {
         let (path, most) = (path.display(), len_max / 1024);
         let message = format!("{what} {path} is longer than {most} KiB");

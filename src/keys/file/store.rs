@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -32,25 +32,6 @@ pub(super) struct KeyringFile {
     folder: OwnedFd,
     name: OsString,
     path: PathBuf,
-}
-
-/// Opens a file whose content is as it should be.
-///
-/// # Errors
-/// Those of `open(2)` and `read(2)`; `InvalidData` for another content.
-pub(in crate::keys) fn open_where(path: &Path, is: impl FnOnce(&[u8]) -> bool) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let mut file = File::from(openat(CWD, path, flags, Mode::empty())?);
-    if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let mut contents = Zeroizing::new(vec![0; FILE_MAX.saturating_add(1)]);
-    let len = read_in_full(&mut file, &mut contents)?;
-    if !contents.get(..len).is_some_and(is) {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    file.rewind()?;
-    Ok(file)
 }
 
 /// Held while a keyring is read, changed and written; freed by dropping it.
