@@ -1,15 +1,11 @@
 //! Addresses of the hosts of key services.
 
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::oneshot;
 
 use crate::lookups;
 
@@ -38,56 +34,17 @@ impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
         let host = name.as_str().to_owned();
         Box::pin(async move {
-            let found = Lookup::start(host)?.await?;
+            // In a thread of its own: other requests of the client go on meanwhile, and the client's end waits for no name.
+            let (answer, answered) = oneshot::channel();
+            thread::Builder::new()
+                .name("names".to_owned())
+                .spawn(move || drop(answer.send(addresses(&host))))?;
+            let found = answered.await??;
             // The client puts the port in.
             let found = found.into_iter().map(|address| SocketAddr::new(address, 0));
             let found: Addrs = Box::new(found);
             Ok(found)
         })
-    }
-}
-
-type Answer = io::Result<Vec<IpAddr>>;
-
-/// One that a thread of its own waits for: other requests of the client go on meanwhile.
-struct Lookup(Arc<Mutex<State>>);
-
-#[derive(Default)]
-struct State {
-    answer: Option<Answer>,
-    waker: Option<Waker>,
-}
-
-impl Lookup {
-    fn start(host: String) -> io::Result<Self> {
-        let state = Arc::<Mutex<State>>::default();
-        let told = Arc::clone(&state);
-        thread::Builder::new()
-            .name("names".to_owned())
-            .spawn(move || {
-                let answer = addresses(&host);
-                let mut state = told.lock();
-                state.answer = Some(answer);
-                if let Some(waker) = state.waker.take() {
-                    waker.wake();
-                }
-            })?;
-        Ok(Self(state))
-    }
-}
-
-impl Future for Lookup {
-    type Output = Answer;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
-        let mut state = self.0.lock();
-        match state.answer.take() {
-            Some(answer) => Poll::Ready(answer),
-            None => {
-                state.waker = Some(context.waker().clone());
-                Poll::Pending
-            }
-        }
     }
 }
 
