@@ -25,6 +25,9 @@ pub struct Created {
     pub opened: Opened,
 }
 
+/// A file that was made, and is not open to the kernel yet.
+pub(in crate::fs) type MadeFile = (Entry, Arc<Inode>, Arc<OpenFile>);
+
 const KIND_BITS: u32 = libc::S_IFMT;
 /// What the owner of a folder must be allowed so that its id can be put in it.
 const OWNER_ALL: u32 = 0o700;
@@ -42,35 +45,60 @@ impl FileSystem {
         done: impl FnOnce(Result<Created, FsError>) + Send + 'static,
     ) {
         self.stats.count(Operation::Create);
-        let (fs, name) = (Arc::clone(self), name.to_vec());
+        let name = name.to_vec();
+        self.make_file_in(
+            parent,
+            move |fs, folder, new| {
+                let made = fs.create_file(caller, folder, &name, mode, new)?;
+                Ok(fs.open_made(made, caller))
+            },
+            move |created| {
+                done(created.map_err(|error| look_again_if_there(error, must_be_new)));
+            },
+        );
+    }
+
+    /// Has `make` make a file of the folder `parent`, with keys of its own. `done` may be called later, on another thread.
+    pub(in crate::fs) fn make_file_in<T>(
+        self: &Arc<Self>,
+        parent: Ino,
+        make: impl FnOnce(&Arc<Self>, &Arc<Inode>, NewFile) -> Result<T, FsError> + Send + 'static,
+        done: impl FnOnce(Result<T, FsError>) + Send + 'static,
+    ) {
         let folder = match self.inode(parent) {
             Ok(folder) => folder,
             Err(error) => return done(Err(error)),
         };
+        let (fs, of) = (Arc::clone(self), Arc::clone(&folder));
         self.new_file_in(Some(folder), move |new| {
-            let created = new
-                .and_then(|new| fs.create_file(caller, parent, &name, mode, new))
-                .map_err(|error| look_again_if_there(error, must_be_new));
-            done(created.map(|(entry, inode, file)| Created {
-                entry,
-                opened: fs.add_handle(inode, file, true, caller),
-            }));
+            done(new.and_then(|new| make(&fs, &of, new)));
         });
+    }
+
+    /// Opens a file that was just made, for reading and writing.
+    pub(in crate::fs) fn open_made(
+        self: &Arc<Self>,
+        (entry, inode, file): MadeFile,
+        caller: Caller,
+    ) -> Created {
+        Created {
+            entry,
+            opened: self.add_handle(inode, file, true, caller),
+        }
     }
 
     pub(in crate::fs) fn create_file(
         &self,
         caller: Caller,
-        parent: Ino,
+        parent: &Arc<Inode>,
         name: &[u8],
         mode: u32,
         NewFile {
             material,
             being_made,
         }: NewFile,
-    ) -> Result<(Entry, Arc<Inode>, Arc<OpenFile>), FsError> {
-        let parent = self.inode(parent)?;
-        let place = self.place(&parent, name)?;
+    ) -> Result<MadeFile, FsError> {
+        let place = self.place(parent, name)?;
         // Nobody finds the name before its open file is in place.
         let _names = parent.names().write();
         let mode = self.new_mode(caller, &place.dir, mode & 0o7777)?;
@@ -89,7 +117,7 @@ impl FileSystem {
         // Without its header the file would be an error to readers.
         let stat = stat.inspect_err(|_error| take_back(&place))?;
         open.tell_mtime(stat.mtime);
-        let inode = self.inodes.look_up(&stat, &parent, place.cname.clone());
+        let inode = self.inodes.look_up(&stat, parent, place.cname.clone());
         let open = install(&mut inode.open_slot().lock(), open);
         // A run over all files finds it from here on.
         drop(being_made);
@@ -149,24 +177,18 @@ impl FileSystem {
         if mode & KIND_BITS != libc::S_IFREG {
             return done(self.make_special(caller, parent, name, mode, rdev));
         }
-        let (fs, name) = (Arc::clone(self), name.to_vec());
-        let folder = match self.inode(parent) {
-            Ok(folder) => folder,
-            Err(error) => return done(Err(error)),
+        let name = name.to_vec();
+        let make = move |fs: &Arc<Self>, folder: &Arc<Inode>, new| {
+            let (entry, _inode, file) = fs.create_file(caller, folder, &name, mode, new)?;
+            let closed = file.close().map_err(FsError::from);
+            closed.inspect_err(|_error| {
+                let removed = fs.unlink(parent, &name);
+                fs.forget(entry.attr.ino, 1);
+                tracing::debug!(?removed, "a file that could not be made");
+            })?;
+            Ok(entry)
         };
-        self.new_file_in(Some(folder), move |new| {
-            let made = new.and_then(|new| {
-                let (entry, _inode, file) = fs.create_file(caller, parent, &name, mode, new)?;
-                let closed = file.close().map_err(FsError::from);
-                closed.inspect_err(|_error| {
-                    let removed = fs.unlink(parent, &name);
-                    fs.forget(entry.attr.ino, 1);
-                    tracing::debug!(?removed, "a file that could not be made");
-                })?;
-                Ok(entry)
-            });
-            done(made);
-        });
+        self.make_file_in(parent, make, done);
     }
 
     fn make_special(

@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::content::OpenFile;
 use crate::fs::attr::Entry;
 use crate::fs::error::FsError;
 use crate::fs::inodes::{Ino, Inode, Whereabouts};
-use crate::fs::ops::create::Created;
+use crate::fs::ops::create::{Created, MadeFile};
 use crate::fs::ops::open::install;
 use crate::fs::ops::slots::{Renewed, Visit};
 use crate::fs::stats::Operation;
@@ -39,18 +38,10 @@ impl FileSystem {
         done: impl FnOnce(Result<Created, FsError>) + Send + 'static,
     ) {
         self.stats.count(Operation::Tmpfile);
-        let fs = Arc::clone(self);
-        let folder = match self.inode(parent) {
-            Ok(folder) => folder,
-            Err(error) => return done(Err(error)),
+        let make = move |fs: &Arc<Self>, folder: &Arc<Inode>, new| {
+            Ok(fs.open_made(fs.make_nameless(caller, folder, mode, new)?, caller))
         };
-        self.new_file_in(Some(Arc::clone(&folder)), move |new| {
-            let made = new.and_then(|new| fs.make_nameless(caller, &folder, mode, new));
-            done(made.map(|(entry, inode, file)| Created {
-                entry,
-                opened: fs.add_handle(inode, file, true, caller),
-            }));
-        });
+        self.make_file_in(parent, make, done);
     }
 
     fn make_nameless(
@@ -62,7 +53,7 @@ impl FileSystem {
             material,
             being_made,
         }: NewFile,
-    ) -> Result<(Entry, Arc<Inode>, Arc<OpenFile>), FsError> {
+    ) -> Result<MadeFile, FsError> {
         let dir = self.folder_node(parent)?;
         let mode = self.new_mode(caller, &dir, mode & 0o7777)?;
         let file =

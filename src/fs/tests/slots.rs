@@ -254,7 +254,8 @@ fn in_a_shared_volume_a_file_whose_keys_went_meanwhile_gets_no_name() {
     other.volume.change_keys(&sole, &change).unwrap();
     assert!(!one.fs.volume.is_of_this_moment(&new.being_made));
     refused(
-        one.fs.create_file(SELF, ROOT, b"late", 0o644, new),
+        one.fs
+            .create_file(SELF, &one.fs.inode(ROOT).unwrap(), b"late", 0o644, new),
         libc::ESTALE,
     );
     assert_eq!(one.disk_entries().len(), 0);
