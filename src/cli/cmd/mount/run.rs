@@ -169,11 +169,9 @@ fn prepare(
     let place = taken.map_or(&mountpoint, |(folder, _)| folder).clone();
     let terms = terms(&what, request, &volume, &place);
     let terms = terms.and_then(|terms| Ok((terms, seal::check(&what, request, &volume)?)));
-    let keys = &volume.config().keys;
-    let reach = |terms: &Terms| reach::of(request, keys, terms.metrics.as_deref());
     // Nobody wrote: a mount that is refused leaves the next nothing to look over.
     let (terms, seal) = terms.inspect_err(|_refused| serve::mark_clean(&volume))?;
-    let reach = reach(&terms);
+    let reach = reach::of(request, &volume.config().keys, terms.metrics.as_deref());
     Ok(ServeRequest {
         volume: Arc::new(volume),
         fs: FsOptions {
