@@ -4,8 +4,8 @@
 #   scripts/test.sh              every stage
 #   scripts/test.sh STAGE…       only these
 #
-# Stages: shell fmt clippy deny test fuzz faults crash docs budget live pjdfstest fsx fio io_uring quickstart examples clients
-# console units package
+# Stages: shell fmt clippy deny test fuzz faults crash docs budget live pjdfstest fsx fio io_uring bench quickstart examples
+# clients console units package
 # A stage that cannot run has failed: nothing is skipped. No mount, process or file stays behind.
 # Unit and integration tests run in the dev profile, with its checks for overflow and its
 # assertions; whatever mounts runs the program as it is shipped (release).
@@ -13,8 +13,8 @@
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-readonly all_stages=(shell fmt clippy deny test fuzz faults crash docs budget live pjdfstest fsx fio io_uring quickstart examples
-    clients console units package)
+readonly all_stages=(shell fmt clippy deny test fuzz faults crash docs budget live pjdfstest fsx fio io_uring bench quickstart
+    examples clients console units package)
 
 # --- the stages -----------------------------------------------------------------------------------
 
@@ -65,6 +65,8 @@ stage_test() {
         targets+=(--test "$target")
     done < <(integration_tests | grep -vxE 'live|faults|crash')
     cargo test --locked --lib --bins "${targets[@]}"
+    # The copy in vendor.
+    cargo test --locked --package fuser --lib
 }
 
 # Six targets, some seconds each.
@@ -121,6 +123,12 @@ stage_io_uring() {
     "$project/scripts/fsx.sh"
     "$project/scripts/fio.sh"
     live_tests transport:: files:: handles:: kill:: limits:: model:: metadata:: random_io:: real_work:: revocation:: shared:: slow_keys:: tmpfile::
+}
+
+# Every line of the benchmark once, with as little as it can do; a machine that also tests is none to judge figures on.
+stage_bench() {
+    need_fuse
+    "$project/scripts/bench.sh" --rounds 1 --megabytes 64 --files 400 --peers envelopefs-dev
 }
 
 # What the README tells a new user to start with; the second run finds everything there already.

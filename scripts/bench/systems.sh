@@ -125,8 +125,8 @@ remount() {
 daemon_of() {
     local pids
     pids=$(pgrep -f -- " $work/mounts/$1( |\$)") || die "no process serves the mount of $1"
-    # Beside who serves a mount of ours stands its keeper.
-    pids=$(for pid in $pids; do grep -qx envelopefs-keep "/proc/$pid/comm" || echo "$pid"; done)
+    # Beside who serves a mount of ours stand its keeper and its scout.
+    pids=$(for pid in $pids; do grep -qxE 'envelopefs-(keep|look)' "/proc/$pid/comm" || echo "$pid"; done)
     [ "$(wc -l <<<"$pids")" -eq 1 ] || die "more than one process serves the mount of $1: $pids"
     printf '%s\n' "$pids"
 }
