@@ -26,5 +26,6 @@ pub mod lookups;
 pub mod maint;
 pub mod policy;
 pub mod storage;
+pub mod threads;
 pub mod units;
 pub mod volume;

@@ -22,7 +22,7 @@ const STOREYS: &[&[&str]] = &[
 ];
 
 /// Rooms that use no other room, and that every room may use.
-const LEAVES: &[&str] = &["lookups", "telemetry"];
+const LEAVES: &[&str] = &["lookups", "telemetry", "threads"];
 
 /// A thing that only some files may hold: the start of their paths below `src/`.
 struct Privilege {
@@ -37,8 +37,15 @@ const PRIVILEGES: &[Privilege] = &[
     Privilege {
         what: "unsafe code",
         held: |code| code.lines_with_word("unsafe"),
-        holders: &["crypto/secret", "storage/", "daemon/harden"],
+        holders: &["crypto/secret", "storage/", "daemon/harden", "threads.rs"],
         in_tests: true,
+    },
+    // Others start theirs by `threads::spawn`: they may be at a request.
+    Privilege {
+        what: "std::thread::Builder",
+        held: |code| code.lines_with_path(&["thread", "Builder"]),
+        holders: &["threads.rs", "daemon/", "cli/", "kms/"],
+        in_tests: false,
     },
     Privilege {
         what: "terminal output",

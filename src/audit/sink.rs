@@ -19,6 +19,7 @@ use super::chain::{Chain, Head, SealKey, SessionId};
 use super::event::{Event, Field, Kind};
 use super::journal;
 use crate::crypto::{LockedMemoryError, SecretKey, random};
+use crate::threads;
 use writer::{Pending, Writer, open};
 
 /// Where lines go.
@@ -204,9 +205,7 @@ impl Audit {
             chain,
             pending: Pending::default(),
         };
-        let thread = thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(move || writer.run());
+        let thread = threads::spawn("audit", move || writer.run());
         *audit.writer.lock() = Some(thread.map_err(AuditError::Thread)?);
         Ok(audit)
     }

@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::content::{ContentError, OpenFile, SyncKind};
 use crate::storage::Node;
+use crate::threads;
 
 use super::inodes::Inode;
 use super::unsynced::Unsynced;
@@ -53,9 +54,7 @@ impl Committer {
             failed: AtomicBool::new(false),
         });
         let on_thread = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("committer".into())
-            .spawn(move || on_thread.run());
+        let thread = threads::spawn("committer", move || on_thread.run());
         let thread = thread.inspect_err(|error| tracing::error!(%error, "no committer thread: lengths are committed on fsync and unmount alone")).ok();
         Self {
             shared,

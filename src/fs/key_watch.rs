@@ -18,6 +18,7 @@ use crate::content::{EpochKeys, OpenFile};
 use crate::crypto::SecretKey;
 use crate::format::header::FileHeader;
 use crate::keys::{KeyError, KeyErrorKind};
+use crate::threads;
 use crate::volume::{Volume, VolumeError};
 
 use super::FileSystem;
@@ -289,9 +290,7 @@ impl Shared {
         drop(state);
         let (shared, fs) = (Arc::clone(self), Arc::clone(fs));
         // On a thread of its own: it may wait for a provider, and files are not to wait for that.
-        let spawned = std::thread::Builder::new()
-            .name("volume-key".into())
-            .spawn(move || shared.ask_for_volume(&fs));
+        let spawned = threads::spawn("volume-key", move || shared.ask_for_volume(&fs));
         if let Err(error) = spawned {
             tracing::warn!(%error, "no thread to ask whether the volume key may still be used");
             self.note_volume(|times| times.asking = false);

@@ -5,13 +5,15 @@ use std::thread::{self, JoinHandle};
 
 use parking_lot::Mutex;
 
+use crate::threads;
+
 /// The thread; none before it is started, nor once it was waited for.
 #[derive(Debug, Default)]
 pub(super) struct Worker(Mutex<Option<JoinHandle<()>>>);
 
 impl Worker {
     pub(super) fn start(&self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        let thread = thread::Builder::new().name(name.into()).spawn(work)?;
+        let thread = threads::spawn(name, work)?;
         *self.0.lock() = Some(thread);
         Ok(())
     }

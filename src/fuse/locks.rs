@@ -14,6 +14,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::fs::{Caller, FileSystem, FsError, LockRequest};
 use crate::storage::{LockKind, LockRange, is_signalled};
+use crate::threads;
 
 use super::adapter::settle;
 
@@ -112,8 +113,7 @@ impl LockWaiters {
         let mut thread = self.thread.lock();
         if thread.is_none() {
             let shared = Arc::clone(&self.shared);
-            let builder = std::thread::Builder::new().name("lock-waiters".into());
-            *thread = Some(builder.spawn(move || shared.run())?);
+            *thread = Some(threads::spawn("lock-waiters", move || shared.run())?);
         }
         Ok(())
     }

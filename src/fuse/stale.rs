@@ -11,6 +11,8 @@ use std::sync::{Arc, OnceLock};
 use fuser::{INodeNo, Notifier};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::threads;
+
 /// What the kernel is still to drop. Its thread ends with it, and is not waited for: it may be in the kernel.
 #[derive(Debug)]
 pub(super) struct StalePages(Arc<Shared>);
@@ -36,8 +38,8 @@ impl StalePages {
     pub(super) fn start(notifier: Arc<OnceLock<Notifier>>) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let told = Arc::clone(&shared);
-        let builder = std::thread::Builder::new().name("stale-pages".into());
-        builder.spawn(move || told.run(|inode, range| ask(&notifier, inode, range)))?;
+        let run = move || told.run(|inode, range| ask(&notifier, inode, range));
+        threads::spawn("stale-pages", run)?;
         Ok(Self(shared))
     }
 

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::keys::error::KeyError;
+use crate::threads;
 pub use marks::PoolOptions;
 use state::{Answers, Made, State};
 
@@ -159,10 +160,7 @@ impl<T: Send + 'static> Shared<T> {
         threads.retain(|thread| !thread.is_finished());
         for _ in 0..count {
             let shared = Arc::clone(self);
-            let spawned = thread::Builder::new()
-                .name("key-pool".to_owned())
-                .spawn(move || shared.work());
-            match spawned {
+            match threads::spawn("key-pool", move || shared.work()) {
                 Ok(thread) => {
                     state.maker_began();
                     threads.push(thread);

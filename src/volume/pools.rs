@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use crate::format::volume_config::{KeyScope, VolumeConfig};
 use crate::keys::{Pool, PoolOptions};
+use crate::threads;
 use crate::units::KeyUri;
 
 use super::file_keys::FileMaterial;
@@ -108,10 +109,7 @@ fn end(pool: Arc<Pool<Ahead>>) {
             thread::sleep(LOOKS_EVERY);
         }
     };
-    let spawned = thread::Builder::new()
-        .name("key-pool-end".into())
-        .spawn(wait_and_drop);
-    if let Err(error) = spawned {
+    if let Err(error) = threads::spawn("key-pool-end", wait_and_drop) {
         tracing::warn!(%error, "no thread to wait for the end of a pool of data keys");
     }
 }

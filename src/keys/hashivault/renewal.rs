@@ -3,11 +3,11 @@
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, OnceLock, Weak};
-use std::thread;
 use std::time::Duration;
 
 use crate::keys::service::Tokens;
 use crate::keys::service::renewed::Source;
+use crate::threads;
 
 /// How often a token is looked after, at the least and at the most.
 const EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
@@ -25,9 +25,7 @@ impl Renewal {
         self.0.get_or_init(|| {
             let (stop, stopped) = mpsc::channel();
             let tokens = Arc::downgrade(tokens);
-            let thread = thread::Builder::new().name("vault-token".to_owned());
-            let started = thread.spawn(move || renew(&tokens, &stopped));
-            match started {
+            match threads::spawn("vault-token", move || renew(&tokens, &stopped)) {
                 Ok(_runs_alone) => Some(stop),
                 Err(error) => {
                     tracing::warn!(%error, "no thread to renew an unused token: it will end");

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::threads;
+
 use super::DekRequest;
 
 /// Keys whose time is over are looked for at least this far apart.
@@ -164,7 +166,7 @@ impl Workers {
     pub(super) fn start(&self, work: impl FnOnce() + Send + 'static) -> bool {
         let mut threads = self.0.lock();
         threads.retain(|thread| !thread.is_finished());
-        match thread::Builder::new().name("key-worker".into()).spawn(work) {
+        match threads::spawn("key-worker", work) {
             Ok(thread) => threads.push(thread),
             Err(error) => {
                 tracing::warn!(%error, "fewer key workers than asked for");

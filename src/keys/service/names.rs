@@ -2,12 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
-use std::thread;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::oneshot;
 
 use crate::lookups;
+use crate::threads;
 
 /// The addresses of a host, as this machine's name services have them.
 ///
@@ -36,9 +36,7 @@ impl Resolve for Names {
         Box::pin(async move {
             // In a thread of its own: other requests of the client go on meanwhile, and the client's end waits for no name.
             let (answer, answered) = oneshot::channel();
-            thread::Builder::new()
-                .name("names".to_owned())
-                .spawn(move || drop(answer.send(addresses(&host))))?;
+            threads::spawn("names", move || drop(answer.send(addresses(&host))))?;
             let found = answered.await??;
             // The client puts the port in.
             let found = found.into_iter().map(|address| SocketAddr::new(address, 0));
