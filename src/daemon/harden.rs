@@ -79,6 +79,7 @@ pub fn harden() -> Result<HardeningReport, HardenError> {
     };
     rustix::process::setrlimit(Resource::Core, none).map_err(cannot("core files"))?;
     rustix::process::umask(Mode::empty());
+    allow_to_come_back_from_idle();
     Ok(HardeningReport {
         open_files: raise_open_files(),
         memory: lock_whole_memory(),
@@ -116,6 +117,28 @@ fn wanted_open_files(before: &Rlimit, root: bool) -> Rlimit {
         current: maximum.or(Some(OPEN_FILES)),
         maximum,
     }
+}
+
+/// Threads that serve requests over io_uring are of SCHED_IDLE at times, and leave it only within RLIMIT_NICE. Without
+/// that, as where somebody else than root may not raise it, they never are: requests are slower then.
+fn allow_to_come_back_from_idle() {
+    let Ok(nice) = rustix::process::getpriority_process(None) else {
+        return;
+    };
+    let wanted = limit_for_nice(nice);
+    let before = rustix::process::getrlimit(Resource::Nice);
+    if before.current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit {
+            current: Some(wanted),
+            maximum: before.maximum.map(|hard| hard.max(wanted)),
+        };
+        let _ = rustix::process::setrlimit(Resource::Nice, raised);
+    }
+}
+
+/// The RLIMIT_NICE that allows a nice value, −20 to 19 (getrlimit(2)).
+fn limit_for_nice(nice: i32) -> u64 {
+    u64::try_from(20 - nice).unwrap_or(0)
 }
 
 /// `MCL_ONFAULT`: only what is touched is locked, not every reserved stack.
@@ -176,6 +199,11 @@ fn thread_count() -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_nice_value_has_its_limit() {
+        assert_eq!([-20, 0, 19].map(limit_for_nice), [40, 20, 1]);
+    }
 
     #[test]
     fn root_raises_the_hard_limit_and_others_use_what_they_have() {

@@ -3,11 +3,13 @@
 //! `scripts/test.sh io_uring` has the kernel offer it, and runs these tests and others once more.
 
 use std::fs::{self, File};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::harness::{Volume, is_running, noise, run, shell, wait_until};
+use crate::harness::{Mount, Volume, is_running, noise, run, shell, wait_until};
 
 const OFFER: &str = "/sys/module/fuse/parameters/enable_uring";
 
@@ -113,6 +115,85 @@ fn the_daemon_ends_with_its_mount() {
         wait_until("the daemon ends", || !is_running(pid));
         drop(mount);
     }
+}
+
+/// The scheduling policies of the daemon's threads (proc(5), the 41st field of `stat`): 0 SCHED_OTHER, 5 SCHED_IDLE.
+fn policies(pid: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let stats =
+        threads.filter_map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).ok());
+    let policy = |stat: String| {
+        // The second field may hold spaces.
+        let (_, from_third) = stat.rsplit_once(") ").unwrap();
+        from_third.split(' ').nth(41 - 3).unwrap().parse().unwrap()
+    };
+    stats.map(policy).collect()
+}
+
+const SCHED_IDLE: u32 = 5;
+
+/// Names that are not there, each asked for once: short requests, one after the other.
+fn ask_in_vain(mount: &Mount<'_>, names: Range<u32>) {
+    for nth in names {
+        assert!(!mount.path(&format!("none-{nth}")).exists());
+    }
+}
+
+/// Processes that want as many processors as there are.
+struct Hogs(Vec<Child>);
+
+impl Hogs {
+    fn on_all_processors() -> Self {
+        let count = thread::available_parallelism().unwrap().get();
+        let hog = |_nth| {
+            Command::new("sh")
+                .args(["-c", "while :; do :; done"])
+                .spawn()
+        };
+        Self((0..count).map(|nth| hog(nth).unwrap()).collect())
+    }
+}
+
+impl Drop for Hogs {
+    fn drop(&mut self) {
+        for hog in &mut self.0 {
+            let _gone = hog.kill().and_then(|()| hog.wait());
+        }
+    }
+}
+
+/// A thread that would keep its processor from whom it answers gives way to him; one that others would keep from its
+/// work does not.
+#[test]
+fn threads_give_way_while_a_processor_is_idle_and_not_while_all_are_wanted() {
+    let volume = Volume::create(&[]);
+    let mount = volume.mount();
+    let pid = mount.status().pid();
+    let gives_way = || policies(pid).contains(&SCHED_IDLE);
+    let mut asked = 0;
+    let mut ask = |count| {
+        ask_in_vain(&mount, asked..asked + count);
+        asked += count;
+    };
+    if is_offered() && thread::available_parallelism().unwrap().get() > 1 {
+        // Other tests want the processors too, but not all the time.
+        let begin = Instant::now();
+        while !gives_way() {
+            assert!(
+                begin.elapsed() < Duration::from_secs(90),
+                "no thread ever gave way"
+            );
+            ask(500);
+        }
+    } else {
+        ask(5000);
+        assert!(!gives_way());
+    }
+    let hogs = Hogs::on_all_processors();
+    thread::sleep(Duration::from_millis(100));
+    ask(2000);
+    assert!(!gives_way(), "{:?}", policies(pid));
+    drop(hogs);
 }
 
 /// A file system that writes nothing until this is dropped: who asks it to waits.

@@ -91,6 +91,7 @@ mod dev_fuse;
 #[cfg(feature = "experimental")]
 pub mod experimental;
 mod forget_one;
+mod give_way;
 mod ll;
 mod mnt;
 mod notify;

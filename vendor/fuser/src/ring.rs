@@ -16,6 +16,8 @@
 //! is not long, the slot goes back to the thread of its queue. A RELEASE, which nobody waits for, is handed over too: else
 //! the next request of who closed the file would wait for it.
 //!
+//! A thread gives way to whom it answers while short requests follow each other (`give_way.rs`).
+//!
 //! What waits for a disk by its nature (FSYNC and its kind) is served by threads beside the one of the queue, on the same
 //! processor: others' requests there do not wait for the disk.
 
@@ -32,6 +34,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use io_uring::IoUring;
 use io_uring::cqueue;
@@ -47,6 +50,8 @@ use smallvec::SmallVec;
 use crate::Filesystem;
 use crate::channel::ChannelSender;
 use crate::dev_fuse::DevFuse;
+use crate::give_way::GiveWay;
+use crate::give_way::Processors;
 use crate::ll::fuse_abi as abi;
 use crate::request::RequestWithSender;
 use crate::session::SessionEventLoop;
@@ -536,6 +541,7 @@ pub(crate) struct Ring {
     nth: usize,
     /// The processor that the thread is bound to.
     processor: usize,
+    processors: Option<Processors>,
 }
 
 /// Ends rings whose connection has ended.
@@ -570,10 +576,12 @@ impl Ring {
             let others = absent.flat_map(|queue| std::iter::repeat_n(queue, DEPTH_OF_ABSENT));
             all.push(Arc::new(Slots::new(own.chain(others), payload_len, dev)?));
         }
+        let processors = Processors::new(present.len());
         let ring = |(nth, processor): (usize, &usize)| Self {
             all: all.clone(),
             nth,
             processor: *processor,
+            processors: processors.clone(),
         };
         let rings = present.iter().enumerate().map(ring).collect();
         Ok((rings, RingEnd(all)))
@@ -599,6 +607,7 @@ impl Ring {
         let mut thread = Thread {
             uring: uring(slots)?,
             under_way: 0,
+            give_way: GiveWay::new(self.processors.clone()),
             ring: &self,
         };
         for slot in 0..self.own().slots.len() {
@@ -637,6 +646,7 @@ struct Thread<'a> {
     uring: Uring,
     /// Commands that the kernel has not completed.
     under_way: usize,
+    give_way: GiveWay,
     ring: &'a Ring,
 }
 
@@ -644,10 +654,13 @@ impl<'a> Thread<'a> {
     fn serve_all<FS: Filesystem>(&mut self, event_loop: &SessionEventLoop<FS>) -> io::Result<()> {
         let own = self.ring.own();
         let mut completed = Vec::new();
+        let mut served = Instant::now();
         while self.under_way > 0 || !own.has_ended.load(Ordering::Acquire) {
             own.is_idle.store(true, Ordering::Release);
             let waited = self.uring.submit_and_wait(1);
             own.is_idle.store(false, Ordering::Release);
+            let woken = Instant::now();
+            self.give_way.waited(woken - served);
             match waited {
                 Ok(_) => {}
                 Err(error)
@@ -676,6 +689,8 @@ impl<'a> Thread<'a> {
                     self.uring.submit()?;
                 }
             }
+            served = Instant::now();
+            self.give_way.served(served - woken);
         }
         Ok(())
     }
@@ -695,6 +710,7 @@ impl<'a> Thread<'a> {
             let home = self.home(place);
             // SAFETY: it was dispatched to this thread, and no reply was made yet.
             let kind = unsafe { home.slot(place.slot).kind() };
+            self.give_way_to(kind);
             if home.dispatch(place.slot, event_loop)? {
                 self.commit_if_long(place, kind)?;
             }
@@ -716,6 +732,7 @@ impl<'a> Thread<'a> {
         *slot.state.lock() = State::Dispatched;
         // SAFETY: the kernel gave the slot back with this completion.
         let kind = unsafe { slot.kind() };
+        self.give_way_to(kind);
         if kind == Kind::Slow {
             home.hand_beside(place.slot);
             return Ok(());
@@ -735,6 +752,13 @@ impl<'a> Thread<'a> {
             return self.commit(place);
         }
         self.commit_if_long(place, kind)
+    }
+
+    /// A long request takes its time, which is not to be what others leave.
+    fn give_way_to(&mut self, kind: Kind) {
+        if kind == Kind::Long {
+            self.give_way.stop();
+        }
     }
 
     /// A slot of another thread's that was replied to here stays here for the next long request, or goes back.

@@ -310,6 +310,7 @@ pub(super) fn rules(needs: Needs) -> Result<Rules, BackendError> {
     let of_this_process: Vec<u64> = PRCTLS.iter().map(|one| bits(*one)).collect();
     rules.insert(libc::SYS_prctl, any_of(0, &of_this_process)?);
     rules.insert(libc::SYS_socket, sockets(needs)?);
+    rules.insert(libc::SYS_sched_setscheduler, own_policies()?);
     Ok(rules)
 }
 
@@ -336,6 +337,16 @@ fn no_code() -> Result<SeccompRule, BackendError> {
         Op::MaskedEq(bits(libc::PROT_EXEC)),
         0,
     )?])
+}
+
+/// The calling thread gives way to whom it answers, or does so no longer.
+fn own_policies() -> Result<Vec<SeccompRule>, BackendError> {
+    let own = || SeccompCondition::new(0, Len::Dword, Op::Eq, 0);
+    let policy = |policy| SeccompCondition::new(1, Len::Dword, Op::Eq, bits(policy));
+    [libc::SCHED_IDLE, libc::SCHED_OTHER]
+        .into_iter()
+        .map(|to| SeccompRule::new(vec![own()?, policy(to)?]))
+        .collect()
 }
 
 /// Those of this machine, and streams of the internet. Names are the scout's, so no datagrams.
@@ -385,6 +396,7 @@ mod tests {
             libc::SYS_ioctl,
             libc::SYS_prctl,
             libc::SYS_socket,
+            libc::SYS_sched_setscheduler,
         ] {
             assert!(
                 !FREELY.iter().copied().flatten().any(|call| *call == apart),
