@@ -1,16 +1,14 @@
 //! Plaintext writes: head and tail chunks are read and opened where the write covers them in part,
 //! all are sealed with fresh nonces, and go to disk as whole blocks in one write.
 
-use std::sync::Arc;
-
 use crate::format::all_zeros;
-use crate::format::chunk::{self, NonceRun, WriterNonces};
 use crate::storage::{Access, StorageFile, TimeSet, Timestamp};
-use crate::units::{ChunkIndex, CipherLen, CipherOffset, EpochId, PlainLen, PlainOffset};
+use crate::units::{ChunkIndex, CipherLen, CipherOffset, PlainLen, PlainOffset};
 
 use super::buffers::with_buffer;
 use super::error::{ContentError, Damage};
-use super::{OnDisk, OpenFile, State, WriterSession};
+use super::session::SealingRun;
+use super::{OnDisk, OpenFile, State};
 
 /// How a write must reach the disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -268,71 +266,6 @@ impl OpenFile {
         })
     }
 
-    pub(super) fn seal_block(
-        &self,
-        run: &mut SealingRun,
-        index: ChunkIndex,
-        plain: &[u8],
-        block: &mut [u8],
-    ) {
-        let header = if index.0 == 0 {
-            self.layout.header_len()
-        } else {
-            0
-        };
-        let nonce = run
-            .nonces
-            .next()
-            .expect("the run was drawn for as many blocks");
-        chunk::seal(
-            &self.context,
-            &run.subkey,
-            &nonce,
-            run.epoch,
-            index,
-            plain,
-            &mut block[header..],
-        );
-    }
-
-    /// `count` nonces of this writer, and their key. A new session begins when the counter is used up.
-    pub(super) fn nonces(
-        &self,
-        state: &mut State,
-        count: usize,
-    ) -> Result<SealingRun, ContentError> {
-        let count = u32::try_from(count).expect("a request has far fewer than 2^32 blocks");
-        loop {
-            let begun = match state.session.take() {
-                Some(session) => session,
-                None => self.begin_session(state)?,
-            };
-            let session = state.session.insert(begun);
-            if let Some(nonces) = session.nonces.take(count) {
-                return Ok(SealingRun {
-                    nonces,
-                    epoch: session.epoch,
-                    subkey: Arc::clone(&session.subkey),
-                });
-            }
-            state.session = None;
-        }
-    }
-
-    fn begin_session(&self, state: &State) -> Result<WriterSession, ContentError> {
-        let (keys, nonces) = (self.keys(state)?, WriterNonces::new());
-        let epoch = keys.newest_epoch();
-        let subkey = self
-            .subkeys
-            .subkey(keys, (epoch, *nonces.prefix()))
-            .expect("the newest epoch has a key");
-        Ok(WriterSession {
-            nonces,
-            epoch,
-            subkey,
-        })
-    }
-
     /// Puts sealed blocks on disk from chunk `first` on; `len` is the file's length afterwards. Block 0 takes
     /// the header with it where the header is new, or where one page holds all and so commits itself.
     fn put_blocks(
@@ -411,13 +344,6 @@ pub(super) fn put_back_mtime(file: &StorageFile, mtime: Timestamp) -> std::io::R
         }
         set => set,
     }
-}
-
-/// Nonces for one write, and the AES-GCM key of their prefix.
-pub(super) struct SealingRun {
-    nonces: NonceRun,
-    epoch: EpochId,
-    subkey: Arc<crate::crypto::xaes::Subkey>,
 }
 
 pub(super) fn write_to(
