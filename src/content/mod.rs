@@ -8,6 +8,7 @@
 //!   block below it may vanish;
 //! * `st_size` tells the plaintext length to whoever has no key; it follows every change of length.
 
+mod ahead;
 mod buffers;
 mod commit;
 mod error;
@@ -71,7 +72,8 @@ pub struct OpenFile {
     /// Held shared by reads, exclusively by what changes the file. But for `session` and the subkeys,
     /// nothing else in this process is locked while it is held.
     state: RwLock<State>,
-    /// What is sealed with, once there was something to seal. Held shared while drawing from it.
+    /// What is sealed with, once there was something to seal. Held shared while drawing from it, and by
+    /// who seals while he does not hold `state`; that one waits for nothing.
     session: RwLock<Option<WriterSession>>,
 }
 

@@ -1,6 +1,7 @@
 //! The nonces of a writer, and the AES-GCM key that their prefix selects.
 //!
-//! A session is begun and ended by who may change the file, so to him it is of the newest epoch.
+//! A session is begun and ended by who may change the file, so to him it is of the newest epoch. Others draw from it
+//! too, for what they seal while the file is not theirs: see [`super::ahead`].
 
 use std::sync::Arc;
 
@@ -68,7 +69,8 @@ impl OpenFile {
         })
     }
 
-    /// From now on nothing is sealed with the key that was used until now. The caller holds the state exclusively.
+    /// From now on nothing is sealed with the key that was used until now; waits for who is about it. The caller holds
+    /// the state exclusively.
     pub(super) fn end_session(&self) {
         *self.session.write() = None;
     }
