@@ -79,7 +79,8 @@ impl OpenFile {
         let (from, to) = (at.max(start), end.0.min(stop));
         super::buffers::with_buffer((to - from.0) as usize, |zeros| {
             zeros.fill(0);
-            self.write_blocks(state, from, zeros, state.len)
+            let len = state.len;
+            self.with_blocks(from, zeros, |write| self.write_blocks(state, write, len))
         })
     }
 

@@ -96,7 +96,7 @@ impl EpochKeys {
 }
 
 /// Epoch and nonce prefix: what selects an AES-GCM key.
-type SubkeyId = (EpochId, [u8; 12]);
+pub(super) type SubkeyId = (EpochId, [u8; 12]);
 
 /// The AES-GCM keys last used. A file has one for each writer session that sealed a chunk of it.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ impl OpenFile {
     pub fn take_keys(&self, why: KeyError) {
         let mut state = self.state.write();
         state.keys = Err(why);
-        state.session = None;
+        self.end_session();
         self.subkeys.clear();
     }
 

@@ -8,6 +8,7 @@
 //!   block below it may vanish;
 //! * `st_size` tells the plaintext length to whoever has no key; it follows every change of length.
 
+mod ahead;
 mod buffers;
 mod commit;
 mod error;
@@ -19,6 +20,7 @@ mod reader;
 mod recovery;
 mod reencrypt;
 mod resize;
+mod session;
 mod shared;
 mod slots;
 mod told_mtime;
@@ -34,12 +36,12 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::RwLock;
 
 use crate::crypto::LockedMemoryError;
-use crate::format::chunk::{ChunkContext, WriterNonces};
+use crate::format::chunk::ChunkContext;
 use crate::format::header::{FileHeader, HeaderFlags};
 use crate::format::layout::Layout;
 use crate::keys::KeyError;
 use crate::storage::{Access, Node, Stat, StorageFile, TimeSet, Timestamp};
-use crate::units::{ChunkIndex, CipherLen, EpochId, FileId, PlainLen};
+use crate::units::{ChunkIndex, CipherLen, FileId, PlainLen};
 use crate::volume::{ChunkTag, FileMaterial, SealedFile};
 
 pub use buffers::with_buffer;
@@ -54,6 +56,7 @@ pub use slots::exchange_slots;
 pub use verify::{Extent, Lost};
 
 use keys::SubkeyCache;
+use session::WriterSession;
 use told_mtime::ToldMtime;
 
 /// One ciphertext file, open. Shared by all handles of its inode.
@@ -66,9 +69,12 @@ pub struct OpenFile {
     shared: bool,
     /// Of a sealed volume: the tags that its chunks had.
     pinned: OnceLock<Box<[ChunkTag]>>,
-    /// Held shared by reads, exclusively by what changes the file. Nothing else in this process is
-    /// locked while it is held.
+    /// Held shared by reads, exclusively by what changes the file. But for `session` and the subkeys,
+    /// nothing else in this process is locked while it is held.
     state: RwLock<State>,
+    /// What is sealed with, once there was something to seal. Held shared while drawing from it, and by
+    /// who seals while he does not hold `state`; that one waits for nothing.
+    session: RwLock<Option<WriterSession>>,
 }
 
 #[derive(Debug)]
@@ -89,7 +95,6 @@ struct State {
     untidy_tail: bool,
     /// While the tail is untidy: the size on disk when the end was searched for.
     searched: CipherLen,
-    session: Option<WriterSession>,
     /// Counts shrinks: a commit begun before one must not raise the committed length after it.
     shrinks: u64,
     /// The time of the last change that the kernel is known to have; see [`OpenFile::tell_mtime`].
@@ -110,15 +115,6 @@ impl OnDisk {
             generation: header.generation,
         }
     }
-}
-
-/// The nonces of one writer, and the AES-GCM key that their common prefix selects.
-#[derive(Debug)]
-struct WriterSession {
-    nonces: WriterNonces,
-    subkey: Arc<crate::crypto::xaes::Subkey>,
-    /// The epoch of that key.
-    epoch: EpochId,
 }
 
 impl OpenFile {
@@ -192,6 +188,7 @@ impl OpenFile {
             shared: false,
             pinned: OnceLock::new(),
             state: RwLock::new(state),
+            session: RwLock::new(None),
         }
     }
 
@@ -329,7 +326,6 @@ impl State {
             header_on_disk,
             untidy_tail: false,
             searched: CipherLen(0),
-            session: None,
             shrinks: 0,
             told_mtime: None,
         }

@@ -170,7 +170,7 @@ impl OpenFile {
         let keys_before = std::mem::replace(&mut state.keys, Ok(Arc::new(keys)));
         change(state);
         // Whatever comes next is sealed under the newest key.
-        state.session = None;
+        self.end_session();
         let mut stands = false;
         let written = self.keep_times(state, |state| {
             write(state)?;
@@ -182,7 +182,7 @@ impl OpenFile {
             state.header.epochs = epochs;
             state.header.membership_tag = tag;
             state.keys = keys_before;
-            state.session = None;
+            self.end_session();
             state.tag_header();
         }
         written
@@ -195,7 +195,7 @@ impl OpenFile {
 
     fn reseal_range(
         &self,
-        state: &mut State,
+        state: &State,
         from: ChunkIndex,
         blocks: u64,
     ) -> Result<Resealed, ContentError> {
@@ -229,7 +229,7 @@ impl OpenFile {
     /// Seals a block's chunk again, in the buffer, if it is under an older key; says whether it was.
     fn reseal_block(
         &self,
-        state: &mut State,
+        state: &State,
         index: ChunkIndex,
         block: &mut [u8],
     ) -> Result<bool, ContentError> {

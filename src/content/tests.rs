@@ -1,5 +1,6 @@
 //! The open file against a plain buffer, against crashes, and against an attacker with the ciphertext.
 
+mod ahead;
 mod reencrypt;
 mod shared;
 mod slots;

@@ -1,16 +1,15 @@
 //! Plaintext writes: head and tail chunks are read and opened where the write covers them in part,
-//! all are sealed with fresh nonces, and go to disk as whole blocks in one write.
-
-use std::sync::Arc;
+//! all that is not sealed ahead is sealed with fresh nonces, and they go to disk as whole blocks in one write.
 
 use crate::format::all_zeros;
-use crate::format::chunk::{self, NonceRun, WriterNonces};
 use crate::storage::{Access, StorageFile, TimeSet, Timestamp};
-use crate::units::{ChunkIndex, CipherLen, CipherOffset, EpochId, PlainLen, PlainOffset};
+use crate::units::{ChunkIndex, CipherLen, CipherOffset, PlainLen, PlainOffset};
 
+use super::ahead::BlockWrite;
 use super::buffers::with_buffer;
 use super::error::{ContentError, Damage};
-use super::{OnDisk, OpenFile, State, WriterSession};
+use super::session::SealingRun;
+use super::{OnDisk, OpenFile, State};
 
 /// How a write must reach the disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,12 +29,15 @@ impl OpenFile {
         if data.is_empty() {
             return Ok(());
         }
-        self.change(|state| {
-            self.write_in(state, at, data)?;
-            if let Some(told) = &mut state.told_mtime {
-                told.written();
-            }
-            Ok(())
+        self.with_blocks(at, data, |write| {
+            self.seal_ahead(write);
+            self.change(|state| {
+                self.write_in(state, write)?;
+                if let Some(told) = &mut state.told_mtime {
+                    told.written();
+                }
+                Ok(())
+            })
         })
     }
 
@@ -47,26 +49,24 @@ impl OpenFile {
         self.change(|state| {
             let end = PlainOffset(state.len.0);
             if !data.is_empty() {
-                self.write_in(state, end, data)?;
+                self.with_blocks(end, data, |write| self.write_in(state, write))?;
             }
             Ok(end)
         })
     }
 
-    fn write_in(
+    pub(super) fn write_in(
         &self,
         state: &mut State,
-        at: PlainOffset,
-        data: &[u8],
+        write: &mut BlockWrite<'_>,
     ) -> Result<(), ContentError> {
-        let end =
-            at.0.checked_add(data.len() as u64)
-                .ok_or(ContentError::TooLarge)?;
+        let end = write.at.0.checked_add(write.data.len() as u64);
+        let end = end.ok_or(ContentError::TooLarge)?;
         self.check_len(PlainLen(end))?;
-        let first = self.layout.locate(at).0;
+        let first = self.layout.locate(write.at).0;
         self.open_gap(state, first)?;
         let len = PlainLen(state.len.0.max(end));
-        self.write_blocks(state, at, data, len)?;
+        self.write_blocks(state, write, len)?;
         self.set_len(state, len)
     }
 
@@ -216,29 +216,29 @@ impl OpenFile {
         })
     }
 
-    /// Writes `data` at `at` into whole blocks; `len` is the file's length afterwards.
+    /// Seals what is not sealed yet and writes all; `len` is the file's length afterwards.
     pub(super) fn write_blocks(
         &self,
         state: &mut State,
-        at: PlainOffset,
-        data: &[u8],
+        write: &mut BlockWrite<'_>,
         len: PlainLen,
     ) -> Result<(), ContentError> {
-        let span = self.layout.span(at, data.len() as u64);
+        let (first, skip) = self.layout.locate(write.at);
         let block_len = self.layout.block_len() as usize;
-        let blocks = (span.last.0 - span.first.0 + 1) as usize;
-        with_buffer(blocks * block_len, |cipher| {
-            let mut nonces = self.nonces(state, blocks)?;
-            let (mut rest, mut skip) = (data, span.skip as usize);
-            for (nth, block) in cipher.chunks_exact_mut(block_len).enumerate() {
-                let index = ChunkIndex(span.first.0 + nth as u64);
-                let room = self.layout.capacity(index) as usize - skip;
-                let (part, later) = rest.split_at(room.min(rest.len()));
+        let sealed = self.still_sealed(write.ahead.take());
+        let left = write.cipher.len() / block_len - sealed.clone().count();
+        let mut nonces = self.nonces(state, left)?;
+        let (mut rest, mut skip) = (write.data, skip as usize);
+        for (nth, block) in write.cipher.chunks_exact_mut(block_len).enumerate() {
+            let index = ChunkIndex(first.0 + nth as u64);
+            let room = self.layout.capacity(index) as usize - skip;
+            let (part, later) = rest.split_at(room.min(rest.len()));
+            if !sealed.contains(&index.0) {
                 self.seal_part(state, &mut nonces, index, skip, part, block)?;
-                (rest, skip) = (later, 0);
             }
-            self.put_blocks(state, span.first, cipher, len, Durability::Lazy)
-        })
+            (rest, skip) = (later, 0);
+        }
+        self.put_blocks(state, first, write.cipher, len, Durability::Lazy)
     }
 
     /// Seals chunk `index` with `part` laid over what it holds from `skip` on.
@@ -265,71 +265,6 @@ impl OpenFile {
             plain[skip..end].copy_from_slice(part);
             self.seal_block(nonces, index, plain, block);
             Ok(())
-        })
-    }
-
-    pub(super) fn seal_block(
-        &self,
-        run: &mut SealingRun,
-        index: ChunkIndex,
-        plain: &[u8],
-        block: &mut [u8],
-    ) {
-        let header = if index.0 == 0 {
-            self.layout.header_len()
-        } else {
-            0
-        };
-        let nonce = run
-            .nonces
-            .next()
-            .expect("the run was drawn for as many blocks");
-        chunk::seal(
-            &self.context,
-            &run.subkey,
-            &nonce,
-            run.epoch,
-            index,
-            plain,
-            &mut block[header..],
-        );
-    }
-
-    /// `count` nonces of this writer, and their key. A new session begins when the counter is used up.
-    pub(super) fn nonces(
-        &self,
-        state: &mut State,
-        count: usize,
-    ) -> Result<SealingRun, ContentError> {
-        let count = u32::try_from(count).expect("a request has far fewer than 2^32 blocks");
-        loop {
-            let begun = match state.session.take() {
-                Some(session) => session,
-                None => self.begin_session(state)?,
-            };
-            let session = state.session.insert(begun);
-            if let Some(nonces) = session.nonces.take(count) {
-                return Ok(SealingRun {
-                    nonces,
-                    epoch: session.epoch,
-                    subkey: Arc::clone(&session.subkey),
-                });
-            }
-            state.session = None;
-        }
-    }
-
-    fn begin_session(&self, state: &State) -> Result<WriterSession, ContentError> {
-        let (keys, nonces) = (self.keys(state)?, WriterNonces::new());
-        let epoch = keys.newest_epoch();
-        let subkey = self
-            .subkeys
-            .subkey(keys, (epoch, *nonces.prefix()))
-            .expect("the newest epoch has a key");
-        Ok(WriterSession {
-            nonces,
-            epoch,
-            subkey,
         })
     }
 
@@ -411,13 +346,6 @@ pub(super) fn put_back_mtime(file: &StorageFile, mtime: Timestamp) -> std::io::R
         }
         set => set,
     }
-}
-
-/// Nonces for one write, and the AES-GCM key of their prefix.
-pub(super) struct SealingRun {
-    nonces: NonceRun,
-    epoch: EpochId,
-    subkey: Arc<crate::crypto::xaes::Subkey>,
 }
 
 pub(super) fn write_to(

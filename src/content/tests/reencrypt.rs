@@ -15,7 +15,7 @@ fn dek(number: u32) -> Arc<SecretKey> {
     Arc::new(SecretKey::from_bytes(&[byte; 32]).unwrap())
 }
 
-fn material(bench: &Bench, number: u32) -> FileMaterial {
+pub(super) fn material(bench: &Bench, number: u32) -> FileMaterial {
     let dek = dek(number);
     let slot = KeySlot {
         key_uri: "file:///k".parse().unwrap(),
@@ -37,11 +37,11 @@ fn material(bench: &Bench, number: u32) -> FileMaterial {
 }
 
 /// Opens the file with the data keys that its header commits to.
-fn reopen(bench: &Bench) -> OpenFile {
+pub(super) fn reopen(bench: &Bench) -> OpenFile {
     reopen_observed(bench, None).unwrap()
 }
 
-fn reopen_observed(
+pub(super) fn reopen_observed(
     bench: &Bench,
     observer: Option<Arc<dyn StorageObserver>>,
 ) -> Result<OpenFile, ContentError> {
@@ -71,7 +71,7 @@ fn reopen_observed(
 }
 
 /// Gives the next key, or goes on where that was begun, in steps of two blocks.
-fn reencrypt(bench: &Bench, file: &OpenFile) -> Result<(), ContentError> {
+pub(super) fn reencrypt(bench: &Bench, file: &OpenFile) -> Result<(), ContentError> {
     let known = file.header().unwrap().epochs;
     if known.len() == 1 {
         let new = material(bench, known[0].epoch.0 + 1);
@@ -88,7 +88,7 @@ fn reencrypt(bench: &Bench, file: &OpenFile) -> Result<(), ContentError> {
 }
 
 /// The epochs that chunks on disk are sealed under, and the header's.
-fn epochs_on_disk(bench: &Bench) -> (Vec<u32>, Vec<u32>) {
+pub(super) fn epochs_on_disk(bench: &Bench) -> (Vec<u32>, Vec<u32>) {
     let bytes = bench.ciphertext();
     let header = FileHeader::decode(&bytes).unwrap();
     let context = ChunkContext::new(bench.layout, bench.file_id);
