@@ -119,21 +119,29 @@ fn wanted_open_files(before: &Rlimit, root: bool) -> Rlimit {
     }
 }
 
-/// Threads that serve requests over io_uring are of SCHED_IDLE at times, and leave it only within RLIMIT_NICE. Without
-/// that, as where somebody else than root may not raise it, they never are: requests are slower then.
+/// Threads that serve requests over io_uring are of SCHED_IDLE at times, and leave it only within RLIMIT_NICE or with
+/// CAP_SYS_NICE. Where neither can be had, as by who is not root, they never are: requests are slower then.
 fn allow_to_come_back_from_idle() {
-    let Ok(nice) = rustix::process::getpriority_process(None) else {
+    if may_come_back_from_idle() {
         return;
-    };
-    let wanted = limit_for_nice(nice);
-    let before = rustix::process::getrlimit(Resource::Nice);
-    if before.current.is_some_and(|current| current < wanted) {
-        let raised = Rlimit {
-            current: Some(wanted),
-            maximum: before.maximum.map(|hard| hard.max(wanted)),
-        };
-        let _ = rustix::process::setrlimit(Resource::Nice, raised);
     }
+    let wanted = limit_for_nice(own_nice());
+    let before = rustix::process::getrlimit(Resource::Nice);
+    let raised = Rlimit {
+        current: Some(wanted),
+        maximum: before.maximum.map(|hard| hard.max(wanted)),
+    };
+    let _ = rustix::process::setrlimit(Resource::Nice, raised);
+}
+
+/// Whether RLIMIT_NICE lets a thread of SCHED_IDLE become a usual one.
+pub(super) fn may_come_back_from_idle() -> bool {
+    let limit = rustix::process::getrlimit(Resource::Nice).current;
+    limit.is_none_or(|limit| limit >= limit_for_nice(own_nice()))
+}
+
+fn own_nice() -> i32 {
+    rustix::process::getpriority_process(None).unwrap_or(0)
 }
 
 /// The RLIMIT_NICE that allows a nice value, −20 to 19 (getrlimit(2)).

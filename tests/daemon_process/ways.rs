@@ -176,6 +176,13 @@ const WAYS: &[Way] = &[
         "EPERM or ENOSYS",
     ),
     ("a call that no mount makes", |_| priority(), "ok", "ENOSYS"),
+    ("its own processors", |_| bind(None), "ok", "ok"),
+    (
+        "another's processors",
+        |world| bind(Some(pid(world))),
+        "ok",
+        "ENOSYS",
+    ),
     (
         "a mount",
         |world| Ok(rustix::mount::mount_bind(&world.own, world.own.join("-"))?),
@@ -247,6 +254,12 @@ fn of_sleeper(world: &World, what: &str) -> PathBuf {
 
 fn priority() -> io::Result<()> {
     Ok(rustix::process::getpriority_process(None).map(drop)?)
+}
+
+/// To those that it has.
+fn bind(process: Option<Pid>) -> io::Result<()> {
+    let own = rustix::thread::sched_getaffinity(None)?;
+    Ok(rustix::thread::sched_setaffinity(process, &own)?)
 }
 
 fn errno(result: &io::Result<()>) -> String {

@@ -7,6 +7,8 @@ use rustix::thread::{
     clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
 };
 
+use crate::daemon::harden;
+
 /// What serving needs, as root:
 /// * inodes of any owner, mode and kind, made and changed for whoever asks: `CHOWN`, `DAC_OVERRIDE`, `DAC_READ_SEARCH`
 ///   (also file handles), `FOWNER`, `FSETID`, `MKNOD`, `SETFCAP` (`security.capability`);
@@ -29,6 +31,10 @@ const SERVING: CapabilitySet = CapabilitySet::CHOWN
 /// Which program a caller runs, for policies and the audit: the scout's, where there is one.
 const SCOUT: CapabilitySet = CapabilitySet::SYS_PTRACE;
 
+/// Threads that serve over io_uring are of SCHED_IDLE at times. Where RLIMIT_NICE does not let them leave it, as in most
+/// containers, this does; the system calls have it for the calling thread alone.
+const POLICY: CapabilitySet = CapabilitySet::SYS_NICE;
+
 /// What an unmount needs, wherever the mount point is.
 const KEEPER: CapabilitySet = CapabilitySet::DAC_READ_SEARCH.union(CapabilitySet::SYS_ADMIN);
 
@@ -38,11 +44,7 @@ const BITS: u32 = 64;
 /// Keeps for this thread, and those that it will start, what serving needs of what it has. Programs that it runs may
 /// become no more either, unless `programs` are to be run as ever; then there is no scout, and it looks itself.
 pub(super) fn reduce(programs: bool) -> io::Result<()> {
-    let serving = if programs {
-        SERVING.union(SCOUT)
-    } else {
-        SERVING
-    };
+    let serving = serving(programs, harden::may_come_back_from_idle());
     if !programs
         && capabilities(None)?
             .effective
@@ -53,6 +55,15 @@ pub(super) fn reduce(programs: bool) -> io::Result<()> {
         }
     }
     keep(serving)
+}
+
+fn serving(programs: bool, comes_back: bool) -> CapabilitySet {
+    match (programs, comes_back) {
+        // Here no list says for which threads.
+        (true, _) => SERVING.union(SCOUT),
+        (false, true) => SERVING,
+        (false, false) => SERVING.union(POLICY),
+    }
 }
 
 /// Keeps for the keeper what it needs. It may have to run `fusermount3`, so programs are as ever.
@@ -95,10 +106,18 @@ mod tests {
         assert!(!SERVING.contains(CapabilitySet::SYS_MODULE));
     }
 
+    #[test]
+    fn policies_are_for_who_needs_them_and_has_a_list_of_calls() {
+        let has = |programs, comes_back| serving(programs, comes_back).contains(POLICY);
+        assert!(has(false, false));
+        assert!(!has(false, true) && !has(true, false) && !has(true, true));
+    }
+
     /// Capabilities are a thread's own: this one is gone afterwards.
     #[test]
     fn a_thread_keeps_what_serving_needs_and_no_more() {
         let before = capabilities(None).unwrap();
+        let wanted = serving(false, harden::may_come_back_from_idle());
         let after = std::thread::spawn(|| {
             reduce(false).unwrap();
             let bounding = known()
@@ -107,10 +126,10 @@ mod tests {
             (capabilities(None).unwrap(), bounding)
         });
         let (after, bounding) = after.join().unwrap();
-        assert_eq!(after.effective, before.effective.intersection(SERVING));
-        assert_eq!(after.permitted, before.permitted.intersection(SERVING));
+        assert_eq!(after.effective, before.effective.intersection(wanted));
+        assert_eq!(after.permitted, before.permitted.intersection(wanted));
         if before.effective.contains(CapabilitySet::SETPCAP) {
-            assert!(SERVING.contains(bounding), "{bounding:?}");
+            assert!(wanted.contains(bounding), "{bounding:?}");
         }
     }
 }

@@ -145,7 +145,6 @@ const THREADS: &[i64] = &[
     libc::SYS_getcpu,
     libc::SYS_sched_yield,
     libc::SYS_sched_getaffinity,
-    libc::SYS_sched_setaffinity,
     libc::SYS_sched_getparam,
     libc::SYS_sched_getscheduler,
     libc::SYS_rt_sigaction,
@@ -310,6 +309,10 @@ pub(super) fn rules(needs: Needs) -> Result<Rules, BackendError> {
     let of_this_process: Vec<u64> = PRCTLS.iter().map(|one| bits(*one)).collect();
     rules.insert(libc::SYS_prctl, any_of(0, &of_this_process)?);
     rules.insert(libc::SYS_socket, sockets(needs)?);
+    rules.insert(
+        libc::SYS_sched_setaffinity,
+        vec![SeccompRule::new(vec![of_itself()?])?],
+    );
     rules.insert(libc::SYS_sched_setscheduler, own_policies()?);
     Ok(rules)
 }
@@ -339,13 +342,17 @@ fn no_code() -> Result<SeccompRule, BackendError> {
     )?])
 }
 
+/// The first argument is the calling thread.
+fn of_itself() -> Result<SeccompCondition, BackendError> {
+    SeccompCondition::new(0, Len::Dword, Op::Eq, 0)
+}
+
 /// The calling thread gives way to whom it answers, or does so no longer.
 fn own_policies() -> Result<Vec<SeccompRule>, BackendError> {
-    let own = || SeccompCondition::new(0, Len::Dword, Op::Eq, 0);
     let policy = |policy| SeccompCondition::new(1, Len::Dword, Op::Eq, bits(policy));
     [libc::SCHED_IDLE, libc::SCHED_OTHER]
         .into_iter()
-        .map(|to| SeccompRule::new(vec![own()?, policy(to)?]))
+        .map(|to| SeccompRule::new(vec![of_itself()?, policy(to)?]))
         .collect()
 }
 
@@ -396,6 +403,7 @@ mod tests {
             libc::SYS_ioctl,
             libc::SYS_prctl,
             libc::SYS_socket,
+            libc::SYS_sched_setaffinity,
             libc::SYS_sched_setscheduler,
         ] {
             assert!(
