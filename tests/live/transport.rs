@@ -181,7 +181,7 @@ fn threads_give_way_while_a_processor_is_idle_and_not_while_all_are_wanted() {
         while !gives_way() {
             assert!(
                 begin.elapsed() < Duration::from_secs(90),
-                "no thread ever gave way"
+                "no thread ever gave way: that takes CAP_SYS_NICE or CAP_SYS_RESOURCE"
             );
             ask(500);
         }
