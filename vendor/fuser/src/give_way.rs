@@ -22,7 +22,8 @@ use log::warn;
 const QUICK: Duration = Duration::from_micros(200);
 /// No request for so long, or none answered: a pause, or somebody else has the processor.
 const LATE: Duration = Duration::from_millis(1);
-/// After so many quick requests in a row it is looked whether a processor is idle; a look costs as much as some requests' tenth.
+/// After so many quick requests in a row it is looked whether a processor is idle. A look takes some microseconds, as a
+/// request does, so it does not show among so many.
 const LOOKS_EVERY: u32 = 64;
 
 /// Those that the threads run on.
