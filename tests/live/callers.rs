@@ -7,7 +7,9 @@ use std::thread;
 
 use rustix::process::{Gid, Uid};
 
-use crate::harness::{Mount, NOBODY, Volume, require_root, run, set_mode, shell, shell_as_nobody};
+use crate::harness::{
+    Mount, NOBODY, Volume, install, program, require_root, run, set_mode, shell, shell_as_nobody,
+};
 
 /// A mount that every user may write into, as in /tmp.
 fn open_to_all(volume: &Volume) -> Mount<'_> {
@@ -132,8 +134,8 @@ fn a_user_without_rights_makes_mounts_and_unmounts_a_volume_of_his_own() {
         cat mnt/file
         "$ENVELOPEFS" umount mnt"#;
     // The build folder may be closed to others.
-    let program = volume.home().join("envelopefs");
-    fs::copy(volume.envelopefs("status").get_program(), &program).unwrap();
+    let copy = volume.home().join("envelopefs");
+    install(&program(), &copy);
     let mut command = Command::new("unshare");
     command.args([
         "--mount",
@@ -148,7 +150,7 @@ fn a_user_without_rights_makes_mounts_and_unmounts_a_volume_of_his_own() {
         .env("XDG_RUNTIME_DIR", volume.home().join("run"));
     command
         .env_remove("XDG_CONFIG_HOME")
-        .env("ENVELOPEFS", program)
+        .env("ENVELOPEFS", copy)
         .env("AS_NOBODY", as_nobody);
     assert_eq!(run(&mut command), "65534 644\nmine\n");
 }

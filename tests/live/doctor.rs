@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{NOBODY, Volume, program, require_root, run, shell, wait_until};
+use crate::harness::{NOBODY, Volume, install, program, require_root, run, shell, wait_until};
 
 /// The exit code, and each finding by its check.
 fn findings(command: &mut Command) -> (i32, Vec<Value>) {
@@ -18,13 +18,33 @@ fn findings(command: &mut Command) -> (i32, Vec<Value>) {
 }
 
 fn doctor(volume: &Volume, arguments: &[&str]) -> (i32, Vec<Value>) {
+    findings(&mut doctor_of(volume, arguments))
+}
+
+fn doctor_of(volume: &Volume, arguments: &[&str]) -> Command {
     let mut command = volume.envelopefs("doctor");
-    findings(
-        command
-            .arg(volume.cipher_dir())
-            .arg("--json")
-            .args(arguments),
-    )
+    command
+        .arg(volume.cipher_dir())
+        .arg("--json")
+        .args(arguments);
+    command
+}
+
+/// The same command in a namespace without the mounts of other tests, which doctor looks at too: a daemon that one of them
+/// has just killed would decide the exit code.
+fn alone(command: &Command) -> Command {
+    require_root();
+    let script = "umount --all --lazy --internal-only --types fuse.envelopefs && exec \"$@\"";
+    let mut alone = Command::new("unshare");
+    alone.args(["--mount", "sh", "-c", script, "sh"]);
+    alone.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => alone.env(name, value),
+            None => alone.env_remove(name),
+        };
+    }
+    alone
 }
 
 /// The one finding of this check that speaks of `about`.
@@ -90,7 +110,7 @@ fn without_the_device_it_ends_as_a_mount_would() {
 /// A copy that `nobody` may run, wherever the build lies.
 fn for_nobody(volume: &Volume, limits: &[&str]) -> Command {
     let copy = volume.home().join("envelopefs");
-    fs::copy(program(), &copy).unwrap();
+    install(&program(), &copy);
     let nobody = NOBODY.to_string();
     let mut command = Command::new("prlimit");
     command.args(limits);
@@ -135,7 +155,7 @@ fn a_key_that_is_gone_fails_and_its_content_is_never_shown() {
     let volume = Volume::create(&[]);
     let keyring = fs::read_to_string(volume.keyring()).unwrap();
     fs::write(volume.keyring(), &keyring[..keyring.len() / 2]).unwrap();
-    let (code, found) = doctor(&volume, &[]);
+    let (code, found) = findings(&mut alone(&doctor_of(&volume, &[])));
     let key = of(&found, "key", &volume.key());
     is(key, "fail");
     assert_eq!(code, 12);
@@ -160,16 +180,11 @@ fn a_provider_that_never_answers_is_not_waited_for() {
     let text = fs::read_to_string(&config).unwrap();
     let uri = format!("kmip://127.0.0.1:{port}/k");
     fs::write(&config, text.replace(&volume.key(), &uri)).unwrap();
-    let mut command = volume.envelopefs("doctor");
+    let mut command = doctor_of(&volume, &["--time-limit", "1s"]);
     for name in ["CA", "CERT", "KEY"] {
         command.env(format!("ENVELOPEFS_KMIP_{name}_FILE"), "/nonexistent");
     }
-    let (code, found) =
-        findings(
-            command
-                .arg(volume.cipher_dir())
-                .args(["--json", "--time-limit", "1s"]),
-        );
+    let (code, found) = findings(&mut alone(&command));
     is(of(&found, "key", &uri), "fail");
     assert!([12, 13].contains(&code), "{code}");
 }
@@ -202,15 +217,14 @@ fn a_mount_whose_process_is_gone_is_found() {
 
 #[test]
 fn a_full_disk_is_told_of() {
-    require_root();
     let volume = Volume::create(&[]);
     let script = "mount -t tmpfs -o size=1m none \"$1\" && cp -a \"$2\" \"$1/enc\"
         dd if=/dev/zero of=\"$1/full\" bs=4k 2>/dev/null || true
         exec \"$0\" doctor --json \"$1/enc\"";
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", script]).arg(program());
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(program());
     command.arg(volume.mountpoint()).arg(volume.cipher_dir());
-    let (code, found) = findings(&mut command);
+    let (code, found) = findings(&mut alone(&command));
     is(of(&found, "space", "no space"), "fail");
     assert_eq!(code, 1);
 }

@@ -380,6 +380,15 @@ fn describe(output: &Output) -> String {
     )
 }
 
+/// Puts a program to run at `to`. Another process does it: what a test beside this one starts just then would hold a
+/// descriptor of it open for writing, and "text file busy" would be all that came of running it.
+pub(crate) fn install(from: &Path, to: &Path) {
+    run(Command::new("install")
+        .args(["-m", "755"])
+        .arg(from)
+        .arg(to));
+}
+
 /// Runs a bash script, whose every command must succeed, in a folder.
 pub(crate) fn shell(folder: &Path, script: &str) -> String {
     run(&mut shell_command(folder, script))

@@ -1,14 +1,14 @@
 //! Mounts that nobody uses, `lock --all`, and a passphrase that an agent has.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Mount, Volume, errno, is_mounted, is_running, refuses, require_root, run, shell, wait_until,
+    Mount, Volume, errno, install, is_mounted, is_running, refuses, require_root, run, shell,
+    wait_until,
 };
 
 fn locked(mount: &Mount<'_>) -> String {
@@ -125,8 +125,9 @@ fn put_agent(volume: &Volume, answer: &str) -> String {
     let agent = folder.join("systemd-ask-password");
     let asked = volume.home().join("asked");
     let script = format!("#!/bin/sh\necho \"$@\" >> {}\n{answer}\n", asked.display());
-    fs::write(&agent, script).unwrap();
-    fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).unwrap();
+    let written = folder.join("written");
+    fs::write(&written, script).unwrap();
+    install(&written, &agent);
     format!("{}:/usr/bin:/bin:/usr/sbin:/sbin", folder.display())
 }
 

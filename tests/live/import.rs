@@ -467,7 +467,7 @@ fn ordinary_users_are_told_that_it_needs_root() {
     let folder = Folder::filled();
     // The program may lie where nobody else gets in.
     let copy = folder.path("program");
-    fs::copy(crate::harness::program(), &copy).unwrap();
+    crate::harness::install(&crate::harness::program(), &copy);
     let mut command = Command::new("setpriv");
     command
         .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])

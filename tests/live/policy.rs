@@ -3,13 +3,13 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 
 use crate::harness::{
-    Mount, NOBODY, Volume, errno, refuses, require_root, run, shell, shell_as_nobody,
+    Mount, NOBODY, Volume, errno, install, refuses, require_root, run, shell, shell_as_nobody,
 };
 
 const KEY_DENIED: i32 = 12;
@@ -132,7 +132,7 @@ fn every_request_is_denied_that_the_policy_denies() {
 fn two_programs(volume: &Volume) -> (PathBuf, PathBuf) {
     let (good, other) = (volume.home().join("good"), volume.home().join("other"));
     for program in [&good, &other] {
-        fs::copy("/bin/cat", program).unwrap();
+        install(Path::new("/bin/cat"), program);
     }
     (good, other)
 }
