@@ -11,6 +11,7 @@
 mod ahead;
 mod buffers;
 mod commit;
+mod ctimes;
 mod error;
 mod holes;
 mod keys;
@@ -46,6 +47,7 @@ use crate::volume::{ChunkTag, FileMaterial, SealedFile};
 
 pub use buffers::with_buffer;
 pub use commit::{CommitTicket, SyncKind};
+pub use ctimes::Ctimes;
 pub use error::{ContentError, Damage};
 pub use holes::Seek;
 pub use keys::EpochKeys;
@@ -55,6 +57,7 @@ pub use shared::exclude_writers;
 pub use slots::exchange_slots;
 pub use verify::{Extent, Lost};
 
+use ctimes::ToldCtime;
 use keys::SubkeyCache;
 use session::WriterSession;
 use told_mtime::ToldMtime;
@@ -99,6 +102,8 @@ struct State {
     shrinks: u64,
     /// The time of the last change that the kernel is known to have; see [`OpenFile::tell_mtime`].
     told_mtime: Option<ToldMtime>,
+    /// The time of the last change of the inode that the kernel is known to have; see [`OpenFile::tell_ctime`].
+    told_ctime: Option<ToldCtime>,
 }
 
 /// What tells one header of a file from the next.
@@ -328,6 +333,7 @@ impl State {
             searched: CipherLen(0),
             shrinks: 0,
             told_mtime: None,
+            told_ctime: None,
         }
     }
 }

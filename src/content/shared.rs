@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use parking_lot::RwLockWriteGuard;
 
-use crate::crypto::LockedMemoryError;
 use crate::format::all_zeros;
 use crate::format::header::{FIXED_LEN, FileHeader};
 use crate::format::layout::Layout;
@@ -65,11 +64,8 @@ impl OpenFile {
         layout: Layout,
         new: FileMaterial,
     ) -> Result<Self, ContentError> {
-        let created: Result<_, LockedMemoryError> = Self::create(file, layout, new);
-        let open = Self {
-            shared: true,
-            ..created?
-        };
+        let mut open = Self::create(file, layout, new)?;
+        open.shared = true;
         open.close()?;
         Ok(open)
     }
@@ -84,10 +80,8 @@ impl OpenFile {
         header: FileHeader,
         keys: EpochKeys,
     ) -> Result<Self, ContentError> {
-        let open = Self {
-            shared: true,
-            ..Self::authentic(file, header, keys)?
-        };
+        let mut open = Self::authentic(file, header, keys)?;
+        open.shared = true;
         let mut state = open.state.write();
         let _turn = Turn(Arc::clone(&state.file));
         open.find_end(&mut state)?;

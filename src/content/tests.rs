@@ -277,10 +277,8 @@ fn a_write_past_the_kernels_cache_has_its_own_time() {
 #[test]
 fn where_other_mounts_write_too_no_time_is_put_back() {
     let bench = Bench::new();
-    let file = OpenFile {
-        shared: true,
-        ..bench.create()
-    };
+    let mut file = bench.create();
+    file.shared = true;
     file.tell_mtime(Timestamp { secs: 3, nanos: 4 });
     write(&file, 0, &pattern(10, 0));
     file.settle_mtime().unwrap();

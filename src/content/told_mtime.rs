@@ -8,8 +8,8 @@ use std::io;
 
 use crate::storage::Timestamp;
 
-use super::OpenFile;
 use super::writer::put_back_mtime;
+use super::{OpenFile, State};
 
 /// What the kernel has, as long as it sends no other.
 #[derive(Debug, Clone, Copy)]
@@ -25,10 +25,13 @@ impl OpenFile {
         self.state.write().told_mtime = self.told(time);
     }
 
-    /// What is written past the kernel's cache leaves its time as it was: that of the ciphertext file is better.
+    /// What is written past the kernel's cache leaves its times as they were: those of the ciphertext file are better.
     pub fn written_past_cache(&self) {
-        if self.state.read().told_mtime.is_some() {
-            self.state.write().told_mtime = None;
+        let is_told = |state: &State| state.told_mtime.is_some() || state.told_ctime.is_some();
+        if is_told(&self.state.read()) {
+            let mut state = self.state.write();
+            state.told_mtime = None;
+            state.told_ctime = None;
         }
     }
 

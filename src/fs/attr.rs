@@ -65,7 +65,9 @@ impl FileSystem {
             blocks: stat.blocks,
             atime: stat.atime,
             mtime: stat.mtime,
-            ctime: stat.ctime,
+            ctime: open
+                .and_then(OpenFile::told_ctime)
+                .unwrap_or_else(|| self.ctimes.of(stat)),
             btime: stat.btime.filter(|_| self.options.seal.is_none()),
             kind: stat.kind,
             mode: stat.mode,

@@ -43,8 +43,9 @@ use std::time::Duration;
 use lru::LruCache;
 use parking_lot::Mutex;
 
+use crate::content::Ctimes;
 use crate::storage::Node;
-use crate::volume::{Seal, Volume};
+use crate::volume::{KeptCtime, Seal, Volume};
 
 pub use attr::{Attr, Entry};
 pub use caller::Caller;
@@ -101,6 +102,9 @@ pub struct FsOptions {
     pub seal: Option<Arc<Seal>>,
 }
 
+/// Files whose time of the last change is remembered where it is not that of the ciphertext file.
+const MOST_CTIMES: NonZeroUsize = NonZeroUsize::new(KeptCtime::MOST).expect("not zero");
+
 /// The grace where nothing else is said.
 pub const DEFAULT_OFFLINE_GRACE: Duration = Duration::from_secs(3600);
 
@@ -131,6 +135,7 @@ pub struct FileSystem {
     folder_nodes: Mutex<LruCache<Ino, Arc<Node>>>,
     committer: Committer,
     unsynced: Arc<Unsynced>,
+    ctimes: Arc<Ctimes>,
     locks: LockTable,
     moves: Moves,
     exports: Option<Exports>,
@@ -164,6 +169,7 @@ impl FileSystem {
             space: Space::new(volume.root()),
             committer: Committer::start(Arc::clone(volume.root()), Arc::clone(&unsynced)),
             unsynced,
+            ctimes: Arc::new(Ctimes::new(&kept_ctimes(&volume), MOST_CTIMES)),
             locks: LockTable::default(),
             moves: Moves::default(),
             exports: exports.transpose()?,
@@ -208,7 +214,19 @@ impl FileSystem {
         if let Err(error) = &synced {
             tracing::warn!(%error, "could not sync the ciphertext folder at the end of the mount");
         }
+        self.keep_ctimes();
         committed && flushed && synced.is_ok()
+    }
+
+    /// For the next mount. What cannot be kept costs programs that compare such times another look at some files.
+    fn keep_ctimes(&self) {
+        let kept = match self.ctimes.to_keep() {
+            Some(ctimes) => self.volume.keep_ctimes(&ctimes),
+            None => Ok(()),
+        };
+        if let Err(error) = kept {
+            tracing::info!(%error, "files will show other times of their last change (ctime) in the next mount");
+        }
     }
 
     /// Counters for `status`.
@@ -274,4 +292,9 @@ impl FileSystem {
     fn inode(&self, ino: Ino) -> Result<Arc<Inode>, FsError> {
         self.inodes.find(ino).ok_or(FsError::STALE)
     }
+}
+
+fn kept_ctimes(volume: &Volume) -> Vec<KeptCtime> {
+    let unread = |error| tracing::info!(%error, "files may show other times of their last change (ctime) than in the last mount");
+    volume.kept_ctimes().map_err(unread).unwrap_or_default()
 }

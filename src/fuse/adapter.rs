@@ -25,7 +25,8 @@ use crate::storage::{self, XattrSet};
 
 use super::capabilities::{self, Features};
 use super::convert::{
-    caller, device, errno, file_attr, file_type, generation, ino, maker, system_time, time_change,
+    as_fuser_read_it, caller, device, errno, file_attr, file_type, generation, ino, maker,
+    system_time, time_change,
 };
 use super::locks::{self, LockWaiters, Waiter};
 use super::session::MountConfig;
@@ -304,7 +305,7 @@ impl Filesystem for Adapter {
         size: Option<u64>,
         atime: Option<TimeOrNow>,
         mtime: Option<TimeOrNow>,
-        _ctime: Option<SystemTime>,
+        ctime: Option<SystemTime>,
         handle: Option<FileHandle>,
         _crtime: Option<SystemTime>,
         _chgtime: Option<SystemTime>,
@@ -322,6 +323,7 @@ impl Filesystem for Adapter {
             size,
             atime,
             mtime,
+            ctime: ctime.map(as_fuser_read_it),
         };
         let ask = Ask::SetAttr(ino(inode), handle.map(fh), &change);
         admitted!(self, "setattr", inode, request, reply, ask);

@@ -104,7 +104,7 @@ pub(super) fn system_time(time: Timestamp) -> SystemTime {
 
 /// The time that the kernel meant: fuser 0.18 takes nanoseconds backwards, where before the epoch too they count
 /// forwards (`system_time_from_time` in its src/time.rs).
-fn as_fuser_read_it(time: SystemTime) -> Timestamp {
+pub(super) fn as_fuser_read_it(time: SystemTime) -> Timestamp {
     match time.duration_since(SystemTime::UNIX_EPOCH) {
         Err(before) => Timestamp {
             secs: -(before.duration().as_secs() as i64),

@@ -14,6 +14,8 @@ pub(super) const LOCK: &[u8] = b"lock";
 pub(super) const RUN: &[u8] = b"run";
 /// Which files a `reencrypt` has done that was cut short.
 pub(super) const DONE: &[u8] = b"reencrypt";
+/// Which times of their last changes files show that are not the ciphertext files'.
+pub(super) const CTIMES: &[u8] = b"ctimes";
 /// There while a mount may write; the marks of shared mounts begin so.
 pub(super) const IN_USE: &[u8] = b"in-use";
 
@@ -29,8 +31,8 @@ pub(super) const NEW_IMPORT: &[u8] = b"import.new";
 pub(super) const NEW_POLICY: &[u8] = b"policy.toml.new";
 
 /// The entries that belong in the folder, beside the marks of shared mounts.
-pub(super) const ENTRIES: [&[u8]; 10] = [
-    CONFIG, LOCK, RUN, DONE, IN_USE, IMPORT, NEW_IMPORT, SEAL, POLICY, NEW_POLICY,
+pub(super) const ENTRIES: [&[u8]; 11] = [
+    CONFIG, LOCK, RUN, DONE, CTIMES, IN_USE, IMPORT, NEW_IMPORT, SEAL, POLICY, NEW_POLICY,
 ];
 
 /// A name of this module's own.

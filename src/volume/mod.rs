@@ -2,6 +2,7 @@
 
 mod audit;
 mod create;
+mod ctimes;
 mod custody;
 mod done_list;
 mod error;
@@ -40,6 +41,7 @@ use crate::storage::{LockGuard, Node};
 
 pub use audit::Asker;
 pub use create::{CreateOptions, create, create_in};
+pub use ctimes::KeptCtime;
 pub use done_list::DoneList;
 pub use error::VolumeError;
 pub use file_keys::{FileMaterial, NewFile};

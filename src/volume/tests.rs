@@ -1,5 +1,6 @@
 //! Volumes made and opened in temporary folders, with real key files.
 
+mod ctimes;
 mod folders;
 mod given;
 mod keys;

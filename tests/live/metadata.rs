@@ -182,8 +182,8 @@ fn times_are_kept_to_the_nanosecond() {
     assert_eq!(metadata.accessed().unwrap(), then);
 }
 
-/// Programs that remember times, as git does, find every file as they left it. Within a tick of the kernel's clock, in which
-/// most of these are made, written and closed, the kernel makes no new time, and has none to send.
+/// Programs that remember times, as git does, find every file as they left it, whatever they did to it. Within a tick of the
+/// kernel's clock, in which most of these are made, written and closed, the kernel makes no new time, and has none to send.
 #[test]
 fn times_are_the_same_after_a_new_mount() {
     let volume = Volume::create(&[]);
@@ -200,13 +200,27 @@ fn times_are_the_same_after_a_new_mount() {
         let mut file = file.append(true).open(mount.path(name)).unwrap();
         file.write_all(b"and more").unwrap();
     }
-    let times = |mount: &Mount<'_>| -> Vec<SystemTime> {
-        let time = |name| fs::metadata(mount.path(name)).unwrap().modified().unwrap();
-        names.iter().map(|name| time(name.as_str())).collect()
+    let script = "for name in $(seq 0 7 292); do
+        chmod 600 $name; setfattr -n user.a -v b $name; touch -d '2001-01-01 UTC' $((name + 1))
+        mv $((name + 2)) moved; mv moved $((name + 2)); ln $((name + 3)) $name.link; truncate -s 7 $((name + 4))
+        head -c 100000 /dev/zero > $((name + 5))
+    done";
+    shell(mount.root(), script);
+    let times = |mount: &Mount<'_>| -> Vec<_> {
+        let times = |name: &String| {
+            let found = fs::metadata(mount.path(name)).unwrap();
+            let (mtime, ctime) = (found.modified().unwrap(), found.ctime_nsec());
+            (name.clone(), mtime, found.ctime(), ctime)
+        };
+        names.iter().map(times).collect()
     };
     let before = times(&mount);
     let mount = mount.again();
     assert_eq!(times(&mount), before);
+    let mount = mount.again();
+    assert_eq!(times(&mount), before, "after a mount that changed nothing");
+    fs::remove_file(volume.cipher_dir().join(".envelopefs/ctimes")).unwrap();
+    assert_ne!(times(&mount.again()), before);
 }
 
 #[test]

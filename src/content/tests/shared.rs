@@ -265,11 +265,8 @@ fn an_empty_file_gets_one_header_whoever_comes_first() {
             .open_child_file(&name, Access::ReadWrite)
             .unwrap()
     };
-    let late = bench.adopt(again());
-    let late = OpenFile {
-        shared: true,
-        ..late
-    };
+    let mut late = bench.adopt(again());
+    late.shared = true;
     let first = bench.adopt(again());
     first.write(PlainOffset(0), b"first").unwrap();
     for result in [late.close(), late.write(PlainOffset(0), b"late")] {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::content::OpenFile;
 use crate::fs::attr::{Attr, Entry};
 use crate::fs::error::FsError;
 use crate::fs::handles::Fh;
@@ -36,6 +37,8 @@ pub struct AttrChange {
     pub atime: Option<TimeChange>,
     /// Last change of content.
     pub mtime: Option<TimeChange>,
+    /// The last change of all, which the kernel has made itself and shows.
+    pub ctime: Option<Timestamp>,
 }
 
 /// Set-user-id and set-group-id.
@@ -124,7 +127,7 @@ impl FileSystem {
             return done(self.change_attr(ino, &change));
         };
         let fs = Arc::clone(self);
-        let finish = move |file: Result<Arc<crate::content::OpenFile>, FsError>| {
+        let finish = move |file: Result<Arc<OpenFile>, FsError>| {
             done(file.and_then(|file| {
                 let inode = fs.inode(ino)?;
                 fs.resize(caller, &inode, &file, size)?;
@@ -145,7 +148,7 @@ impl FileSystem {
         &self,
         caller: Caller,
         inode: &Inode,
-        file: &crate::content::OpenFile,
+        file: &OpenFile,
         size: u64,
     ) -> Result<(), FsError> {
         // A cut writes the header through to the disk.
@@ -162,7 +165,7 @@ impl FileSystem {
     /// Content changed by other than root: the file may no longer lend its owner's identity.
     pub(in crate::fs) fn clear_set_id(
         &self,
-        file: &crate::content::OpenFile,
+        file: &OpenFile,
         caller: Option<Caller>,
     ) -> Result<(), FsError> {
         let stat = file.stat()?;
@@ -208,7 +211,25 @@ impl FileSystem {
         if change.atime.is_some() || change.mtime.is_some() {
             self.change_times(&inode, time_set(change.atime), time_set(change.mtime))?;
         }
-        Ok(self.attr(&inode, &self.stat(&inode)?))
+        let stat = self.stat(&inode)?;
+        self.tell_ctime(&inode, &stat, change.ctime);
+        Ok(self.attr(&inode, &stat))
+    }
+
+    /// The kernel owns the times of files whose writes it caches, and tells each that it makes; else it takes what it is
+    /// given.
+    fn tell_ctime(&self, inode: &Inode, stat: &Stat, told: Option<Timestamp>) {
+        match (inode.open_file(), told) {
+            (Some(open), told) => open.tell_ctime(told, &self.ctimes),
+            (None, Some(told)) => self.ctimes.note(stat, told),
+            (None, None) => {}
+        }
+    }
+
+    /// A file that was just made has the times that the kernel is about to be given, until it makes others.
+    pub(in crate::fs) fn tell_times_of_new(&self, open: &OpenFile, stat: &Stat) {
+        open.tell_mtime(stat.mtime);
+        open.tell_ctime(Some(stat.ctime), &self.ctimes);
     }
 
     fn change_times(&self, inode: &Inode, atime: TimeSet, mtime: TimeSet) -> Result<(), FsError> {

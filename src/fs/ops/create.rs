@@ -116,7 +116,7 @@ impl FileSystem {
         let stat = stat.and_then(|stat| self.keep_set_gid(caller, mode, stat, node));
         // Without its header the file would be an error to readers.
         let stat = stat.inspect_err(|_error| take_back(&place))?;
-        open.tell_mtime(stat.mtime);
+        self.tell_times_of_new(&open, &stat);
         let inode = self.inodes.look_up(&stat, parent, place.cname.clone());
         let open = install(&mut inode.open_slot().lock(), open);
         // A run over all files finds it from here on.

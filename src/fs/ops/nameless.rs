@@ -61,7 +61,7 @@ impl FileSystem {
         let open = self.new_open_file(file, material)?;
         let node = Arc::new(self.with_descriptors(|| Ok(open.node()?))?);
         let stat = self.keep_set_gid(caller, mode, open.stat()?, || open.node())?;
-        open.tell_mtime(stat.mtime);
+        self.tell_times_of_new(&open, &stat);
         let whereabouts = Whereabouts::Nameless {
             parent: Arc::clone(parent),
             node: Arc::clone(&node),

@@ -9,7 +9,7 @@ use crate::fs::inodes::{Ino, Inode, Whereabouts};
 use crate::fs::ops::create::{dir_id_entry, temporary_name};
 use crate::fs::resolve::Place;
 use crate::fs::stats::Operation;
-use crate::storage::{CName, FileKind, Node, RenameFlags};
+use crate::storage::{CName, FileKind, Node, RenameFlags, Stat};
 
 impl FileSystem {
     /// Removes a name of what is not a folder.
@@ -45,12 +45,18 @@ impl FileSystem {
         work()?;
         self.unsynced.removed(number);
         if stat.nlink == 1 {
-            self.committer.leave(&inode);
+            self.last_name_is_gone(&inode, &stat);
         }
         if whereabouts.needs(parent, &place.cname) {
             *whereabouts = Whereabouts::Held(node);
         }
         Ok(())
+    }
+
+    /// Of an inode that nobody can find again, nothing is remembered. `stat`: what it was before.
+    pub(in crate::fs) fn last_name_is_gone(&self, inode: &Inode, stat: &Stat) {
+        self.committer.leave(inode);
+        self.ctimes.forget(stat);
     }
 
     /// Removes an empty folder.

@@ -114,7 +114,7 @@ impl FileSystem {
             return Ok(());
         }
         if let (1, Some(target)) = (found.stat.nlink, &target) {
-            self.committer.leave(target);
+            self.last_name_is_gone(target, &found.stat);
         }
         if at.needs(&to.parent, &to.place.cname) {
             **at = Whereabouts::Held(Arc::clone(&found.node));

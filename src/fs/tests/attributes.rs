@@ -101,6 +101,116 @@ fn times_that_were_set_outlive_the_close_and_the_commit() {
     assert_eq!(bench.find(ROOT, b"f").unwrap().mtime.secs, 1000);
 }
 
+/// As the kernel sends the times that it has made.
+fn told(secs: i64) -> AttrChange {
+    AttrChange {
+        mtime: Some(time(secs)),
+        ctime: Some(Timestamp { secs, nanos: 5 }),
+        ..AttrChange::default()
+    }
+}
+
+#[test]
+fn the_time_of_the_last_change_is_the_one_that_the_kernel_made_whatever_is_written_for_it() {
+    let bench = Bench::new(NameMode::Encrypted);
+    let (ino, fh) = bench.make(ROOT, b"open").unwrap();
+    bench.write(fh, 0, &pattern(9000), false).unwrap();
+    bench.set(ino, None, told(1000)).unwrap();
+    let ctime = |bench: &Bench, name| bench.find(ROOT, name).unwrap().ctime.secs;
+    assert_eq!(ctime(&bench, b"open"), 1000);
+    bench.release(fh).unwrap();
+    let open = bench.fs.inode(ino).unwrap().open_file();
+    assert!(open.unwrap().needs_commit(), "its header is yet to come");
+    let closed = bench.put(ROOT, b"closed", b"small");
+    bench.fs.committer.commit_now();
+    bench.set(closed, None, told(2000)).unwrap();
+    for _ in 0..2 {
+        assert_eq!(ctime(&bench, b"open"), 1000);
+        assert_eq!(ctime(&bench, b"closed"), 2000);
+    }
+    let bench = bench.reopened().reopened();
+    assert_eq!(ctime(&bench, b"open"), 1000);
+    assert_eq!(ctime(&bench, b"closed"), 2000);
+}
+
+#[test]
+fn a_new_file_keeps_the_time_that_its_maker_was_told() {
+    let bench = Bench::new(NameMode::Encrypted);
+    let (_, fh) = bench.make(ROOT, b"f").unwrap();
+    let made = bench.find(ROOT, b"f").unwrap().ctime;
+    std::thread::sleep(Duration::from_millis(20));
+    bench.write(fh, 0, &pattern(9000), false).unwrap();
+    bench.release(fh).unwrap();
+    assert_eq!(bench.find(ROOT, b"f").unwrap().ctime, made);
+    let bench = bench.reopened();
+    assert_eq!(bench.find(ROOT, b"f").unwrap().ctime, made);
+}
+
+#[test]
+fn what_changes_without_a_word_of_the_kernel_shows_the_ciphertexts_time() {
+    let bench = Bench::new(NameMode::Encrypted);
+    let ino = bench.put(ROOT, b"f", b"x");
+    let mode = AttrChange {
+        mode: Some(0o600),
+        ..AttrChange::default()
+    };
+    let on_disk = |bench: &Bench| {
+        use std::os::unix::fs::MetadataExt as _;
+        bench.on_disk(b"f").metadata().unwrap().ctime()
+    };
+    for is_open in [false, true] {
+        let fh = is_open.then(|| bench.opened(ino, true).unwrap());
+        bench.set(ino, None, told(1000)).unwrap();
+        assert_eq!(bench.getattr(ino, None).unwrap().ctime.secs, 1000);
+        bench.set(ino, None, mode).unwrap();
+        assert_eq!(
+            bench.getattr(ino, None).unwrap().ctime.secs,
+            on_disk(&bench)
+        );
+        fh.into_iter().for_each(|fh| bench.release(fh).unwrap());
+        assert_eq!(
+            bench.getattr(ino, None).unwrap().ctime.secs,
+            on_disk(&bench)
+        );
+    }
+    bench.set(ino, None, told(1000)).unwrap();
+    let bench = bench.reopened();
+    assert_eq!(bench.find(ROOT, b"f").unwrap().ctime.secs, 1000);
+    // As who works in the ciphertext folder does.
+    let path = bench.on_disk(b"f");
+    let moved = path.with_extension("moved");
+    std::fs::rename(&path, &moved).unwrap();
+    std::fs::rename(&moved, &path).unwrap();
+    assert_eq!(bench.find(ROOT, b"f").unwrap().ctime.secs, on_disk(&bench));
+}
+
+#[test]
+fn where_other_mounts_write_too_the_ciphertexts_time_shows() {
+    let shared = || FsOptions {
+        shared: true,
+        ..FsOptions::default()
+    };
+    let bench = Bench::with(NameMode::Encrypted, shared());
+    let (ino, fh) = bench.make(ROOT, b"f").unwrap();
+    bench.set(ino, None, told(1000)).unwrap();
+    assert_ne!(bench.find(ROOT, b"f").unwrap().ctime.secs, 1000);
+    bench.release(fh).unwrap();
+    let bench = bench.reopened_with(shared());
+    assert_ne!(bench.find(ROOT, b"f").unwrap().ctime.secs, 1000);
+}
+
+#[test]
+fn what_is_written_past_the_kernels_cache_shows_the_ciphertexts_time() {
+    let bench = Bench::new(NameMode::Encrypted);
+    let (ino, fh) = bench.make(ROOT, b"f").unwrap();
+    bench.set(ino, None, told(1000)).unwrap();
+    bench.written_past_cache(fh).unwrap();
+    bench.write(fh, 0, b"x", false).unwrap();
+    assert_ne!(bench.getattr(ino, Some(fh)).unwrap().ctime.secs, 1000);
+    bench.release(fh).unwrap();
+    assert_ne!(bench.getattr(ino, None).unwrap().ctime.secs, 1000);
+}
+
 #[test]
 fn attributes_come_back_and_are_sealed_on_disk() {
     let bench = Bench::new(NameMode::Encrypted);
