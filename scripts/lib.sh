@@ -261,7 +261,7 @@ end_processes_of() {
         [ -n "$pids" ] || return 0
         sleep 0.1
     done
-    warn "still running after $tries tries: $(tr '\n' ' ' <<<"$pids")"
+    warn "still running after $tries tries: $(pgrep -af "$1/" | tr '\n' ' ')"
     # shellcheck disable=SC2086
     as_root kill -9 $pids 2>/dev/null || true
 }

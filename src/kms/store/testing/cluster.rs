@@ -1,6 +1,7 @@
 //! A PostgreSQL server of the tests' own. It ends, and leaves nothing, with the process that started it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -65,6 +66,8 @@ impl Cluster {
         let mut shell = command
             .args(["-c", SCRIPT, "sh", BIN, &port.to_string()])
             .current_dir("/")
+            // A test in a process of its own takes its whole group away when it ends, and this has to clear up then.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
