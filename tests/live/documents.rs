@@ -142,16 +142,21 @@ impl Reader {
         run(&mut bash).replace(&self.home().display().to_string(), ADA)
     }
 
-    /// Ends the servers.
+    /// Ends the servers, and what they have started: PyKMIP's leaves a process behind otherwise.
     pub(crate) fn stop_servers(&self) {
         for file in self.pid_files() {
             let Ok(pid) = fs::read_to_string(&file).unwrap().trim().parse::<i32>() else {
                 continue;
             };
-            let server = rustix::process::Pid::from_raw(pid).unwrap();
-            // It may have ended by itself.
-            let _ended = rustix::process::kill_process(server, rustix::process::Signal::KILL);
-            wait_until("a server to end", || !is_running(pid.unsigned_abs()));
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+            let children = children.unwrap_or_default();
+            let children = children.split_whitespace().map(|pid| pid.parse().unwrap());
+            for pid in std::iter::once(pid).chain(children) {
+                let server = rustix::process::Pid::from_raw(pid).unwrap();
+                // It may have ended by itself.
+                let _ended = rustix::process::kill_process(server, rustix::process::Signal::KILL);
+                wait_until("a server to end", || !is_running(pid.unsigned_abs()));
+            }
             fs::remove_file(file).unwrap();
         }
     }
