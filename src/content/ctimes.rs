@@ -1,9 +1,9 @@
 //! The time of the last change of an inode, where the kernel owns it.
 //!
 //! A kernel that caches writes makes this time too, and tells each that it makes. Nobody can set it: the ciphertext file has
-//! the time of the daemon's last call, some milliseconds later. What the kernel had would be gone once it forgets the inode,
-//! and programs that compare such times (git, backups) would take the file for changed. So what the kernel was told is noted
-//! beside the time that the ciphertext file had then. As long as it has just that time, nothing has changed it since.
+//! the time of the daemon's last call, which may be a commit seconds later. What the kernel had would be gone once it forgets
+//! the inode, and programs that compare such times (git, backups) would take the file for changed. So it is noted beside the
+//! time that the ciphertext file had then. As long as that file has just this time, nothing has changed it since.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
