@@ -1,7 +1,9 @@
 //! Volumes and mounts that leave nothing behind, and commands that say why they failed.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -136,7 +138,28 @@ impl Drop for Volume {
     fn drop(&mut self) {
         // Also what a command mounted that should have refused to.
         clear_mounts_below(self.home());
+        let begun = Instant::now();
+        while has_daemon(self.home()) && begun.elapsed() < Duration::from_secs(5) {
+            thread::sleep(Duration::from_millis(20));
+        }
     }
+}
+
+/// Whether a daemon is still at a volume below `folder`: it writes its last data after the unmount, and the folder could not
+/// be removed meanwhile.
+fn has_daemon(folder: &Path) -> bool {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut lines =
+        processes.map(|entry| fs::read(entry.path().join("cmdline")).unwrap_or_default());
+    lines.any(|line| {
+        let mut words = line
+            .split(|byte| *byte == 0)
+            .map(|word| Path::new(OsStr::from_bytes(word)));
+        let is_ours = words
+            .next()
+            .is_some_and(|program| program.ends_with("envelopefs"));
+        is_ours && words.any(|word| word.starts_with(folder))
+    })
 }
 
 /// A live mount; unmounted when dropped.
