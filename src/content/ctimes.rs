@@ -5,7 +5,6 @@
 //! the inode, and programs that compare such times (git, backups) would take the file for changed. So it is noted beside the
 //! time that the ciphertext file had then. As long as that file has just this time, nothing has changed it since.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use lru::LruCache;
@@ -24,14 +23,14 @@ pub struct Ctimes(RwLock<Table>);
 struct Table {
     /// By inode number: the time of the ciphertext file, and the one that the kernel has.
     noted: LruCache<u64, (Timestamp, Timestamp)>,
-    limit: NonZeroUsize,
+    limit: usize,
     /// Whether anything was noted since the table was kept last.
     changed: bool,
 }
 
 impl Ctimes {
     /// Begins with what an earlier mount kept, the newest last.
-    pub fn new(kept: &[KeptCtime], limit: NonZeroUsize) -> Self {
+    pub fn new(kept: &[KeptCtime], limit: usize) -> Self {
         // With a bound of its own it would take the memory for all of it at once.
         let mut noted = LruCache::unbounded();
         for one in kept {
@@ -67,7 +66,7 @@ impl Ctimes {
             table.noted.pop(&stat.ino);
         } else {
             table.noted.put(stat.ino, (stat.ctime, told));
-            if table.noted.len() > table.limit.get() {
+            if table.noted.len() > table.limit {
                 table.noted.pop_lru();
             }
         }
@@ -137,7 +136,7 @@ impl Drop for OpenFile {
 mod tests {
     use super::*;
 
-    const LIMIT: NonZeroUsize = NonZeroUsize::new(2).unwrap();
+    const LIMIT: usize = 2;
 
     fn at(secs: i64) -> Timestamp {
         Timestamp { secs, nanos: 7 }

@@ -102,9 +102,6 @@ pub struct FsOptions {
     pub seal: Option<Arc<Seal>>,
 }
 
-/// Files whose time of the last change is remembered where it is not that of the ciphertext file.
-const MOST_CTIMES: NonZeroUsize = NonZeroUsize::new(KeptCtime::MOST).expect("not zero");
-
 /// The grace where nothing else is said.
 pub const DEFAULT_OFFLINE_GRACE: Duration = Duration::from_secs(3600);
 
@@ -169,7 +166,7 @@ impl FileSystem {
             space: Space::new(volume.root()),
             committer: Committer::start(Arc::clone(volume.root()), Arc::clone(&unsynced)),
             unsynced,
-            ctimes: Arc::new(Ctimes::new(&kept_ctimes(&volume), MOST_CTIMES)),
+            ctimes: Arc::new(Ctimes::new(&kept_ctimes(&volume), KeptCtime::MOST)),
             locks: LockTable::default(),
             moves: Moves::default(),
             exports: exports.transpose()?,

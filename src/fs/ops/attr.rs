@@ -212,18 +212,15 @@ impl FileSystem {
             self.change_times(&inode, time_set(change.atime), time_set(change.mtime))?;
         }
         let stat = self.stat(&inode)?;
-        self.tell_ctime(&inode, &stat, change.ctime);
-        Ok(self.attr(&inode, &stat))
-    }
-
-    /// The kernel owns the times of files whose writes it caches, and tells each that it makes; else it takes what it is
-    /// given.
-    fn tell_ctime(&self, inode: &Inode, stat: &Stat, told: Option<Timestamp>) {
-        match (inode.open_file(), told) {
+        let open = inode.open_file();
+        // The kernel owns the times of files whose writes it caches, and tells each that it makes; else it takes what it is
+        // given.
+        match (&open, change.ctime) {
             (Some(open), told) => open.tell_ctime(told, &self.ctimes),
-            (None, Some(told)) => self.ctimes.note(stat, told),
+            (None, Some(told)) => self.ctimes.note(&stat, told),
             (None, None) => {}
         }
+        Ok(self.attr_of(ino, &stat, open.as_deref()))
     }
 
     /// A file that was just made has the times that the kernel is about to be given, until it makes others.
