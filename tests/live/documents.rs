@@ -7,7 +7,8 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::harness::{
-    clear_mounts_below, folder_of, is_running, program, require_fuse, run, set_mode, wait_until,
+    children_of, clear_mounts_below, folder_of, is_running, kill, program, require_fuse, run,
+    set_mode, wait_until,
 };
 use crate::markdown::{Mark, blocks};
 
@@ -145,17 +146,13 @@ impl Reader {
     /// Ends the servers, and what they have started: PyKMIP's leaves a process behind otherwise.
     pub(crate) fn stop_servers(&self) {
         for file in self.pid_files() {
-            let Ok(pid) = fs::read_to_string(&file).unwrap().trim().parse::<i32>() else {
+            let Ok(pid) = fs::read_to_string(&file).unwrap().trim().parse() else {
                 continue;
             };
-            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-            let children = children.unwrap_or_default();
-            let children = children.split_whitespace().map(|pid| pid.parse().unwrap());
+            let children = children_of(pid);
             for pid in std::iter::once(pid).chain(children) {
-                let server = rustix::process::Pid::from_raw(pid).unwrap();
-                // It may have ended by itself.
-                let _ended = rustix::process::kill_process(server, rustix::process::Signal::KILL);
-                wait_until("a server to end", || !is_running(pid.unsigned_abs()));
+                kill(pid);
+                wait_until("a server to end", || !is_running(pid));
             }
             fs::remove_file(file).unwrap();
         }

@@ -139,27 +139,39 @@ impl Drop for Volume {
         // Also what a command mounted that should have refused to.
         clear_mounts_below(self.home());
         let begun = Instant::now();
-        while has_daemon(self.home()) && begun.elapsed() < Duration::from_secs(5) {
+        // A daemon writes its last data after the unmount, and the folder could not be removed meanwhile.
+        while !processes_at(self.home()).is_empty() && begun.elapsed() < Duration::from_secs(5) {
             thread::sleep(Duration::from_millis(20));
         }
     }
 }
 
-/// Whether a daemon is still at a volume below `folder`: it writes its last data after the unmount, and the folder could not
-/// be removed meanwhile.
-fn has_daemon(folder: &Path) -> bool {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut lines =
-        processes.map(|entry| fs::read(entry.path().join("cmdline")).unwrap_or_default());
-    lines.any(|line| {
+/// The program's processes that have something below `folder` in their arguments: commands, and daemons.
+pub(crate) fn processes_at(folder: &Path) -> Vec<u32> {
+    let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_at = |pid: &u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let mut words = line
             .split(|byte| *byte == 0)
             .map(|word| Path::new(OsStr::from_bytes(word)));
-        let is_ours = words
-            .next()
-            .is_some_and(|program| program.ends_with("envelopefs"));
-        is_ours && words.any(|word| word.starts_with(folder))
-    })
+        let name = words.next().and_then(Path::file_name).unwrap_or_default();
+        name.as_bytes().starts_with(b"envelopefs") && words.any(|word| word.starts_with(folder))
+    };
+    numbers.filter(is_at).collect()
+}
+
+/// Ends a process at once; it may have ended by itself.
+pub(crate) fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a process id");
+    let _ended = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+}
+
+/// Those that the first thread of this process has started; none of one that is gone.
+pub(crate) fn children_of(pid: u32) -> Vec<u32> {
+    let pids = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let number = |pid: &str| pid.parse().expect("a process id");
+    pids.split_whitespace().map(number).collect()
 }
 
 /// A live mount; unmounted when dropped.

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
-use crate::harness::{Volume, is_mounted, noise, refuses, require_root, run, shell, wait_until};
+use crate::harness::{
+    Volume, is_mounted, kill, noise, processes_at, refuses, require_root, run, shell, wait_until,
+};
 
 /// A plaintext folder `d` with one of everything, and a copy `orig` of it.
 struct Folder {
@@ -88,17 +90,7 @@ impl Folder {
 
     /// Every process of a command that has this folder in its arguments: the import and the mounts that it made.
     fn power_off(&self) {
-        let home = self.home().display().to_string();
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
-                continue;
-            };
-            let line = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
-            if line.contains(&home) && line.contains("envelopefs") {
-                let pid = rustix::process::Pid::from_raw(pid).unwrap();
-                let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
-        }
+        processes_at(self.home()).into_iter().for_each(kill);
         shell(
             self.home(),
             "for at in d d.plain; do while mountpoint -q $at || [ \"$(stat $at 2>&1 | grep -c connected)\" = 1 ]; do umount -l $at; done; done",

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::harness::{Mount, Volume, is_mounted, is_running, require_root, wait_until};
+use crate::harness::{
+    Mount, Volume, children_of, is_mounted, is_running, require_root, wait_until,
+};
 
 /// A field of the status of each thread of a process.
 fn of_threads(pid: u32, field: &str) -> Vec<String> {
@@ -56,12 +58,8 @@ fn the_helper_that_looks_has_one_capability() {
     let volume = Volume::create(&[]);
     let mount = volume.mount_with(&["--sandbox", "full"]);
     let server = mount.status().pid();
-    let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
-    let children = children.expect("the helpers");
     let name = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).expect("a name");
-    let mut pids = children
-        .split_whitespace()
-        .map(|pid| pid.parse().expect("a process id"));
+    let mut pids = children_of(server).into_iter();
     let scout = pids.find(|pid| name(pid).trim() == "envelopefs-look");
     let scout = scout.expect("the scout");
     assert_eq!(of_threads(scout, "CapEff:"), ["0000000000080000"]);
