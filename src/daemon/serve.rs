@@ -286,8 +286,9 @@ pub(super) fn look_over(volume: &Volume, read_only: bool) -> Result<(), ServeErr
     Ok(())
 }
 
-/// What one readahead may bring in KiB: the kernel's own default of 128 halves a stream's speed.
-const READAHEAD_KIB: &str = "1024";
+/// What one readahead may bring in KiB: two requests of the largest size, so that two threads have one each while who reads
+/// has a third. The kernel's own default of 128 halves a stream's speed.
+const READAHEAD_KIB: &str = "2048";
 
 /// Only root may tell the kernel; for others the default stays.
 fn raise_readahead(mountpoint: &Path) {

@@ -93,6 +93,7 @@ pub mod experimental;
 mod forget_one;
 mod give_way;
 mod ll;
+mod long;
 mod mnt;
 mod notify;
 mod open_flags;

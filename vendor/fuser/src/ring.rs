@@ -11,10 +11,10 @@
 //! The kernel hands the next request of a slot to the thread that committed the reply to the one before. So only threads that
 //! wait for requests do that; a reply that is made on another is put into the slot, and the thread of its queue is told.
 //!
-//! A long read or write is handed to the thread of a processor that is idle, which commits the reply too and so gets the
-//! slot's next request: whoever reads a stream has its own to do meanwhile, copying what it read before. With a request that
-//! is not long, the slot goes back to the thread of its queue. A RELEASE, which nobody waits for, is handed over too: else
-//! the next request of who closed the file would wait for it.
+//! Long reads and writes are shared by all threads (`long.rs`). One that comes to the thread of its own queue is rather for a
+//! thread that waits: whoever reads a stream has its own to do meanwhile, copying what it read before. Who serves one commits
+//! the reply too and so gets the slot's next request; with one that is not long, the slot goes back to the thread of its queue.
+//! A RELEASE, which nobody waits for, is shared too: else the next request of who closed the file would wait for it.
 //!
 //! A thread gives way to whom it answers while short requests follow each other (`give_way.rs`).
 //!
@@ -53,6 +53,8 @@ use crate::dev_fuse::DevFuse;
 use crate::give_way::GiveWay;
 use crate::give_way::Processors;
 use crate::ll::fuse_abi as abi;
+use crate::long::LongQueue;
+use crate::long::Presence;
 use crate::request::RequestWithSender;
 use crate::session::SessionEventLoop;
 
@@ -329,16 +331,14 @@ struct Slots {
     slots: Vec<Slot>,
     /// Replied to by other threads.
     replied: Mutex<Vec<u32>>,
-    /// To be served here.
-    handed: Mutex<Vec<Place>>,
     /// Of these slots, what the threads beside are to serve.
     slow: Mutex<VecDeque<u32>>,
     slow_told: Condvar,
-    /// Whether the thread waits for requests.
-    is_idle: AtomicBool,
+    /// Of the thread that waits for requests.
+    presence: Presence,
     /// Whether the connection has ended.
     has_ended: AtomicBool,
-    /// An eventfd: the waiting thread looks at `replied` and `handed`.
+    /// An eventfd: the waiting thread looks at `replied`, and at what is long.
     told: File,
     dev: Arc<DevFuse>,
 }
@@ -364,10 +364,9 @@ impl Slots {
         Ok(Self {
             slots: slots.collect::<io::Result<_>>()?,
             replied: Mutex::default(),
-            handed: Mutex::default(),
             slow: Mutex::default(),
             slow_told: Condvar::new(),
-            is_idle: AtomicBool::new(false),
+            presence: Presence::default(),
             has_ended: AtomicBool::new(false),
             told,
             dev: Arc::clone(dev),
@@ -409,11 +408,6 @@ impl Slots {
 
     fn slot(&self, nth: u32) -> &Slot {
         &self.slots[nth as usize]
-    }
-
-    /// Whether the thread was idle, and nobody else has woken it.
-    fn take_idle(&self) -> bool {
-        self.is_idle.swap(false, Ordering::AcqRel)
     }
 
     fn hand_beside(&self, nth: u32) {
@@ -539,6 +533,8 @@ pub(crate) struct Ring {
     all: Vec<Arc<Slots>>,
     /// Which of them is this one.
     nth: usize,
+    /// Of all rings.
+    long: Arc<LongQueue<(Place, Kind)>>,
     /// The processor that the thread is bound to.
     processor: usize,
     processors: Option<Processors>,
@@ -577,9 +573,11 @@ impl Ring {
             all.push(Arc::new(Slots::new(own.chain(others), payload_len, dev)?));
         }
         let processors = Processors::new(present.len());
+        let long = Arc::default();
         let ring = |(nth, processor): (usize, &usize)| Self {
             all: all.clone(),
             nth,
+            long: Arc::clone(&long),
             processor: *processor,
             processors: processors.clone(),
         };
@@ -607,6 +605,7 @@ impl Ring {
         let mut thread = Thread {
             uring: uring(slots)?,
             under_way: 0,
+            commits_long: false,
             give_way: GiveWay::new(self.processors.clone()),
             ring: &self,
         };
@@ -646,6 +645,8 @@ struct Thread<'a> {
     uring: Uring,
     /// Commands that the kernel has not completed.
     under_way: usize,
+    /// Whether a long reply is to be submitted.
+    commits_long: bool,
     give_way: GiveWay,
     ring: &'a Ring,
 }
@@ -653,50 +654,89 @@ struct Thread<'a> {
 impl<'a> Thread<'a> {
     fn serve_all<FS: Filesystem>(&mut self, event_loop: &SessionEventLoop<FS>) -> io::Result<()> {
         let own = self.ring.own();
-        let mut completed = Vec::new();
         let mut served = Instant::now();
-        while self.under_way > 0 || !own.has_ended.load(Ordering::Acquire) {
-            own.is_idle.store(true, Ordering::Release);
-            let waited = self.uring.submit_and_wait(1);
-            own.is_idle.store(false, Ordering::Release);
+        while self.under_way > 0
+            || !own.has_ended.load(Ordering::Acquire)
+            || self.ring.long.is_left()
+        {
+            let is_told = self.wait()?;
             let woken = Instant::now();
             self.give_way.waited(woken - served);
-            match waited {
-                Ok(_) => {}
-                Err(error)
-                    if matches!(
-                        error.raw_os_error(),
-                        Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)
-                    ) => {}
-                Err(error) => return Err(error),
-            }
-            let entries = self.uring.completion();
-            completed.extend(entries.map(|entry| (entry.user_data(), entry.result())));
-            let mut completed = completed.drain(..);
-            while let Some((of, result)) = completed.next() {
-                if of == TOLD {
-                    self.hear(event_loop)?;
-                    continue;
-                }
-                self.under_way -= 1;
-                if result < 0 {
-                    debug!("a slot ends: {}", io::Error::from_raw_os_error(-result));
-                    continue;
-                }
-                self.serve(Place::of_user_data(of), event_loop)?;
-                // Nobody waits for the answer to somebody else's request.
-                if completed.len() > 0 {
-                    self.uring.submit()?;
-                }
-            }
+            let is_given = self.serve_completed(event_loop)?;
+            self.serve_long(is_told || is_given, event_loop)?;
             served = Instant::now();
             self.give_way.served(served - woken);
         }
         Ok(())
     }
 
+    /// Submits what there is, and waits for something to do; says whether another thread told of a long request.
+    fn wait(&mut self) -> io::Result<bool> {
+        let own = self.ring.own();
+        if self.ring.long.is_left() {
+            self.look()?;
+            return Ok(false);
+        }
+        if std::mem::take(&mut self.commits_long) {
+            // The kernel copies long replies meanwhile: that is no waiting.
+            is_passing(self.uring.submit())?;
+        }
+        own.presence.waits();
+        let waited = self.uring.submit_and_wait(1);
+        let is_told = own.presence.is_back();
+        if is_told {
+            self.ring.long.heard();
+        }
+        is_passing(waited)?;
+        Ok(is_told)
+    }
+
+    /// Submits what there is, and has the kernel complete what it can at once.
+    fn look(&mut self) -> io::Result<()> {
+        /// `IORING_ENTER_GETEVENTS`.
+        const GET_EVENTS: u32 = 1;
+        let to_submit = self.uring.submission().len() as u32;
+        // SAFETY: no argument is passed.
+        let looked = unsafe {
+            let submitter = self.uring.submitter();
+            submitter.enter::<libc::sigset_t>(to_submit, 0, GET_EVENTS, None)
+        };
+        is_passing(looked)
+    }
+
+    /// Serves what is short; says whether something long came to this thread because it served the one before.
+    fn serve_completed<FS: Filesystem>(
+        &mut self,
+        event_loop: &SessionEventLoop<FS>,
+    ) -> io::Result<bool> {
+        let mut is_given = false;
+        let entries = self.uring.completion();
+        let completed = entries.map(|entry| (entry.user_data(), entry.result()));
+        let completed: SmallVec<[_; DEPTH]> = completed.collect();
+        let mut completed = completed.into_iter();
+        while let Some((of, result)) = completed.next() {
+            if of == TOLD {
+                self.hear()?;
+                continue;
+            }
+            self.under_way -= 1;
+            if result < 0 {
+                debug!("a slot ends: {}", io::Error::from_raw_os_error(-result));
+                continue;
+            }
+            let place = Place::of_user_data(of);
+            is_given |= !self.is_own(place);
+            self.serve(place, event_loop)?;
+            // Nobody waits for the answer to somebody else's request.
+            if completed.len() > 0 {
+                self.uring.submit()?;
+            }
+        }
+        Ok(is_given)
+    }
+
     /// What other threads have to say.
-    fn hear<FS: Filesystem>(&mut self, event_loop: &SessionEventLoop<FS>) -> io::Result<()> {
+    fn hear(&mut self) -> io::Result<()> {
         let own = self.ring.own();
         let mut count = [0; 8];
         (&own.told).read_exact(&mut count)?;
@@ -705,21 +745,16 @@ impl<'a> Thread<'a> {
             let home = self.ring.nth as u32;
             self.commit(Place { home, slot })?;
         }
-        let handed = std::mem::take(&mut *own.handed.lock());
-        for place in handed {
-            let home = self.home(place);
-            // SAFETY: it was dispatched to this thread, and no reply was made yet.
-            let kind = unsafe { home.slot(place.slot).kind() };
-            self.give_way_to(kind);
-            if home.dispatch(place.slot, event_loop)? {
-                self.commit_if_long(place, kind)?;
-            }
-        }
         self.listen()
     }
 
     fn home(&self, place: Place) -> &'a Arc<Slots> {
         &self.ring.all[place.home as usize]
+    }
+
+    /// Whether the slot is of this thread's queues.
+    fn is_own(&self, place: Place) -> bool {
+        place.home as usize == self.ring.nth
     }
 
     fn serve<FS: Filesystem>(
@@ -732,48 +767,72 @@ impl<'a> Thread<'a> {
         *slot.state.lock() = State::Dispatched;
         // SAFETY: the kernel gave the slot back with this completion.
         let kind = unsafe { slot.kind() };
-        self.give_way_to(kind);
-        if kind == Kind::Slow {
-            home.hand_beside(place.slot);
+        match kind {
+            Kind::Short => self.dispatch(place, kind, event_loop),
+            Kind::Long | Kind::Release => {
+                self.ring.long.put((place, kind));
+                Ok(())
+            }
+            Kind::Slow => {
+                home.hand_beside(place.slot);
+                Ok(())
+            }
+        }
+    }
+
+    /// Serves one long request at most: shorter ones may have come meanwhile. The first is this thread's if it is told or
+    /// given one; else all are rather for threads that wait.
+    fn serve_long<FS: Filesystem>(
+        &mut self,
+        is_first_own: bool,
+        event_loop: &SessionEventLoop<FS>,
+    ) -> io::Result<()> {
+        let long = &self.ring.long;
+        let mut taken = None;
+        if is_first_own {
+            taken = long.take();
+        }
+        while long.is_left() && self.tell_another()? {}
+        if taken.is_none() && long.is_left() {
+            taken = long.take();
+        }
+        let Some((place, kind)) = taken else {
             return Ok(());
+        };
+        if kind == Kind::Long {
+            // It takes its time, which is not to be what others leave.
+            self.give_way.stop();
         }
-        let is_own = place.home as usize == self.ring.nth;
-        if kind != Kind::Short
-            && is_own
-            && let Some(other) = self.idle()
-        {
-            other.handed.lock().push(place);
-            return other.tell();
+        self.dispatch(place, kind, event_loop)
+    }
+
+    /// Has a thread that waits take a long request, the next one first: not all tell the same.
+    fn tell_another(&self) -> io::Result<bool> {
+        let (all, nth) = (&self.ring.all, self.ring.nth);
+        let mut others = all[nth + 1..].iter().chain(&all[..nth]);
+        match others.find(|other| self.ring.long.tell(&other.presence)) {
+            Some(other) => other.tell().map(|()| true),
+            None => Ok(false),
         }
+    }
+
+    /// Has the filesystem reply, and gives the kernel what it replied. A slot of another thread's stays here for the next
+    /// long request, or goes back.
+    fn dispatch<FS: Filesystem>(
+        &mut self,
+        place: Place,
+        kind: Kind,
+        event_loop: &SessionEventLoop<FS>,
+    ) -> io::Result<()> {
+        let home = self.home(place);
         if !home.dispatch(place.slot, event_loop)? {
             return Ok(());
         }
-        if is_own {
-            return self.commit(place);
+        if kind != Kind::Long && !self.is_own(place) {
+            return home.note_replied(place.slot);
         }
-        self.commit_if_long(place, kind)
-    }
-
-    /// A long request takes its time, which is not to be what others leave.
-    fn give_way_to(&mut self, kind: Kind) {
-        if kind == Kind::Long {
-            self.give_way.stop();
-        }
-    }
-
-    /// A slot of another thread's that was replied to here stays here for the next long request, or goes back.
-    fn commit_if_long(&mut self, place: Place, kind: Kind) -> io::Result<()> {
-        match kind {
-            Kind::Long => self.commit(place),
-            Kind::Release | Kind::Short | Kind::Slow => self.home(place).note_replied(place.slot),
-        }
-    }
-
-    /// A thread that is idle, the next one first: not all hand their work to the same.
-    fn idle(&self) -> Option<&Arc<Slots>> {
-        let (all, nth) = (&self.ring.all, self.ring.nth);
-        let mut others = all[nth + 1..].iter().chain(&all[..nth]);
-        others.find(|other| other.take_idle())
+        self.commits_long |= kind == Kind::Long;
+        self.commit(place)
     }
 
     /// Gives a reply to the kernel, and the slot for the next request.
@@ -829,6 +888,15 @@ impl<'a> Thread<'a> {
         // SAFETY: slots, to which the entries point, live as long as the rings, which outlive this one's.
         let pushed = unsafe { self.uring.submission().push(entry) };
         pushed.map_err(|_full| io::Error::other("the submission queue is full"))
+    }
+}
+
+/// An error that only says to try again is none.
+fn is_passing(entered: io::Result<usize>) -> io::Result<()> {
+    const PASSING: [i32; 3] = [libc::EINTR, libc::EAGAIN, libc::EBUSY];
+    match entered {
+        Err(error) if error.raw_os_error().is_some_and(|errno| PASSING.contains(&errno)) => Ok(()),
+        entered => entered.map(drop),
     }
 }
 
