@@ -108,12 +108,32 @@ enum Answer {
 const MAX_REQUEST: usize = 4 * crate::policy::MAX_LEN;
 const MAX_ANSWER: usize = 1 << 20;
 
+/// A line that grows, and leaves nothing of itself behind: there may be a passphrase in it.
+#[derive(Default)]
+struct Line(Zeroizing<Vec<u8>>);
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = self.0.len() + bytes.len();
+        if len > self.0.capacity() {
+            // A vector that grows by itself frees its old memory as it is; this one is wiped.
+            let mut longer = Zeroizing::new(Vec::with_capacity(len.next_power_of_two()));
+            longer.extend_from_slice(&self.0);
+            self.0 = longer;
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Reads up to the end of the line, which is not part of the result. Whoever writes more than
 /// `max` bytes, or closes before the line ends, is refused.
-///
-/// Both buffers are wiped, and neither grows below `MAX_REQUEST`: there may be a passphrase in them.
 fn read_line(stream: &mut impl Read, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut line = Zeroizing::new(Vec::with_capacity(MAX_REQUEST * 2));
+    let mut line = Line::default();
     let mut part = Zeroizing::new([0; 4096]);
     loop {
         let len = match stream.read(part.as_mut_slice()) {
@@ -122,15 +142,15 @@ fn read_line(stream: &mut impl Read, max: usize) -> io::Result<Zeroizing<Vec<u8>
         };
         let read = part.get(..len).unwrap_or_default();
         let end = read.iter().position(|byte| *byte == b'\n');
-        line.extend_from_slice(read.get(..end.unwrap_or(len)).unwrap_or_default());
-        if line.len() > max {
+        line.write_all(read.get(..end.unwrap_or(len)).unwrap_or_default())?;
+        if line.0.len() > max {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "the line is too long",
             ));
         }
         match end {
-            Some(_) => return Ok(line),
+            Some(_) => return Ok(line.0),
             None if len == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             None => {}
         }
@@ -138,10 +158,10 @@ fn read_line(stream: &mut impl Read, max: usize) -> io::Result<Zeroizing<Vec<u8>
 }
 
 fn write_line(stream: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
-    let mut line = Zeroizing::new(Vec::with_capacity(MAX_REQUEST));
-    serde_json::to_writer(&mut *line, message)?;
-    line.push(b'\n');
-    stream.write_all(&line)
+    let mut line = Line::default();
+    serde_json::to_writer(&mut line, message)?;
+    line.write_all(b"\n")?;
+    stream.write_all(&line.0)
 }
 
 #[cfg(test)]
@@ -166,6 +186,22 @@ mod tests {
 
     fn client(folder: &Path) -> Result<Client, ControlError> {
         Client::connect_in(&[folder.to_owned()], Path::new("/m"), me())
+    }
+
+    #[test]
+    fn a_line_is_as_long_as_what_it_holds() {
+        let mut line = Line::default();
+        for _nth in 0..1000 {
+            line.write_all(b"0123456789").unwrap();
+        }
+        assert_eq!(*line.0, b"0123456789".repeat(1000));
+        assert!(line.0.capacity() < 2 * line.0.len());
+        assert!(
+            read_line(&mut &b"short\n"[..], MAX_REQUEST)
+                .unwrap()
+                .capacity()
+                < 100
+        );
     }
 
     #[test]
