@@ -138,6 +138,10 @@ fn memory_stays_flat_while_files_are_opened_read_and_closed() {
     let rounds = |count: usize| (0..count).for_each(|_| read_files(&mount, FILES));
 
     rounds(5);
+    // What answers a question about the mount keeps a little memory, and other tests ask too.
+    for _ in 0..40 {
+        mount.status();
+    }
     let warm = mount.status().resident_kib();
     rounds(25);
     let after = mount.status().resident_kib();
