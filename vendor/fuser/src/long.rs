@@ -56,14 +56,14 @@ impl<T> LongQueue<T> {
         self.with(|queue| queue.requests.pop_front())
     }
 
-    /// Tells a thread to take one, if it waits; says whether it does.
+    /// Tells a thread to take one, if it waits; says whether it does. That it has heard it says under the same lock, so not
+    /// before it is counted.
     pub(crate) fn tell(&self, thread: &Presence) -> bool {
-        self.with(|queue| queue.told += 1);
-        let is_told = thread.is_told();
-        if !is_told {
-            self.with(|queue| queue.told -= 1);
-        }
-        is_told
+        self.with(|queue| {
+            let waited = thread.tell();
+            queue.told += usize::from(waited);
+            waited
+        })
     }
 
     /// What a thread that was told says before it takes one.
@@ -94,12 +94,12 @@ impl Presence {
     }
 
     /// The thread waits no more; says whether it was told of a request meanwhile.
-    pub(crate) fn is_back(&self) -> bool {
+    pub(crate) fn comes_back(&self) -> bool {
         self.0.swap(BUSY, Ordering::AcqRel) == TOLD
     }
 
-    /// A thread that waits is told once.
-    fn is_told(&self) -> bool {
+    /// A thread that waits is told once; says whether it is now.
+    fn tell(&self) -> bool {
         let (before, after) = (Ordering::AcqRel, Ordering::Acquire);
         self.0.compare_exchange(WAITING, TOLD, before, after).is_ok()
     }
@@ -131,7 +131,7 @@ mod tests {
         queue.put(());
         assert!(!queue.tell(&thread));
         assert!(queue.is_left());
-        assert!(!thread.is_back());
+        assert!(!thread.comes_back());
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
         assert!(queue.is_left());
         assert_eq!(queue.take(), Some(1));
         assert!(!queue.is_left());
-        assert!(thread.is_back());
+        assert!(thread.comes_back());
         queue.heard();
         assert!(queue.is_left());
         assert_eq!(queue.take(), Some(2));
@@ -158,7 +158,7 @@ mod tests {
         thread.waits();
         assert!(queue.tell(&thread));
         assert_eq!(queue.take(), Some(()));
-        assert!(thread.is_back());
+        assert!(thread.comes_back());
         queue.heard();
         assert!(!queue.is_left());
         assert_eq!(queue.take(), None);
@@ -171,7 +171,7 @@ mod tests {
     fn a_thread_that_came_back_by_itself_is_told_no_more() {
         let (queue, thread) = (LongQueue::<()>::default(), Presence::default());
         thread.waits();
-        assert!(!thread.is_back());
+        assert!(!thread.comes_back());
         assert!(!queue.tell(&thread));
     }
 
@@ -210,7 +210,7 @@ mod tests {
                     {
                         std::thread::yield_now();
                     }
-                    if presence.is_back() {
+                    if presence.comes_back() {
                         queue.heard();
                     }
                 }

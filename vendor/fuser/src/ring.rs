@@ -679,15 +679,15 @@ impl<'a> Thread<'a> {
         }
         if std::mem::take(&mut self.commits_long) {
             // The kernel copies long replies meanwhile: that is no waiting.
-            is_passing(self.uring.submit())?;
+            unless_passing(self.uring.submit())?;
         }
         own.presence.waits();
         let waited = self.uring.submit_and_wait(1);
-        let is_told = own.presence.is_back();
+        let is_told = own.presence.comes_back();
         if is_told {
             self.ring.long.heard();
         }
-        is_passing(waited)?;
+        unless_passing(waited)?;
         Ok(is_told)
     }
 
@@ -701,7 +701,7 @@ impl<'a> Thread<'a> {
             let submitter = self.uring.submitter();
             submitter.enter::<libc::sigset_t>(to_submit, 0, GET_EVENTS, None)
         };
-        is_passing(looked)
+        unless_passing(looked)
     }
 
     /// Serves what is short; says whether something long came to this thread because it served the one before.
@@ -892,7 +892,7 @@ impl<'a> Thread<'a> {
 }
 
 /// An error that only says to try again is none.
-fn is_passing(entered: io::Result<usize>) -> io::Result<()> {
+fn unless_passing(entered: io::Result<usize>) -> io::Result<()> {
     const PASSING: [i32; 3] = [libc::EINTR, libc::EAGAIN, libc::EBUSY];
     match entered {
         Err(error) if error.raw_os_error().is_some_and(|errno| PASSING.contains(&errno)) => Ok(()),
