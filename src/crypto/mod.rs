@@ -4,6 +4,7 @@
 //! * [`random`], [`derive`](mod@derive), [`passphrase`]: where keys come from
 //! * [`xaes`]: what seals data; [`xaes_reference`]: the same by other hands; [`backend`]: either one
 //! * [`siv`]: what seals names; [`kwp`]: what wraps keys
+//! * [`wiped`]: buffers that leave nothing behind
 
 pub mod backend;
 pub mod derive;
@@ -14,6 +15,7 @@ pub mod secret;
 pub mod siv;
 #[cfg(test)]
 mod testing;
+pub mod wiped;
 pub mod xaes;
 pub mod xaes_reference;
 
@@ -26,4 +28,5 @@ pub use secret::{
     configure_locked_memory, locked_memory_report,
 };
 pub use siv::SivKey;
+pub use wiped::move_wiped;
 pub use xaes::{NONCE_LEN, OpenError, Subkey, TAG_LEN, XaesKey};

@@ -20,6 +20,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::runs::{Event, RunFailure, RunReport, RunRequest};
+use crate::crypto::move_wiped;
 
 pub use client::{Client, ControlError, Unlocking, Waiting};
 pub use server::{
@@ -116,10 +117,7 @@ impl Write for Line {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let len = self.0.len() + bytes.len();
         if len > self.0.capacity() {
-            // A vector that grows by itself frees its old memory as it is; this one is wiped.
-            let mut longer = Zeroizing::new(Vec::with_capacity(len.next_power_of_two()));
-            longer.extend_from_slice(&self.0);
-            self.0 = longer;
+            move_wiped(&mut self.0, len.next_power_of_two());
         }
         self.0.extend_from_slice(bytes);
         Ok(bytes.len())

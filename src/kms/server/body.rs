@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::limits::{Share, Shares};
+use crate::crypto::move_wiped;
 
 /// How many times the bound is read on, and for how long, where a body is too long.
 const DRAINED: usize = 8;
@@ -93,9 +94,7 @@ impl Held {
             if !self.holds(room, shares, address) {
                 return false;
             }
-            let mut larger = Zeroizing::new(Vec::with_capacity(room));
-            larger.extend_from_slice(&self.bytes);
-            self.bytes = larger;
+            move_wiped(&mut self.bytes, room);
         }
         self.bytes.extend_from_slice(data);
         true
